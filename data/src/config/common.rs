@@ -1,0 +1,242 @@
+//! Sections that several stages share. Every field has a default, a unit and one sentence; `docs/config.md` is made from them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where the tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Device {
+    /// The first GPU if libtorch sees one, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first CUDA device; an error when there is none.
+    Cuda,
+}
+
+/// A file, a glob or a folder, and which of its columns hold what.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Source {
+    /// File, glob (`a/*.jsonl.gz`) or folder, relative to the working directory. `${NAME:-default}` takes an environment variable.
+    pub path: String,
+    /// Format; guessed from the file name when absent.
+    pub format: Option<Format>,
+    /// Which columns (CSV, Parquet, Arrow) or fields (JSONL) hold what.
+    pub columns: Columns,
+}
+
+/// File formats that `data` reads. JSON Lines and text may be compressed (`.gz`, `.zst`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// Plain UTF-8 text: one document a file, or several separated by a line `<|endoftext|>`.
+    Text,
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+    /// Tab-separated values with a header.
+    Tsv,
+    /// Apache Parquet.
+    Parquet,
+    /// Arrow IPC file (Feather V2).
+    Arrow,
+}
+
+/// Column names. Only those that a stage reads matter; the defaults are the names most data sets use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Columns {
+    /// A document for pre-training.
+    pub text: String,
+    /// What the model is asked.
+    pub prompt: String,
+    /// What it should answer.
+    pub response: String,
+    /// A chat: a list of `{"role", "content"}`. Used instead of prompt and response where the row has it.
+    pub messages: String,
+    /// The preferred answer of a pair.
+    pub chosen: String,
+    /// The other answer of a pair.
+    pub rejected: String,
+    /// The answers of a K-wise ranking: one list column, or K columns by name.
+    pub answers: Vec<String>,
+    /// Scores of the answers, higher is better, equal is a tie: one list column, or K columns by name. Empty scores leave that answer out.
+    pub scores: Vec<String>,
+    /// Ranks of the answers, 1 is best, equal is a tie: one list column, or K columns by name. Used when `scores` is empty.
+    pub ranks: Vec<String>,
+    /// Who judged.
+    pub judge: String,
+    /// How much the row counts (a positive number); 1 where the column is absent.
+    pub weight: String,
+    /// Rows with equal values stay on one side of the train/validation split; the prompt when empty.
+    pub group: String,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Columns {
+            text: "text".into(),
+            prompt: "prompt".into(),
+            response: "response".into(),
+            messages: "messages".into(),
+            chosen: "chosen".into(),
+            rejected: "rejected".into(),
+            answers: vec!["answers".into()],
+            scores: vec![],
+            ranks: vec!["ranks".into()],
+            judge: "judge".into(),
+            weight: "weight".into(),
+            group: String::new(),
+        }
+    }
+}
+
+/// How many bad rows a run may meet before it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quarantine {
+    /// Largest share of bad rows (0 to 1) among all rows read; more stop the run with exit code 2.
+    pub max_fraction: f64,
+    /// This many bad rows are always allowed, so that one bad row of three does not stop a small run.
+    pub always_allow: u64,
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Quarantine { max_fraction: 0.05, always_allow: 0 }
+    }
+}
+
+/// AdamW and gradient clipping.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Optim {
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay, on matrices and embeddings only (never on biases, norms).
+    pub weight_decay: f64,
+    /// Largest global gradient norm; 0 switches clipping off.
+    pub clip_norm: f64,
+}
+
+impl Default for Optim {
+    fn default() -> Self {
+        Optim { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip_norm: 1.0 }
+    }
+}
+
+/// Shape of the learning rate over the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// Half a cosine from the peak to `min_ratio` of it.
+    #[default]
+    Cosine,
+    /// A straight line from the peak to `min_ratio` of it.
+    Linear,
+    /// The peak throughout.
+    Constant,
+}
+
+/// Warm-up and decay of the learning rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// Shape after the warm-up.
+    pub decay: Decay,
+    /// Optimiser steps over which the rate rises linearly from 0.
+    pub warmup_steps: u64,
+    /// Final rate as a share of the peak (0 to 1).
+    pub min_ratio: f64,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule { decay: Decay::Cosine, warmup_steps: 20, min_ratio: 0.1 }
+    }
+}
+
+/// Length of the run and size of its batches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Train {
+    /// Optimiser steps; 0 means: as many as `epochs` need.
+    pub steps: u64,
+    /// Passes over the training rows, when `steps` is 0.
+    pub epochs: f64,
+    /// Sequences (pre-training, SFT) or comparisons (reward) an optimiser step, over all ranks.
+    pub batch: usize,
+    /// Of these, so many at a time through the model; must divide `batch`. 0 means all at once.
+    pub micro_batch: usize,
+    /// Steps between two lines of metrics.jsonl.
+    pub log_every: u64,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Train { steps: 0, epochs: 1.0, batch: 8, micro_batch: 0, log_every: 1 }
+    }
+}
+
+/// Evaluation while training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Eval {
+    /// Optimiser steps (PPO: rounds) between evaluations; 0 evaluates only before the first and after the last step.
+    pub every: u64,
+    /// Share of the documents or prompt groups held out (0 to 1).
+    pub valid_fraction: f64,
+    /// At most so many validation rows (sequences, comparisons or prompts) an evaluation; 0 means all.
+    pub max_rows: usize,
+    /// Prompt continued at each evaluation, so that one sees the model learn; empty shows none.
+    pub sample_prompt: String,
+    /// Tokens of that sample.
+    pub sample_tokens: usize,
+}
+
+impl Default for Eval {
+    fn default() -> Self {
+        Eval { every: 100, valid_fraction: 0.05, max_rows: 256, sample_prompt: String::new(), sample_tokens: 48 }
+    }
+}
+
+/// When to save and what to keep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Optimiser steps (PPO: rounds) between checkpoints; 0 saves only at the end or when stopped.
+    pub every: u64,
+    /// Newest checkpoints kept.
+    pub keep_last: usize,
+    /// Keep the checkpoint with the best evaluation as well.
+    pub keep_best: bool,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Checkpoint { every: 200, keep_last: 2, keep_best: true }
+    }
+}
+
+/// How conversations become text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Template {
+    /// The prompt, a newline, the response.
+    #[default]
+    Plain,
+    /// `<|im_start|>role\n…<|im_end|>\n`, as ChatML has it.
+    Chatml,
+    /// The Jinja template in the model's tokenizer_config.json.
+    Model,
+}

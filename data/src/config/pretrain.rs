@@ -1,0 +1,122 @@
+//! Configuration of `pretrain`.
+
+use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Train};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Text to base model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Seed of the weights, the order, dropout and samples.
+    pub seed: u64,
+    /// Where the tensors live.
+    pub device: Device,
+    /// CPU threads; 0 means all cores.
+    pub threads: usize,
+    /// Shape of a fresh model, or the folder to start from.
+    pub model: ModelShape,
+    /// How text becomes token ids.
+    pub tokenizer: Tokenizer,
+    /// The corpus.
+    pub data: TextData,
+    /// Optimiser.
+    pub optim: Optim,
+    /// Learning rate over time.
+    pub schedule: Schedule,
+    /// Length and batches.
+    pub train: Train,
+    /// Evaluation.
+    pub eval: Eval,
+    /// Checkpoints.
+    pub checkpoint: Checkpoint,
+}
+
+impl Default for PretrainConfig {
+    fn default() -> Self {
+        PretrainConfig {
+            seed: 1,
+            device: Device::default(),
+            threads: 0,
+            model: ModelShape::default(),
+            tokenizer: Tokenizer::default(),
+            data: TextData::default(),
+            optim: Optim::default(),
+            schedule: Schedule::default(),
+            train: Train::default(),
+            eval: Eval::default(),
+            checkpoint: Checkpoint::default(),
+        }
+    }
+}
+
+/// Shape of a fresh GPT-2 model. All sizes in units of features, heads or tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelShape {
+    /// Model folder or run folder to start from; empty makes a fresh model of the shape below.
+    pub init: String,
+    /// Transformer blocks.
+    pub layers: usize,
+    /// Attention heads; must divide `width`.
+    pub heads: usize,
+    /// Features of the residual stream.
+    pub width: usize,
+    /// Longest sequence in tokens.
+    pub context: usize,
+    /// Dropout probability while training (embeddings, attention, residual branches).
+    pub dropout: f64,
+}
+
+impl Default for ModelShape {
+    fn default() -> Self {
+        ModelShape { init: String::new(), layers: 4, heads: 4, width: 128, context: 128, dropout: 0.0 }
+    }
+}
+
+/// Kind of tokenizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenizerKind {
+    /// Byte-level BPE trained on the corpus.
+    #[default]
+    Bpe,
+    /// One token a byte.
+    Byte,
+    /// One token a character of the corpus.
+    Char,
+    /// A `tokenizer.json` from `path`.
+    File,
+}
+
+/// How text becomes token ids. A model folder given in `model.init` brings its own and this section is not read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tokenizer {
+    /// Kind.
+    pub kind: TokenizerKind,
+    /// Vocabulary of a trained BPE, special tokens included.
+    pub vocab_size: usize,
+    /// `tokenizer.json`, or the folder that holds it, for kind `file`.
+    pub path: String,
+    /// BPE is trained on at most so many bytes of the corpus, drawn evenly.
+    pub train_bytes: u64,
+}
+
+impl Default for Tokenizer {
+    fn default() -> Self {
+        Tokenizer { kind: TokenizerKind::Bpe, vocab_size: 1024, path: String::new(), train_bytes: 50_000_000 }
+    }
+}
+
+/// The corpus.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TextData {
+    /// Where the documents are.
+    pub sources: Vec<Source>,
+    /// Folder of tokenised shards, shared by runs; empty means `.cache/shards`.
+    pub cache: String,
+    /// Bad rows allowed.
+    pub quarantine: Quarantine,
+}

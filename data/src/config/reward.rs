@@ -1,0 +1,133 @@
+//! Configuration of `reward`.
+
+use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template, Train};
+use super::sft::InitModel;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// SFT model and human rankings to reward model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RewardConfig {
+    /// Seed of the head, the order and dropout.
+    pub seed: u64,
+    /// Where the tensors live.
+    pub device: Device,
+    /// CPU threads; 0 means all cores.
+    pub threads: usize,
+    /// The model to start from.
+    pub model: InitModel,
+    /// The rankings.
+    pub data: RankingData,
+    /// The objective.
+    pub loss: PreferenceLoss,
+    /// Moving the scores after training.
+    pub centre: Centre,
+    /// Optimiser.
+    pub optim: Optim,
+    /// Learning rate over time.
+    pub schedule: Schedule,
+    /// Length and batches (`batch` counts rankings; a pair is a ranking of two).
+    pub train: Train,
+    /// Evaluation.
+    pub eval: Eval,
+    /// Checkpoints.
+    pub checkpoint: Checkpoint,
+}
+
+impl Default for RewardConfig {
+    fn default() -> Self {
+        RewardConfig {
+            seed: 1,
+            device: Device::default(),
+            threads: 0,
+            model: InitModel::default(),
+            data: RankingData::default(),
+            loss: PreferenceLoss::default(),
+            centre: Centre::default(),
+            optim: Optim { lr: 1e-4, weight_decay: 0.01, ..Optim::default() },
+            schedule: Schedule::default(),
+            train: Train::default(),
+            eval: Eval { valid_fraction: 0.15, max_rows: 0, ..Eval::default() },
+            checkpoint: Checkpoint::default(),
+        }
+    }
+}
+
+/// Rankings of K answers to one prompt; pairs are rankings of two.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RankingData {
+    /// Where the rankings are.
+    pub sources: Vec<Source>,
+    /// How prompt and answer become text.
+    pub template: Template,
+    /// Longest prompt and answer in tokens; rankings with a longer one go to the quarantine. 0 means the model's context.
+    pub max_length: usize,
+    /// Put before every prompt, for one model of several aspects; PPO adds it again when it asks this model.
+    pub prompt_prefix: String,
+    /// Average the judgments of one set of answers (by mean score) into one ranking instead of learning from each judge.
+    pub merge_judges: bool,
+    /// Bad rows allowed.
+    pub quarantine: Quarantine,
+}
+
+/// Kind of preference loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreferenceKind {
+    /// Bradley-Terry on all pairs of a ranking: -log sigmoid(better - worse), averaged over the ranking's pairs.
+    #[default]
+    BradleyTerry,
+    /// Plackett-Luce on the whole ranking, ties by Efron's average.
+    PlackettLuce,
+}
+
+/// What to do with tied pairs under Bradley-Terry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ties {
+    /// Leave tied pairs out.
+    #[default]
+    Skip,
+    /// Train towards probability one half.
+    Half,
+}
+
+/// The reward model's objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PreferenceLoss {
+    /// Kind.
+    pub kind: PreferenceKind,
+    /// Tied pairs, for Bradley-Terry.
+    pub ties: Ties,
+    /// Weight of mean(score²) added to the loss, which keeps scores near zero.
+    pub centre_coef: f64,
+    /// Share of each pair's probability given to the other side (label smoothing), 0 to 0.5.
+    pub label_smoothing: f64,
+    /// Weight of the language-model loss on the preferred answers, which keeps the trunk's knowledge; 0 is off.
+    pub lm_coef: f64,
+}
+
+impl Default for PreferenceLoss {
+    fn default() -> Self {
+        PreferenceLoss { kind: PreferenceKind::default(), ties: Ties::default(), centre_coef: 0.0, label_smoothing: 0.0, lm_coef: 0.0 }
+    }
+}
+
+/// After training, the mean score of the SFT model's own answers is subtracted, so that 0 means "as good as SFT".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Centre {
+    /// Answers sampled for it; 0 leaves the scores as they are.
+    pub samples: usize,
+    /// Longest such answer in tokens.
+    pub max_new_tokens: usize,
+}
+
+impl Default for Centre {
+    fn default() -> Self {
+        Centre { samples: 256, max_new_tokens: 64 }
+    }
+}

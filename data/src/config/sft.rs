@@ -1,0 +1,86 @@
+//! Configuration of `sft`.
+
+use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template, Train};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Base model and demonstrations to fine-tuned model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftConfig {
+    /// Seed of the order, dropout and samples.
+    pub seed: u64,
+    /// Where the tensors live.
+    pub device: Device,
+    /// CPU threads; 0 means all cores.
+    pub threads: usize,
+    /// The model to start from.
+    pub model: InitModel,
+    /// The demonstrations.
+    pub data: DemoData,
+    /// Optimiser.
+    pub optim: Optim,
+    /// Learning rate over time.
+    pub schedule: Schedule,
+    /// Length and batches.
+    pub train: Train,
+    /// Evaluation.
+    pub eval: Eval,
+    /// Checkpoints.
+    pub checkpoint: Checkpoint,
+}
+
+impl Default for SftConfig {
+    fn default() -> Self {
+        SftConfig {
+            seed: 1,
+            device: Device::default(),
+            threads: 0,
+            model: InitModel::default(),
+            data: DemoData::default(),
+            optim: Optim { lr: 1e-4, weight_decay: 0.01, ..Optim::default() },
+            schedule: Schedule::default(),
+            train: Train::default(),
+            eval: Eval::default(),
+            checkpoint: Checkpoint::default(),
+        }
+    }
+}
+
+/// A model to start from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct InitModel {
+    /// A run's folder (its `model/` is taken) or any Hugging Face model folder.
+    pub init: String,
+    /// Dropout probability while training.
+    pub dropout: f64,
+}
+
+/// Demonstrations: prompt and response, or chats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DemoData {
+    /// Where the rows are.
+    pub sources: Vec<Source>,
+    /// How a conversation becomes text.
+    pub template: Template,
+    /// Longest row in tokens, prompt and response; longer ones go to the quarantine. 0 means the model's context.
+    pub max_length: usize,
+    /// Put several rows into one sequence (each sees only itself) instead of padding them.
+    pub packing: bool,
+    /// Bad rows allowed.
+    pub quarantine: Quarantine,
+}
+
+impl Default for DemoData {
+    fn default() -> Self {
+        DemoData {
+            sources: vec![],
+            template: Template::default(),
+            max_length: 0,
+            packing: false,
+            quarantine: Quarantine::default(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Configuration, sources, tokens and rows: everything before the first tensor. This crate never links libtorch.
+
+pub mod config;

@@ -1,0 +1,2 @@
+//! pretrain.
+fn main() {}

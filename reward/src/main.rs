@@ -1,0 +1,2 @@
+//! reward.
+fn main() {}
