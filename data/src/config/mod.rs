@@ -1,12 +1,19 @@
-//! Configuration: one TOML file a stage, the structs below are the reference.
+//! Configuration: one TOML file a stage. The structs below are the reference; `docs/config.md` is generated from them.
+//!
+//! Raw configuration first ([`load()`]), then a validated plan with the derived sizes ([`plan`]).
 
 mod common;
+pub mod docs;
+pub mod keys;
+mod load;
+pub mod plan;
 mod ppo;
 mod pretrain;
 mod reward;
 mod sft;
 
 pub use common::*;
+pub use load::{ConfigError, load, parse, to_toml};
 pub use ppo::*;
 pub use pretrain::*;
 pub use reward::*;

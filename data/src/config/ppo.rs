@@ -69,7 +69,7 @@ pub struct Policy {
 }
 
 /// The reward model.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardSource {
     /// Reward run folder or a sequence-classification folder with one label.
@@ -78,8 +78,14 @@ pub struct RewardSource {
     pub more: Vec<WeightedReward>,
     /// Scores are cut to ±this before the penalties; 0 leaves them.
     pub clip: f64,
-    /// Factor on the score (of `model`).
-    pub scale: Scale,
+    /// Factor on the score of `model`.
+    pub weight: f64,
+}
+
+impl Default for RewardSource {
+    fn default() -> Self {
+        RewardSource { model: String::new(), more: vec![], clip: 0.0, weight: 1.0 }
+    }
 }
 
 /// One more reward model.
@@ -95,17 +101,6 @@ pub struct WeightedReward {
 impl Default for WeightedReward {
     fn default() -> Self {
         WeightedReward { model: String::new(), weight: 1.0 }
-    }
-}
-
-/// A factor that is 1 unless set.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Scale(pub f64);
-
-impl Default for Scale {
-    fn default() -> Self {
-        Scale(1.0)
     }
 }
 
@@ -156,13 +151,7 @@ pub struct PromptData {
 
 impl Default for PromptData {
     fn default() -> Self {
-        PromptData {
-            sources: vec![],
-            template: Template::default(),
-            max_length: 0,
-            deduplicate: true,
-            quarantine: Quarantine::default(),
-        }
+        PromptData { sources: vec![], template: Template::default(), max_length: 0, deduplicate: true, quarantine: Quarantine::default() }
     }
 }
 

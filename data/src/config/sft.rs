@@ -75,12 +75,6 @@ pub struct DemoData {
 
 impl Default for DemoData {
     fn default() -> Self {
-        DemoData {
-            sources: vec![],
-            template: Template::default(),
-            max_length: 0,
-            packing: false,
-            quarantine: Quarantine::default(),
-        }
+        DemoData { sources: vec![], template: Template::default(), max_length: 0, packing: false, quarantine: Quarantine::default() }
     }
 }

@@ -1,0 +1,209 @@
+//! Validated plans: ranges checked, sizes derived. Uneven divisions are errors, never floors.
+
+use super::common::{Eval, Optim, Schedule, Source, Train};
+use super::load::ConfigError;
+use super::ppo::PpoConfig;
+use super::pretrain::{PretrainConfig, TokenizerKind};
+use super::reward::RewardConfig;
+use super::sft::SftConfig;
+
+fn range<V: std::fmt::Display>(ok: bool, key: &str, value: V, message: &str) -> Result<(), ConfigError> {
+    if ok { Ok(()) } else { Err(ConfigError::Range { key: key.into(), value: value.to_string(), message: message.into() }) }
+}
+
+/// `a / b` where it has no remainder, else an error that names both keys.
+fn exact_div(key: &str, a: usize, by: &str, b: usize) -> Result<usize, ConfigError> {
+    range(b > 0 && a.is_multiple_of(b), key, a, &format!("must be a multiple of {by} = {b}"))?;
+    Ok(a / b)
+}
+
+/// Sizes of an optimiser step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Steps {
+    /// Rows an optimiser step.
+    pub batch: usize,
+    /// Rows at a time through the model.
+    pub micro_batch: usize,
+    /// Micro-batches an optimiser step.
+    pub accumulate: usize,
+    /// `train.steps`, where given.
+    pub fixed: Option<u64>,
+    /// `train.epochs`.
+    pub epochs: f64,
+}
+
+impl Steps {
+    /// Optimiser steps of the run, given the number of training rows.
+    pub fn total(&self, rows: u64) -> u64 {
+        self.fixed.unwrap_or_else(|| ((rows as f64 * self.epochs / self.batch as f64).ceil() as u64).max(1))
+    }
+}
+
+fn steps(t: &Train) -> Result<Steps, ConfigError> {
+    range(t.batch > 0, "train.batch", t.batch, "must be at least 1")?;
+    range(t.log_every > 0, "train.log_every", t.log_every, "must be at least 1")?;
+    range(t.steps > 0 || t.epochs > 0.0, "train.epochs", t.epochs, "must be above 0 when train.steps is 0")?;
+    let micro_batch = if t.micro_batch == 0 { t.batch } else { t.micro_batch };
+    let accumulate = exact_div("train.batch", t.batch, "train.micro_batch", micro_batch)?;
+    Ok(Steps { batch: t.batch, micro_batch, accumulate, fixed: (t.steps > 0).then_some(t.steps), epochs: t.epochs })
+}
+
+fn optim(o: &Optim, s: &Schedule) -> Result<(), ConfigError> {
+    range(o.lr > 0.0 && o.lr.is_finite(), "optim.lr", o.lr, "must be a positive number")?;
+    range((0.0..1.0).contains(&o.beta1), "optim.beta1", o.beta1, "must lie in [0, 1)")?;
+    range((0.0..1.0).contains(&o.beta2), "optim.beta2", o.beta2, "must lie in [0, 1)")?;
+    range(o.eps > 0.0, "optim.eps", o.eps, "must be positive")?;
+    range(o.weight_decay >= 0.0, "optim.weight_decay", o.weight_decay, "must not be negative")?;
+    range(o.clip_norm >= 0.0, "optim.clip_norm", o.clip_norm, "must not be negative (0 switches clipping off)")?;
+    range((0.0..=1.0).contains(&s.min_ratio), "schedule.min_ratio", s.min_ratio, "must lie in [0, 1]")
+}
+
+fn eval(e: &Eval) -> Result<(), ConfigError> {
+    range((0.0..1.0).contains(&e.valid_fraction), "eval.valid_fraction", e.valid_fraction, "must lie in [0, 1)")
+}
+
+fn dropout(key: &str, p: f64) -> Result<(), ConfigError> {
+    range((0.0..1.0).contains(&p), key, p, "must lie in [0, 1)")
+}
+
+fn sources(s: &[Source]) -> Result<(), ConfigError> {
+    range(!s.is_empty(), "data.sources", "[]", "needs at least one [[data.sources]] with a path")?;
+    for (i, source) in s.iter().enumerate() {
+        range(!source.path.is_empty(), &format!("data.sources.{i}.path"), "\"\"", "must name a file, a glob or a folder")?;
+    }
+    Ok(())
+}
+
+fn folder(key: &str, path: &str) -> Result<(), ConfigError> {
+    range(!path.is_empty(), key, "\"\"", "must name a run folder or a Hugging Face model folder")
+}
+
+/// Checks a `pretrain` configuration and derives its sizes.
+pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
+    optim(&c.optim, &c.schedule)?;
+    eval(&c.eval)?;
+    dropout("model.dropout", c.model.dropout)?;
+    sources(&c.data.sources)?;
+    let m = &c.model;
+    range(m.context >= 2, "model.context", m.context, "must be at least 2 tokens")?;
+    if m.init.is_empty() {
+        range(m.layers > 0, "model.layers", m.layers, "must be at least 1")?;
+        exact_div("model.width", m.width, "model.heads", m.heads)?;
+        range(m.width > 0, "model.width", m.width, "must be positive")?;
+        let t = &c.tokenizer;
+        range(t.kind != TokenizerKind::File || !t.path.is_empty(), "tokenizer.path", "\"\"", "kind `file` needs a tokenizer.json")?;
+        range(
+            t.kind != TokenizerKind::Bpe || t.vocab_size >= 260,
+            "tokenizer.vocab_size",
+            t.vocab_size,
+            "byte-level BPE needs 256 bytes and 4 special tokens: at least 260",
+        )?;
+    }
+    steps(&c.train)
+}
+
+/// Checks an `sft` configuration and derives its sizes.
+pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
+    optim(&c.optim, &c.schedule)?;
+    eval(&c.eval)?;
+    dropout("model.dropout", c.model.dropout)?;
+    folder("model.init", &c.model.init)?;
+    sources(&c.data.sources)?;
+    steps(&c.train)
+}
+
+/// Checks a `reward` configuration and derives its sizes.
+pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
+    optim(&c.optim, &c.schedule)?;
+    eval(&c.eval)?;
+    dropout("model.dropout", c.model.dropout)?;
+    folder("model.init", &c.model.init)?;
+    sources(&c.data.sources)?;
+    let l = &c.loss;
+    range((0.0..0.5).contains(&l.label_smoothing), "loss.label_smoothing", l.label_smoothing, "must lie in [0, 0.5)")?;
+    range(l.centre_coef >= 0.0, "loss.centre_coef", l.centre_coef, "must not be negative")?;
+    range(l.lm_coef >= 0.0, "loss.lm_coef", l.lm_coef, "must not be negative")?;
+    steps(&c.train)
+}
+
+/// Sizes of a PPO round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rounds {
+    /// Rounds of the run.
+    pub rounds: u64,
+    /// Episodes a round.
+    pub episodes: usize,
+    /// Sequences at a time when sampling and scoring.
+    pub rollout_batch: usize,
+    /// Episodes an optimiser step.
+    pub minibatch: usize,
+    /// Episodes at a time through the model while learning.
+    pub micro_batch: usize,
+}
+
+/// Checks a `ppo` configuration and derives its sizes.
+pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
+    optim(&c.optim, &c.schedule)?;
+    eval(&c.eval)?;
+    folder("policy.init", &c.policy.init)?;
+    folder("reward.model", &c.reward.model)?;
+    sources(&c.data.sources)?;
+    let (r, p) = (&c.rollout, &c.ppo);
+    range(r.rounds > 0, "rollout.rounds", r.rounds, "must be at least 1")?;
+    range(r.episodes > 0, "rollout.episodes", r.episodes, "must be at least 1")?;
+    range(r.max_new_tokens > 0, "rollout.max_new_tokens", r.max_new_tokens, "must be at least 1")?;
+    range(r.temperature > 0.0, "rollout.temperature", r.temperature, "must be positive: PPO learns from samples")?;
+    range(p.epochs > 0, "ppo.epochs", p.epochs, "must be at least 1")?;
+    range(p.clip > 0.0, "ppo.clip", p.clip, "must be positive")?;
+    range(p.value_clip >= 0.0, "ppo.value_clip", p.value_clip, "must not be negative (0 switches it off)")?;
+    range((0.0..=1.0).contains(&p.gamma), "ppo.gamma", p.gamma, "must lie in [0, 1]")?;
+    range((0.0..=1.0).contains(&p.lambda), "ppo.lambda", p.lambda, "must lie in [0, 1]")?;
+    range(p.kl_coef >= 0.0, "ppo.kl_coef", p.kl_coef, "must not be negative")?;
+    range(p.kl_target == 0.0 || p.kl_horizon > 0.0, "ppo.kl_horizon", p.kl_horizon, "must be positive with an adaptive coefficient")?;
+    range(c.ptx.coef == 0.0 || !c.ptx.data.sources.is_empty(), "ptx.data.sources", "[]", "ptx.coef above 0 needs pre-training text")?;
+    let minibatch = exact_div("rollout.episodes", r.episodes, "ppo.minibatches", p.minibatches)?;
+    let micro_batch = if p.micro_batch == 0 { minibatch } else { p.micro_batch };
+    exact_div("episodes a minibatch", minibatch, "ppo.micro_batch", micro_batch)?;
+    let rollout_batch = if r.batch == 0 { r.episodes } else { r.batch };
+    Ok(Rounds { rounds: r.rounds, episodes: r.episodes, rollout_batch, minibatch, micro_batch })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_pretrain() -> PretrainConfig {
+        let mut c = PretrainConfig::default();
+        c.data.sources.push(Source { path: "x.txt".into(), ..Source::default() });
+        c
+    }
+
+    #[test]
+    fn uneven_batches_are_errors() {
+        let mut c = a_pretrain();
+        c.train = Train { batch: 10, micro_batch: 4, ..Train::default() };
+        assert_eq!(pretrain(&c).unwrap_err().to_string(), "train.batch = 10: must be a multiple of train.micro_batch = 4");
+        c.train.micro_batch = 5;
+        assert_eq!(pretrain(&c).unwrap().accumulate, 2);
+    }
+
+    #[test]
+    fn epochs_become_steps() {
+        let plan = steps(&Train { epochs: 1.5, batch: 8, ..Train::default() }).unwrap();
+        assert_eq!(plan.total(100), 19); // 150 rows / 8
+        let plan = steps(&Train { steps: 7, ..Train::default() }).unwrap();
+        assert_eq!(plan.total(100), 7);
+    }
+
+    #[test]
+    fn out_of_range_names_key_and_remedy() {
+        let mut c = a_pretrain();
+        c.optim.lr = -1.0;
+        assert_eq!(pretrain(&c).unwrap_err().to_string(), "optim.lr = -1: must be a positive number");
+        let mut c = a_pretrain();
+        c.data.sources.clear();
+        assert!(pretrain(&c).is_err());
+        let ppo_error = ppo(&PpoConfig::default()).unwrap_err().to_string();
+        assert!(ppo_error.starts_with("policy.init"), "{ppo_error}");
+    }
+}

@@ -1,0 +1,86 @@
+//! House rules as code: who may use whom, a header on each module, no file past the ceiling.
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// Longest source file, in lines.
+const CEILING: usize = 600;
+
+/// Which crates of this workspace each crate may depend on (ARCHITECTURE.md draws it).
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("data", &[]),
+    ("loss", &[]),
+    ("native", &[]),
+    ("recipes", &["data"]),
+    ("dist", &["native"]),
+    ("model", &["data", "native"]),
+    ("train", &["data", "dist", "native"]),
+    ("evaluate", &["data", "model", "loss"]),
+    ("pretrain", STAGE),
+    ("sft", STAGE),
+    ("reward", STAGE),
+    ("ppo", STAGE),
+    ("xtask", &["data"]),
+];
+
+const STAGE: &[&str] = &["data", "model", "loss", "train", "dist", "evaluate"];
+
+/// Every breach, one line each.
+pub fn check(root: &Path) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    let workspace = table(&root.join("Cargo.toml"))?;
+    let members = workspace["workspace"]["members"].as_array().context("workspace.members")?;
+    for member in members.iter().filter_map(|m| m.as_str()) {
+        arrows(root, member, &mut complaints)?;
+        sources(&root.join(member), &mut complaints)?;
+    }
+    Ok(complaints)
+}
+
+fn table(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    toml::from_str(&text).with_context(|| path.display().to_string())
+}
+
+/// Dependencies (dev-dependencies too) stay within `MAY_USE`; only `native` loosens the lints.
+fn arrows(root: &Path, member: &str, complaints: &mut Vec<String>) -> Result<()> {
+    let manifest = table(&root.join(member).join("Cargo.toml"))?;
+    let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == member) else {
+        complaints.push(format!("{member}: a new crate; say in xtask/src/tidy.rs and ARCHITECTURE.md whom it may use"));
+        return Ok(());
+    };
+    for section in ["dependencies", "dev-dependencies"] {
+        for used in manifest.get(section).and_then(|d| d.as_table()).into_iter().flat_map(|t| t.keys()) {
+            let ours = MAY_USE.iter().any(|(name, _)| name == used);
+            if ours && !allowed.contains(&used.as_str()) {
+                complaints.push(format!("{member} may not use {used} ({section}); allowed: {allowed:?}"));
+            }
+        }
+    }
+    let inherits = manifest.get("lints").and_then(|l| l.get("workspace")).and_then(|w| w.as_bool()) == Some(true);
+    if !inherits && member != "native" {
+        complaints.push(format!("{member} does not inherit the workspace's lints"));
+    }
+    Ok(())
+}
+
+fn sources(folder: &Path, complaints: &mut Vec<String>) -> Result<()> {
+    let mut queue: Vec<PathBuf> = vec![folder.join("src"), folder.join("tests"), folder.join("benches")];
+    while let Some(path) = queue.pop() {
+        if path.is_dir() {
+            for entry in std::fs::read_dir(&path)? {
+                queue.push(entry?.path());
+            }
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = std::fs::read_to_string(&path)?;
+            let lines = text.lines().count();
+            if !text.starts_with("//!") {
+                complaints.push(format!("{}: no `//!` header", path.display()));
+            }
+            if lines > CEILING {
+                complaints.push(format!("{}: {lines} lines, the ceiling is {CEILING}", path.display()));
+            }
+        }
+    }
+    Ok(())
+}
