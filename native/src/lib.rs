@@ -1,1 +1,49 @@
-//! native.
+//! What tch does not bind of libtorch, and the few system calls that need `unsafe`. The only crate where `unsafe` is allowed.
+//!
+//! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`]: multi-tensor optimiser kernels, through a C++ shim whose
+//!   exceptions become [`NativeError`].
+//! - [`MappedFile`]: a read-only memory map.
+//! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults.
+
+mod alloc;
+mod map;
+mod optim;
+
+pub use alloc::keep_freed_pages;
+pub use map::MappedFile;
+pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
+
+/// Why a native call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NativeError {
+    /// libtorch threw an exception.
+    #[error("libtorch: {0}")]
+    Torch(String),
+    /// Lists that must be equally long are not.
+    #[error("{what} has {got} tensors, but there are {want} parameters")]
+    Length {
+        /// Which list.
+        what: &'static str,
+        /// Its length.
+        got: usize,
+        /// The number of parameters.
+        want: usize,
+    },
+    /// A tensor of a list is undefined (a gradient that was never computed).
+    #[error("{what}[{index}] is undefined: no gradient flowed into this parameter")]
+    Undefined {
+        /// Which list.
+        what: &'static str,
+        /// Position in the list.
+        index: usize,
+    },
+    /// A file could not be opened or mapped.
+    #[error("cannot map {path}: {source}")]
+    Map {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}

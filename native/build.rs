@@ -1,0 +1,24 @@
+//! Compiles the C++ shim against libtorch's headers. Only single-operator ATen headers are included, so this takes seconds.
+
+#[path = "../build/rpath.rs"]
+mod rpath;
+
+fn main() {
+    rpath::main();
+    println!("cargo:rerun-if-changed=src/cpp/shim.cpp");
+    let Some(root) = std::env::var_os("LIBTORCH") else {
+        println!("cargo:warning=LIBTORCH is not set: run scripts/setup.sh, which prepares .libtorch");
+        return;
+    };
+    let include = std::path::Path::new(&root).join("include");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++20")
+        .pic(true)
+        .warnings(false)
+        .opt_level(1)
+        .define("_GLIBCXX_USE_CXX11_ABI", std::env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
+        .include(&include)
+        .file("src/cpp/shim.cpp")
+        .compile("rlhf_shim");
+}

@@ -1,0 +1,141 @@
+//! Multi-tensor kernels for the optimiser.
+
+use crate::NativeError;
+use std::ffi::{CStr, c_char, c_void};
+use tch::Tensor;
+
+type TensorPtr = *const c_void;
+
+unsafe extern "C" {
+    fn rlhf_fused_adamw(
+        params: *const TensorPtr,
+        grads: *const TensorPtr,
+        exp_avgs: *const TensorPtr,
+        exp_avg_sqs: *const TensorPtr,
+        steps: *const TensorPtr,
+        n: usize,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        eps: f64,
+        grad_scale: f64,
+    ) -> *mut c_char;
+    fn rlhf_global_norm(tensors: *const TensorPtr, n: usize, out: *mut f64) -> *mut c_char;
+    fn rlhf_scale(tensors: *const TensorPtr, n: usize, factor: f64) -> *mut c_char;
+}
+
+/// The numbers of one AdamW step (Loshchilov and Hutter, arXiv 1711.05101), as PyTorch names them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWStep {
+    /// Learning rate of this step.
+    pub lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Decoupled weight decay: parameters shrink by `lr * weight_decay`.
+    pub weight_decay: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Gradients are divided by this before use, in the same pass; 1 leaves them alone. Clipping to `c` costs nothing more
+    /// with `grad_scale = max(1, norm / c)`.
+    pub grad_scale: f64,
+}
+
+impl Default for AdamWStep {
+    fn default() -> Self {
+        AdamWStep { lr: 1e-3, beta1: 0.9, beta2: 0.999, weight_decay: 0.0, eps: 1e-8, grad_scale: 1.0 }
+    }
+}
+
+/// One fused AdamW update in place. All lists have one tensor per parameter; `steps` holds float scalars (shape `[]`) that are raised
+/// by one before the update, so they start at 0. Parameters with other weight decay or rate go into a second call.
+///
+/// The moments and `steps` must live on the device of the parameters and be float32 for float32 parameters.
+pub fn fused_adamw(
+    params: &[Tensor],
+    grads: &[Tensor],
+    exp_avgs: &[Tensor],
+    exp_avg_sqs: &[Tensor],
+    steps: &[Tensor],
+    hyper: &AdamWStep,
+) -> Result<(), NativeError> {
+    for (what, list) in [("params", params), ("grads", grads), ("exp_avgs", exp_avgs), ("exp_avg_sqs", exp_avg_sqs), ("steps", steps)] {
+        if list.len() != params.len() {
+            return Err(NativeError::Length { what, got: list.len(), want: params.len() });
+        }
+        defined(what, list)?;
+    }
+    let (p, g, m, v, s) = (ptrs(params), ptrs(grads), ptrs(exp_avgs), ptrs(exp_avg_sqs), ptrs(steps));
+    // SAFETY: the five arrays hold `params.len()` pointers to live, defined tensors each; the shim only reads the arrays.
+    check(unsafe {
+        rlhf_fused_adamw(
+            p.as_ptr(),
+            g.as_ptr(),
+            m.as_ptr(),
+            v.as_ptr(),
+            s.as_ptr(),
+            params.len(),
+            hyper.lr,
+            hyper.beta1,
+            hyper.beta2,
+            hyper.weight_decay,
+            hyper.eps,
+            hyper.grad_scale,
+        )
+    })
+}
+
+/// L2 norm over all elements of all gradients; NaN or infinite when one of them is. Zero for an empty list.
+pub fn global_grad_norm(grads: &[Tensor]) -> Result<f64, NativeError> {
+    defined("grads", grads)?;
+    let list = ptrs(grads);
+    let mut out = 0.0;
+    // SAFETY: `list` holds `grads.len()` pointers to live, defined tensors and `out` outlives the call.
+    check(unsafe { rlhf_global_norm(list.as_ptr(), grads.len(), &mut out) })?;
+    Ok(out)
+}
+
+/// Scales the gradients in place so that their global norm is at most `max_norm`, and returns the norm before.
+/// `max_norm <= 0` only measures. A norm that is not finite leaves the gradients as they are: the caller skips the step.
+pub fn clip(grads: &[Tensor], max_norm: f64) -> Result<f64, NativeError> {
+    let norm = global_grad_norm(grads)?;
+    if max_norm > 0.0 && norm.is_finite() && norm > max_norm {
+        scale(grads, max_norm / norm)?;
+    }
+    Ok(norm)
+}
+
+/// Multiplies every tensor by `factor`, in place.
+pub fn scale(tensors: &[Tensor], factor: f64) -> Result<(), NativeError> {
+    defined("tensors", tensors)?;
+    let list = ptrs(tensors);
+    // SAFETY: `list` holds `tensors.len()` pointers to live, defined tensors.
+    check(unsafe { rlhf_scale(list.as_ptr(), tensors.len(), factor) })
+}
+
+fn ptrs(tensors: &[Tensor]) -> Vec<TensorPtr> {
+    tensors.iter().map(|t| t.as_ptr() as TensorPtr).collect()
+}
+
+fn defined(what: &'static str, tensors: &[Tensor]) -> Result<(), NativeError> {
+    match tensors.iter().position(|t| !t.defined()) {
+        Some(index) => Err(NativeError::Undefined { what, index }),
+        None => Ok(()),
+    }
+}
+
+/// Takes over the shim's message, if there is one.
+fn check(message: *mut c_char) -> Result<(), NativeError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the shim returns a NUL-terminated string allocated with malloc and forgets it; it is freed here, once.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        libc::free(message.cast());
+        text
+    };
+    Err(NativeError::Torch(text))
+}
