@@ -1,2 +1,130 @@
-//! recipes.
-fn main() {}
+//! `recipes`: writes the demo's world and scores samples of both recipes.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+use recipes::samples::{SampleError, mean, score_file};
+use recipes::{demo, e2e};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Data and task scores of the recipes.
+#[derive(Parser)]
+#[command(name = "recipes", version)]
+struct Cli {
+    #[command(subcommand)]
+    recipe: Recipe,
+}
+
+#[derive(Subcommand)]
+enum Recipe {
+    /// The small world of configs/demo, whose true preference is known.
+    Demo {
+        #[command(subcommand)]
+        action: Demo,
+    },
+    /// Restaurant descriptions (E2E NLG) of configs/restaurants.
+    E2e {
+        #[command(subcommand)]
+        action: E2e,
+    },
+}
+
+#[derive(Subcommand)]
+enum Demo {
+    /// Write text, demonstrations, rankings and prompts into a folder.
+    Generate {
+        /// Folder; made if absent.
+        #[arg(long)]
+        out: PathBuf,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How much to write.
+        #[arg(long, value_enum, default_value_t = Size::Demo)]
+        size: Size,
+    },
+    /// Add the true preference (`gold`) and its parts to samples.
+    Score(Files),
+}
+
+#[derive(Subcommand)]
+enum E2e {
+    /// Add the share of slots said rightly, slots made up, repetition and length to samples.
+    Score(Files),
+}
+
+#[derive(clap::Args)]
+struct Files {
+    /// JSON Lines with `prompt` and `response`.
+    #[arg(long = "in", value_name = "FILE")]
+    input: PathBuf,
+    /// The same rows with the scores added.
+    #[arg(long = "out", value_name = "FILE")]
+    output: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Size {
+    /// About 5 MB.
+    Demo,
+    /// For tests: about 0.3 MB.
+    Tiny,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // A file that is not there or rows that cannot be scored are the user's input.
+            ExitCode::from(if error.is::<SampleError>() || error.is::<demo::GenerateError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.recipe {
+        Recipe::Demo { action: Demo::Generate { out, seed, size } } => {
+            let size = match size {
+                Size::Demo => demo::Size::DEMO,
+                Size::Tiny => demo::Size::TINY,
+            };
+            let w = demo::generate(&out, seed, &size)?;
+            println!(
+                "{}: {} documents, {} demonstrations (mean gold {:.2}), {} rankings of {} prompts, {} + {} prompts",
+                out.display(),
+                w.documents,
+                w.demonstrations,
+                w.demonstration_gold.get("all").copied().unwrap_or(0.0),
+                w.rankings,
+                w.ranked_prompts,
+                w.prompts,
+                w.heldout
+            );
+        }
+        Recipe::Demo { action: Demo::Score(files) } => {
+            let rows = score_file(&files.input, &files.output, |p, r| Ok(demo::gold(p, r)))?;
+            println!(
+                "{} samples: gold {:.3}, slots right {:.1}%, wrong or invented {:.2}, repeated {:.2}, words {:.1}",
+                rows.len(),
+                mean(&rows, |g| g.gold),
+                100.0 * mean(&rows, |g| g.right as f64 / g.given.max(1) as f64),
+                mean(&rows, |g| g.wrong as f64),
+                mean(&rows, |g| g.repeated as f64),
+                mean(&rows, |g| g.words as f64)
+            );
+        }
+        Recipe::E2e { action: E2e::Score(files) } => {
+            let rows = score_file(&files.input, &files.output, |p, r| e2e::score(p, r).map_err(|e| e.to_string()))?;
+            println!(
+                "{} samples: slots right {:.1}%, made up {:.2}, repeated {:.2}, words {:.1}",
+                rows.len(),
+                100.0 * mean(&rows, |s| s.coverage),
+                mean(&rows, |s| s.hallucinated as f64),
+                mean(&rows, |s| s.repeated as f64),
+                mean(&rows, |s| s.words as f64)
+            );
+        }
+    }
+    Ok(())
+}
