@@ -1,0 +1,122 @@
+//! Every loss and its gradient against PyTorch (fixture and generator: scripts/reference/loss.py).
+
+mod common;
+use common::{Golden, near};
+use loss::lm::{mask_targets, nll_sum, target_count};
+use loss::mask::{count, entropy, log_probs, masked_mean, masked_sum, masked_var, whiten};
+use loss::ppo::{KlEstimator, gae, kl_penalty, policy_loss, token_rewards, value_loss};
+use loss::preference::{Ties, bradley_terry, bradley_terry_rankings, centre_sum, pair_weight, plackett_luce, ranking_weight};
+
+#[test]
+fn language_model() {
+    let g = Golden::load();
+    let (logits, targets, mask) = (g.leaf("lm_logits"), g.get("lm_targets"), g.get("lm_mask"));
+    g.check("lm_log_probs", &log_probs(&logits, &targets));
+    g.check("lm_entropy", &entropy(&logits));
+
+    let masked = mask_targets(&targets, &mask);
+    assert_eq!(target_count(&masked) as f64, count(&mask));
+    let nll = nll_sum(&logits, &masked);
+    g.check("lm_nll", &nll);
+    nll.backward();
+    g.check("lm_nll_grad", &logits.grad());
+
+    // The same loss by way of the log-probabilities has the same gradient.
+    let again = g.leaf("lm_logits");
+    (-masked_sum(&log_probs(&again, &targets), &mask)).backward();
+    g.check("lm_nll_grad", &again.grad());
+
+    let again = g.leaf("lm_logits");
+    masked_sum(&entropy(&again), &mask).backward();
+    g.check("lm_entropy_grad", &again.grad());
+}
+
+#[test]
+fn masked_statistics_and_whitening() {
+    let g = Golden::load();
+    let (x, mask) = (g.get("stat_x"), g.get("lm_mask"));
+    g.check("stat_mean", &masked_mean(&x, &mask));
+    g.check("stat_var", &masked_var(&x, &mask, false));
+    g.check("stat_var_unbiased", &masked_var(&x, &mask, true));
+    g.check("whiten_shift_biased", &whiten(&x, &mask, true, false));
+    g.check("whiten_shift_unbiased", &whiten(&x, &mask, true, true));
+    g.check("whiten_keep_biased", &whiten(&x, &mask, false, false));
+    g.check("whiten_keep_unbiased", &whiten(&x, &mask, false, true));
+}
+
+#[test]
+fn bradley_terry_on_pairs() {
+    let g = Golden::load();
+    let (worse, weights, margin) = (g.get("bt_worse"), g.get("bt_weights"), g.get("bt_margins"));
+    for (name, eps, margin) in [("plain", 0.0, None), ("smooth", 0.1, None), ("margin", 0.0, Some(&margin)), ("tie", 0.5, None)] {
+        let better = g.leaf("bt_better");
+        let loss = bradley_terry(&better, &worse, &weights, margin, eps);
+        g.check(&format!("bt_{name}"), &loss);
+        loss.backward();
+        g.check(&format!("bt_{name}_grad"), &better.grad());
+    }
+}
+
+#[test]
+fn bradley_terry_on_rankings() {
+    let g = Golden::load();
+    let (ranks, weights) = (g.get("rank_ranks"), g.get("rank_weights"));
+    for (name, ties, eps) in [("skip", Ties::Skip, 0.0), ("half", Ties::Half, 0.0), ("smooth", Ties::Skip, 0.1)] {
+        let scores = g.leaf("rank_scores");
+        let loss = bradley_terry_rankings(&scores, &ranks, &weights, ties, eps);
+        g.check(&format!("pairs_{name}"), &loss);
+        loss.backward();
+        g.check(&format!("pairs_{name}_grad"), &scores.grad());
+        near("weight", pair_weight(&ranks, &weights, ties), g.number(&format!("pairs_{name}_weight")));
+    }
+}
+
+#[test]
+fn plackett_luce_with_ties() {
+    let g = Golden::load();
+    let (scores, ranks, weights) = (g.leaf("rank_scores"), g.get("rank_ranks"), g.get("rank_weights"));
+    let loss = plackett_luce(&scores, &ranks, &weights);
+    g.check("pl", &loss);
+    loss.backward();
+    g.check("pl_grad", &scores.grad());
+    near("weight", ranking_weight(&ranks, &weights), g.number("pl_weight"));
+    g.check("centre", &centre_sum(&scores, &ranks));
+}
+
+#[test]
+fn ppo() {
+    let g = Golden::load();
+    let (old, reference, mask) = (g.get("ppo_old"), g.get("ppo_ref"), g.get("ppo_mask"));
+    g.check("kl_k1", &kl_penalty(&old, &reference, KlEstimator::K1));
+    g.check("kl_k2", &kl_penalty(&old, &reference, KlEstimator::K2));
+    g.check("kl_k3", &kl_penalty(&old, &reference, KlEstimator::K3));
+
+    let constants = g.numbers("ppo_constants");
+    let [beta, gamma, lambda, clip, value_clip] = constants[..] else { panic!("five constants") };
+    let kl = kl_penalty(&old, &reference, KlEstimator::K1);
+    let rewards = token_rewards(&kl, &g.get("ppo_score"), &mask, beta);
+    g.check("ppo_rewards", &rewards);
+    let old_values = g.get("ppo_old_values");
+    let (advantages, returns) = gae(&rewards, &old_values, &mask, gamma, lambda);
+    g.check("ppo_advantages", &advantages);
+    g.check("ppo_returns", &returns);
+
+    let new = g.leaf("ppo_new");
+    let policy = policy_loss(&new, &old, &advantages, &mask, clip);
+    g.check("policy", &policy.loss);
+    policy.loss.backward();
+    g.check("policy_grad", &new.grad());
+    let stats = [policy.clipped, policy.approx_kl, policy.ratio, policy.max_log_ratio];
+    for (got, want) in stats.iter().zip(g.numbers("policy_stats")) {
+        near("policy statistics", got.double_value(&[]), want);
+    }
+
+    for (name, clip) in [("value", value_clip), ("value_free", 0.0)] {
+        let values = g.leaf("ppo_values");
+        let value = value_loss(&values, &old_values, &returns, &mask, clip);
+        g.check(name, &value.loss);
+        g.check(&format!("{name}_clipped"), &value.clipped);
+        value.loss.backward();
+        g.check(&format!("{name}_grad"), &values.grad());
+    }
+}
