@@ -1,0 +1,92 @@
+//! Prompts for PPO.
+
+use crate::chat::ChatTemplate;
+use crate::config::PromptData;
+use crate::error::DataError;
+use crate::fields;
+use crate::quarantine::Reason;
+use crate::split::{self, Split};
+use crate::tokenizer::Tokenizer;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// A prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// As the source has it, without the template: what a reward model's own template is put around.
+    pub text: String,
+    /// Token ids with the template, up to where the response begins.
+    pub ids: Vec<u32>,
+    /// Prompts of one group are on one side of the split.
+    pub group: String,
+}
+
+/// Reads all prompts. Those longer than `max_length` (or than `limit`, context minus response, where that is 0; 0 is no limit) go to the
+/// quarantine. With `heldout` sources these are the validation side, and no prompt or group of theirs is trained on; without, `valid_fraction` of
+/// the groups is held out. `report.read` = train + valid + rejected + skipped["duplicate"] + skipped["held-out"].
+pub fn load_prompts(
+    config: &PromptData,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    limit: usize,
+    valid_fraction: f64,
+    seed: u64,
+    quarantine: &Path,
+) -> Result<Split<Prompt>, DataError> {
+    template.check(tokenizer)?;
+    let limit = if config.max_length == 0 { limit } else { config.max_length };
+    if config.sources.is_empty() {
+        let detail = "there is no source of prompts to train on: add one, such as sources = [{ path = \"prompts.jsonl\" }]".to_string();
+        return Err(DataError::Config { key: "data.sources".to_string(), detail });
+    }
+    // The held-out ones first, so that the others can be compared with them.
+    let sources: Vec<_> = config.heldout.iter().chain(&config.sources).cloned().collect();
+    let (mut heldout, mut prompts) = (Vec::new(), Vec::new());
+    let mut reserved = HashSet::new();
+    let mut seen = HashSet::new();
+    let report = fields::read_rows(&sources, &config.quarantine, quarantine, "prompts", &mut |i, row, bad| {
+        let columns = &sources[i].columns;
+        let is_heldout = i < config.heldout.len();
+        let fields = fields::visible(row, &columns.prompt).and_then(|text| Ok((text, fields::group(row, &columns.group, text)?)));
+        let (text, group) = match fields {
+            Ok(fields) => fields,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if !is_heldout && (reserved.contains(text) || reserved.contains(&group)) {
+            bad.skip("held-out");
+            return Ok(Ok(()));
+        }
+        if config.deduplicate && seen.contains(text) {
+            bad.skip("duplicate");
+            return Ok(Ok(()));
+        }
+        let ids = match template.encode_prompt(tokenizer, text) {
+            Ok(ids) => ids,
+            Err(DataError::Template { detail, .. }) => return Ok(Err((Reason::BadChat, detail))),
+            Err(other) => return Err(other),
+        };
+        if limit > 0 && ids.len() > limit {
+            return Ok(Err((Reason::TooLong, format!("{} tokens, at most {limit} fit", ids.len()))));
+        }
+        if config.deduplicate {
+            seen.insert(text.to_string());
+        }
+        let prompt = Prompt { text: text.to_string(), ids, group };
+        if is_heldout {
+            reserved.extend([prompt.text.clone(), prompt.group.clone()]);
+            heldout.push(prompt);
+        } else {
+            prompts.push(prompt);
+        }
+        Ok(Ok(()))
+    })?;
+    if config.heldout.is_empty() {
+        let (train, valid) = split::by_group(prompts, valid_fraction, seed, |prompt| &prompt.group);
+        return Ok(Split { train, valid, report });
+    }
+    if prompts.is_empty() {
+        let detail = format!("{} are held out, {:?} were skipped", heldout.len(), report.skipped);
+        return Err(DataError::Empty { what: "prompts to train on", sources: "data.sources".to_string(), detail });
+    }
+    Ok(Split { train: prompts, valid: heldout, report })
+}

@@ -1,0 +1,123 @@
+//! One row to one ranking.
+
+use super::{Ranking, ranks_of};
+use crate::chat::Message;
+use crate::config::Columns;
+use crate::fields::{self, Fault};
+use crate::quarantine::Reason;
+use crate::source::Row;
+use serde_json::Value;
+
+/// K-wise where the row has the answers' columns, else a pair of `chosen` and `rejected`.
+pub(super) fn ranking(row: &Row, columns: &Columns, prefix: &str) -> Result<Ranking, Fault> {
+    let k_wise = columns.answers.iter().any(|column| fields::present(row, column).is_some());
+    let parsed = if k_wise { k_wise_of(row, columns)? } else { pair_of(row, columns)? };
+    let Parsed { prompt, answers, ranks, scores } = parsed;
+    if let Some(i) = answers.iter().position(|answer| answer.trim().is_empty()) {
+        return Err((Reason::Empty, format!("answer {} is empty", i + 1)));
+    }
+    if answers.len() < 2 {
+        return Err((Reason::BadRanking, format!("{} judged answers; a ranking needs two", answers.len())));
+    }
+    Ok(Ranking {
+        group: fields::group(row, &columns.group, &prompt)?,
+        judge: fields::name(row, &columns.judge),
+        weight: fields::weight(row, &columns.weight)?,
+        prompt: format!("{prefix}{prompt}"),
+        answers,
+        ranks,
+        scores,
+        file: row.file.to_path_buf(),
+        row: row.line,
+    })
+}
+
+struct Parsed {
+    prompt: String,
+    answers: Vec<String>,
+    ranks: Vec<u32>,
+    scores: Option<Vec<f32>>,
+}
+
+fn k_wise_of(row: &Row, columns: &Columns) -> Result<Parsed, Fault> {
+    let prompt = fields::visible(row, &columns.prompt)?.to_string();
+    let answers = fields::list(row, &columns.answers)?;
+    let by_score = !columns.scores.is_empty();
+    let names = if by_score { &columns.scores } else { &columns.ranks };
+    let marks = fields::list(row, names)?;
+    if marks.len() != answers.len() {
+        return Err((Reason::BadRanking, format!("{} answers, but {} in {}", answers.len(), marks.len(), names.join(", "))));
+    }
+    let (mut kept, mut values) = (Vec::new(), Vec::new());
+    for (i, (answer, mark)) in answers.iter().zip(&marks).enumerate() {
+        // An answer that nobody scored is not compared with the others; nor is a place that holds no answer (fewer than K of them).
+        let Some(mark) = fields::number(mark, &names[i.min(names.len() - 1)])? else { continue };
+        let answer = match answer {
+            Value::String(text) => text.clone(),
+            Value::Null => continue,
+            other => return Err((Reason::WrongType, format!("answer {} is {other}, not text", i + 1))),
+        };
+        kept.push(answer);
+        values.push(mark as f32);
+    }
+    if by_score {
+        return Ok(Parsed { prompt, answers: kept, ranks: ranks_of(&values), scores: Some(values) });
+    }
+    if let Some(rank) = values.iter().find(|rank| **rank < 0.0 || rank.fract() != 0.0) {
+        return Err((Reason::BadRanking, format!("rank {rank} is not a whole number from 0 up (use `scores` for scores)")));
+    }
+    // 1 2 2 4 and 0 1 1 2 both mean 1 2 2 3.
+    let negated: Vec<f32> = values.iter().map(|rank| -rank).collect();
+    Ok(Parsed { prompt, answers: kept, ranks: ranks_of(&negated), scores: None })
+}
+
+fn pair_of(row: &Row, columns: &Columns) -> Result<Parsed, Fault> {
+    let (prompt, chosen, rejected) = match (present_or(row, &columns.chosen)?, present_or(row, &columns.rejected)?) {
+        (Value::String(chosen), Value::String(rejected)) => match fields::present(row, &columns.prompt) {
+            Some(_) => (fields::visible(row, &columns.prompt)?.to_string(), chosen.clone(), rejected.clone()),
+            None => common_prompt(chosen, rejected)?,
+        },
+        // As TRL and UltraFeedback have it: both are chats that differ in the last turn.
+        (chosen @ Value::Array(_), rejected @ Value::Array(_)) => chats(row, columns, chosen, rejected)?,
+        _ => return Err((Reason::WrongType, format!("{:?} and {:?} are neither both text nor both chats", columns.chosen, columns.rejected))),
+    };
+    Ok(Parsed { prompt, answers: vec![chosen, rejected], ranks: vec![1, 2], scores: None })
+}
+
+fn present_or<'a>(row: &'a Row, column: &str) -> Result<&'a Value, Fault> {
+    fields::present(row, column).ok_or_else(|| fields::missing(row, column))
+}
+
+/// Pairs of whole dialogues without a prompt column (Anthropic's HH): the prompt is what both begin with, up to the last place where the
+/// assistant speaks.
+fn common_prompt(chosen: &str, rejected: &str) -> Result<(String, String, String), Fault> {
+    const SPEAKS: &str = "\n\nAssistant:";
+    let common: usize = chosen.chars().zip(rejected.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+    let end = chosen[..common].rfind(SPEAKS).map(|at| at + SPEAKS.len()).ok_or_else(|| {
+        let why = "no prompt column, and chosen and rejected do not begin with the same dialogue up to \"\\n\\nAssistant:\"";
+        (Reason::MissingField, why.to_string())
+    })?;
+    Ok((chosen[..end].trim().to_string(), chosen[end..].to_string(), rejected[end..].to_string()))
+}
+
+fn chats(row: &Row, columns: &Columns, chosen: &Value, rejected: &Value) -> Result<(String, String, String), Fault> {
+    let fault = |why: String| (Reason::BadChat, why);
+    let split = |value: &Value| -> Result<(Vec<Message>, Message), Fault> {
+        let mut turns = Message::list(value).map_err(fault)?;
+        match turns.pop() {
+            Some(last) if last.is_assistant() => Ok((turns, last)),
+            _ => Err(fault("a chat does not end with the assistant's answer".to_string())),
+        }
+    };
+    let (before, chosen) = split(chosen)?;
+    let (before_rejected, rejected) = split(rejected)?;
+    if before != before_rejected {
+        return Err(fault("chosen and rejected differ before the last turn".to_string()));
+    }
+    let prompt = match (before.as_slice(), fields::present(row, &columns.prompt)) {
+        ([turn], _) if turn.role == "user" => turn.content.clone(),
+        ([], Some(_)) => fields::visible(row, &columns.prompt)?.to_string(),
+        _ => return Err(fault("a prompt of several turns: put it into the prompt column as one text".to_string())),
+    };
+    Ok((prompt, chosen.content, rejected.content))
+}

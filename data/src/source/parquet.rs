@@ -1,0 +1,116 @@
+//! Parquet: polars scans the file lazily, some thousand rows and only the columns in question at a time.
+
+use super::Sink;
+use crate::config::Columns;
+use crate::error::SourceError;
+use polars::prelude::*;
+use serde_json::{Map, Number, Value};
+use std::fs::File;
+
+/// Rows in memory at a time.
+const SLICE: usize = 8192;
+
+pub(super) fn read(sink: &mut Sink, columns: &Columns) -> Result<(), SourceError> {
+    let file = File::open(&sink.file).map_err(SourceError::io("open", &sink.file))?;
+    let mut reader = ParquetReader::new(file);
+    let schema = reader.schema().map_err(|e| sink.unreadable(0, format!("not a Parquet file: {e}")))?;
+    let rows = reader.num_rows().map_err(|e| sink.unreadable(0, e.to_string()))?;
+    let wanted = wanted(schema.iter_names().map(|name| name.as_str()), columns);
+    for (name, field) in schema.iter() {
+        // polars panics on types that it was not built with, even in columns that nobody asks for.
+        if let Some(kind) = unknown(field.dtype()) {
+            let detail = format!("column {name:?} has the type {kind}, which is not read here: save it as text, numbers, lists or structs");
+            return Err(SourceError::Columns { path: sink.file.to_path_buf(), detail });
+        }
+    }
+    let path = sink.file.to_str().ok_or_else(|| sink.unreadable(0, "polars needs a path in UTF-8"))?;
+    let arguments = ScanArgsParquet { glob: false, cache: false, low_memory: true, ..Default::default() };
+    let scan = LazyFrame::scan_parquet(PlRefPath::new(path), arguments).map_err(|e| sink.unreadable(0, e.to_string()))?;
+    let scan = scan.select(wanted.iter().map(|name| col(name.as_str())).collect::<Vec<_>>());
+    for start in (0..rows).step_by(SLICE) {
+        let slice = scan.clone().slice(start as i64, SLICE as IdxSize).collect();
+        let slice = slice.map_err(|e| sink.unreadable(start as u64 + 1, format!("damaged: {e}")))?;
+        for row in 0..slice.height() {
+            let line = (start + row) as u64 + 1;
+            let mut fields = Map::new();
+            for column in slice.columns() {
+                let cell = column.get(row).map_err(|e| sink.unreadable(line, e.to_string()))?;
+                fields.insert(column.name().to_string(), value(&cell));
+            }
+            sink.row(line, fields)?;
+        }
+    }
+    Ok(())
+}
+
+/// The configured columns that the file has; all of its columns if it has none of them, so that the error names what there is.
+fn wanted<'a>(present: impl Iterator<Item = &'a str>, columns: &Columns) -> Vec<String> {
+    let single = [
+        &columns.text,
+        &columns.prompt,
+        &columns.response,
+        &columns.messages,
+        &columns.chosen,
+        &columns.rejected,
+        &columns.judge,
+        &columns.weight,
+        &columns.group,
+    ];
+    let configured = single.into_iter().chain(&columns.answers).chain(&columns.scores).chain(&columns.ranks);
+    let present: Vec<&str> = present.collect();
+    let found: Vec<String> = present.iter().filter(|p| configured.clone().any(|c| c == *p)).map(|p| p.to_string()).collect();
+    if found.is_empty() { present.iter().map(|p| p.to_string()).collect() } else { found }
+}
+
+/// The name of a type that this build of polars does not hold.
+fn unknown(kind: &ArrowDataType) -> Option<String> {
+    match kind {
+        ArrowDataType::List(inner) | ArrowDataType::LargeList(inner) | ArrowDataType::Map(inner, _) => unknown(inner.dtype()),
+        ArrowDataType::Struct(fields) => fields.iter().find_map(|field| unknown(field.dtype())),
+        ArrowDataType::Dictionary(..) => Some("dictionary (categorical)".to_string()),
+        ArrowDataType::FixedSizeList(..) => Some("list of fixed size".to_string()),
+        ArrowDataType::Extension(_) | ArrowDataType::Union(_) | ArrowDataType::Interval(_) => Some(format!("{kind:?}")),
+        ArrowDataType::Decimal(..) | ArrowDataType::Decimal32(..) | ArrowDataType::Decimal64(..) | ArrowDataType::Decimal256(..) => {
+            Some("decimal".to_string())
+        }
+        _ => None,
+    }
+}
+
+/// A polars value as JSON. Dates and times become text.
+pub(super) fn value(cell: &AnyValue) -> Value {
+    match cell {
+        AnyValue::Null => Value::Null,
+        AnyValue::Boolean(truth) => Value::Bool(*truth),
+        AnyValue::String(text) => Value::String(text.to_string()),
+        AnyValue::StringOwned(text) => Value::String(text.to_string()),
+        AnyValue::UInt8(n) => Value::from(*n),
+        AnyValue::UInt16(n) => Value::from(*n),
+        AnyValue::UInt32(n) => Value::from(*n),
+        AnyValue::UInt64(n) => Value::from(*n),
+        AnyValue::Int8(n) => Value::from(*n),
+        AnyValue::Int16(n) => Value::from(*n),
+        AnyValue::Int32(n) => Value::from(*n),
+        AnyValue::Int64(n) => Value::from(*n),
+        // JSON has no NaN and no infinity.
+        AnyValue::Float32(x) => Number::from_f64(f64::from(*x)).map_or(Value::Null, Value::Number),
+        AnyValue::Float64(x) => Number::from_f64(*x).map_or(Value::Null, Value::Number),
+        AnyValue::List(series) => Value::Array(series.iter().map(|cell| value(&cell)).collect()),
+        AnyValue::Struct(_, _, fields) => {
+            let names = fields.iter().map(|field| field.name().to_string());
+            Value::Object(names.zip(cell._iter_struct_av().map(|cell| value(&cell))).collect())
+        }
+        AnyValue::StructOwned(both) => {
+            let (values, fields) = both.as_ref();
+            Value::Object(fields.iter().map(|field| field.name().to_string()).zip(values.iter().map(value)).collect())
+        }
+        AnyValue::Binary(bytes) => binary(bytes),
+        AnyValue::BinaryOwned(bytes) => binary(bytes),
+        other => Value::String(other.to_string()),
+    }
+}
+
+/// Text that some writers store as bytes; bytes that are no text count as absent.
+fn binary(bytes: &[u8]) -> Value {
+    std::str::from_utf8(bytes).map_or(Value::Null, |text| Value::String(text.to_string()))
+}

@@ -1,0 +1,84 @@
+"""Golden fixture for data/src/chat: chat templates rendered by transformers' own Jinja environment.
+
+Writes data/tests/golden/chat_templates.json: per template its source and special tokens, and per conversation the rendered text, the rendered prompt (what
+precedes the last answer) and, where the template has {% generation %} tags, the spans of characters that transformers marks as the assistant's.
+The templates are those that TRL ships (Apache-2.0), and the ones written here.
+
+    python scripts/reference/chat_templates.py
+"""
+
+import json
+import pathlib
+
+import trl
+from transformers.utils.chat_template_utils import render_jinja_template
+
+SHIPPED = pathlib.Path(trl.__file__).parent / "chat_templates"
+OUT = pathlib.Path(__file__).parents[2] / "data/tests/golden/chat_templates.json"
+
+IM = {"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
+LLAMA = {"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>"}
+GEMMA = {"bos_token": "<bos>", "eos_token": "<eos>"}
+# (name, source file or text, special tokens, what ends an answer)
+TEMPLATES = [
+    ("qwen2_5", None, IM, "<|im_end|>"),
+    ("qwen2_5_training", None, IM, "<|im_end|>"),
+    ("qwen3", None, IM, "<|im_end|>"),
+    ("qwen3_training", None, IM, "<|im_end|>"),
+    ("llama3", None, LLAMA, "<|eot_id|>"),
+    ("llama3_training", None, LLAMA, "<|eot_id|>"),
+    ("gemma", None, GEMMA, "<end_of_turn>"),
+    ("gemma_training", None, GEMMA, "<end_of_turn>"),
+    ("phi3", None, {"bos_token": "<s>", "eos_token": "<|endoftext|>"}, "<|end|>"),
+    ("phi3_training", None, {"bos_token": "<s>", "eos_token": "<|endoftext|>"}, "<|end|>"),
+    (
+        "llama2",
+        "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content.strip() + ' [/INST]' }}"
+        "{% elif m.role == 'assistant' %}{{ ' ' + m.content.strip() + ' ' + eos_token }}"
+        "{% else %}{{ raise_exception('no system turns') }}{% endif %}{% endfor %}",
+        {"bos_token": "<s>", "eos_token": "</s>"},
+        "</s>",
+    ),
+    (
+        "without_end",
+        "{%- for m in messages %}\n  {%- if m['role'] == 'user' %}\nQ: {{ m['content'] }}\n  {%- else %}\nA: {{ m['content'] | trim }}\n  {%- endif %}\n"
+        "{%- endfor %}\n{%- if add_generation_prompt %}\nA:\n{%- endif %}",
+        {"eos_token": "</s>"},
+        None,
+    ),
+]
+
+U, A, S = ("user", "assistant", "system")
+CHATS = [
+    [(U, "Where to eat?"), (A, "At Aromi.")],
+    [(S, "Be brief."), (U, "yes"), (A, "yes"), (U, "Say yes twice: yes"), (A, " yes yes\n")],
+    [(U, "早上好 {{ x }} <b>"), (A, "A: \"one\"\n\n- two ✓\n```\ncode\n```")],
+    [(U, "think"), (A, "<think>\nhm, yes\n</think>\n\nBoth."), (U, "again"), (A, "<think>\nno\n</think>\n\nNeither.")],
+    [(U, "1"), (A, "1"), (U, "1"), (A, "1"), (U, "1"), (A, "1")],
+]
+
+
+def main():
+    fixture = []
+    for name, source, tokens, end in TEMPLATES:
+        source = source or (SHIPPED / f"{name}.jinja").read_text()
+        cases = []
+        for chat in CHATS:
+            messages = [{"role": role, "content": content} for role, content in chat]
+            case = {"messages": messages}
+            try:
+                tagged = "{% generation" in source or "{%- generation" in source
+                (text,), spans = render_jinja_template([messages], chat_template=source, return_assistant_tokens_mask=tagged, **tokens)
+                (prompt,), _ = render_jinja_template([messages[:-1]], chat_template=source, add_generation_prompt=True, **tokens)
+                case |= {"text": text, "prompt": prompt, "spans": [[text[:a].encode().__len__(), text[:b].encode().__len__()] for a, b in spans[0]] if tagged else None}
+            except Exception as error:  # the template refuses this conversation: ours has to refuse it too
+                case |= {"error": str(error)}
+            cases.append(case)
+        fixture.append({"name": name, "source": source, "tokens": tokens, "end": end, "cases": cases})
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    OUT.write_text(json.dumps(fixture, ensure_ascii=False, indent=1) + "\n")
+    print(f"{OUT}: {OUT.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()
