@@ -1,12 +1,15 @@
 //! Finding phrases in text: lower-cased words, sentence by sentence, matched against small patterns.
 //!
 //! A pattern is words apart by spaces. `a|b` is either word, `?a|b` may be absent, `~3` skips up to three words (never across the end of a
-//! sentence), `-` in a pattern or a text is a space. The first word of a pattern is always a plain word or `a|b`.
+//! sentence or "and", "with", "but", "while"), `-` in a pattern or a text is a space. The first word of a pattern is always a plain word or `a|b`.
 
 use std::collections::HashMap;
 
 /// The mark that `words` puts between sentences.
 pub const END: &str = ".";
+
+/// What comes after one of these is about something else: "low prices and a high rating".
+const CONNECTIVES: &[&str] = &["and", "with", "but", "while", "although"];
 
 /// Lower-cased words of `text`; [`END`] stands for `.`, `!`, `?`, `;` and line ends. Apostrophes vanish (`it's` → `its`), accents of é fall,
 /// `£` stays with its number, other marks part words.
@@ -86,7 +89,7 @@ impl Pattern {
                     if let Some((len, named)) = Self::at(rest, words.get(skip..)?) {
                         return Some((len + skip, named));
                     }
-                    if words.get(skip).is_none_or(|w| w == END) {
+                    if words.get(skip).is_none_or(|w| w == END || CONNECTIVES.contains(&w.as_str())) {
                         return None;
                     }
                 }

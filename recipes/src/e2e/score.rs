@@ -1,7 +1,7 @@
 //! The score of one description.
 
 use super::meaning::{Meaning, MeaningError, Slot};
-use super::tables::{Class, PHRASES, PLACES, class};
+use super::tables::{BARE, Class, NO_VALUE, PHRASES, PLACES, class};
 use crate::phrases::{END, Phrases, repeated_trigrams, words};
 use serde::Serialize;
 use std::sync::OnceLock;
@@ -41,12 +41,20 @@ pub fn score_meaning(meaning: &Meaning, response: &str) -> Score {
     let plain = words(response);
     let mut text = plain.clone();
     // Names first, and out of the way: "Raja Indian Cuisine" says nothing about the food.
-    let named = [Slot::Name, Slot::Near].map(|slot| meaning.get(slot).map(|value| cover(&mut text, value)));
-    let strangers = PLACES.iter().filter(|p| cover(&mut text, p)).count();
+    let named = [Slot::Name, Slot::Near].map(|slot| meaning.get(slot).map(|value| cover(&mut text, value, true)));
+    let strangers = PLACES.iter().filter(|p| cover(&mut text, p, false)).count();
+    NO_VALUE.iter().for_each(|words| {
+        cover(&mut text, words, false);
+    });
     let hits = phrases().find(&text);
     let (mut right, mut given, mut missing, mut wrong, mut invented) = (0, 0, Vec::new(), Vec::new(), Vec::new());
     for slot in Slot::ALL {
-        let said: Vec<Class> = hits.iter().filter(|h| h.slot == slot).map(|h| h.value).collect();
+        let mut said: Vec<Class> = hits.iter().filter(|h| h.slot == slot).map(|h| h.value).collect();
+        if said.iter().any(|&c| c != BARE) {
+            said.retain(|&c| c != BARE);
+        } else {
+            said.fill("yes");
+        }
         let Some(value) = meaning.get(slot) else {
             // Everything in this data is a restaurant: to say so invents nothing.
             if said.iter().any(|&c| c != "restaurant") {
@@ -59,7 +67,7 @@ pub fn score_meaning(meaning: &Meaning, response: &str) -> Score {
             (Slot::Name, _) => (named[0] == Some(true), false),
             (Slot::Near, _) => (named[1] == Some(true), false),
             (_, Some(c)) => (said.contains(&c), said.iter().any(|&s| s != c && s != "restaurant")),
-            (_, None) => (cover(&mut text, value), !said.is_empty()),
+            (_, None) => (cover(&mut text, value, false), !said.is_empty()),
         };
         right += usize::from(there);
         if other {
@@ -99,16 +107,19 @@ fn phrases() -> &'static Phrases<Slot, Class> {
     TABLE.get_or_init(|| Phrases::new(PHRASES.iter().flat_map(|(slot, class, list)| list.iter().map(|p| (*slot, *class, *p)))))
 }
 
-/// Whether `text` has the words of `name` (its article may be missing); if so, they are covered wherever they stand.
-fn cover(text: &mut [String], name: &str) -> bool {
+/// Whether `text` has the words of `name` (its article may be missing, and where `genitive` an s may follow: "Cotto's" has become
+/// "cottos"); if so, they are covered wherever they stand.
+fn cover(text: &mut [String], name: &str, genitive: bool) -> bool {
     let name = words(name);
     let core = if name.len() > 1 && name[0] == "the" { &name[1..] } else { &name[..] };
     if core.is_empty() || text.len() < core.len() {
         return false;
     }
     let mut found = false;
+    let (last, before) = (&core[core.len() - 1], &core[..core.len() - 1]);
     for start in 0..=text.len() - core.len() {
-        if text[start..start + core.len()] == *core {
+        let end = start + before.len();
+        if text[start..end] == *before && (text[end] == *last || genitive && text[end].strip_suffix('s') == Some(last)) {
             // A word that no phrase has, and that ends none.
             text[start..start + core.len()].iter_mut().for_each(|w| *w = "_".into());
             found = true;

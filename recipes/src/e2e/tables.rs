@@ -42,6 +42,12 @@ pub(super) fn class(slot: Slot, value: &str) -> Option<Class> {
     classes.iter().find(|(v, _)| v.eq_ignore_ascii_case(value)).map(|(_, c)| *c)
 }
 
+/// Class of a mention that says no more than the slot's name.
+pub(super) const BARE: Class = "bare";
+
+/// Words that look like a value and are none.
+pub(super) const NO_VALUE: &[&str] = &["British Pounds", "British Pound", "Cambridge"];
+
 /// Phrases by slot and class.
 pub(super) const PHRASES: &[(Slot, Class, &[&str])] = &[
     (Slot::EatType, "restaurant", &["restaurant|restaurants|restaraunt|restaurante|resturant|bistro|diner|eatery"]),
@@ -88,7 +94,7 @@ pub(super) const PHRASES: &[(Slot, Class, &[&str])] = &[
             "moderate|moderately|reasonable|reasonably|mid ~2 price|prices|priced|pricing|cost|costs",
             "price|prices|priced|pricing|cost|costs ~4 moderate|moderately|reasonable|reasonably|average|medium|mid",
             "moderate|moderately|reasonable|reasonably",
-            "average|medium|midrange|middle|fair|fairly|mid ?range price|prices|priced|pricing|cost|costs",
+            "average|medium|midrange|middle|fair|fairly|mid ?range|ranged price|prices|priced|pricing|cost|costs",
             "average ?customer ?rating ?and price|priced",
             "£20|20 ?to|and|through|or ?£ £25|25",
             "mid|middle range ?of ?the ?price",
@@ -118,12 +124,11 @@ pub(super) const PHRASES: &[(Slot, Class, &[&str])] = &[
             "low|lowly|poor|poorly|bad|badly|lower|lowest|mediocre ~2 customer|customers|consumer|user ?s rating|ratings|rated|review|reviews|satisfaction|service|feedback|approval|score|reviewed",
             "low|lowly|poor|poorly|bad|badly|lower|lowest ?quality rating|ratings|rated|review|reviews|reviewed|score|scores|star|stars|rate|scoring|satisfaction",
             "rating|ratings|rated|reviews|review|rate|rates|rank|ranked|scored|score ~5 low|poor|poorly|bad|lowly|lower|badly",
-            "1|one ~1 out of 5|five",
+            "1|one ~1 out ?of 5|five",
             "1|one star|stars",
             "1|one of 5|five",
             "1 5 ?customer|customers|star rating|rated|ratings",
             "rating|rated|ratings ~4 1|one",
-            "low ~4 rating|ratings|rated",
             "not ?very|so|well|highly|a well|highly|good rated|rating|reviewed|recommended",
             "poorly|low rated",
             "customers|customer ~3 low|poor|poorly",
@@ -136,12 +141,11 @@ pub(super) const PHRASES: &[(Slot, Class, &[&str])] = &[
             "average|averagely|moderate|mediocre|medium|ok|decent|middling|fair ~2 customer|customers|consumer|user ?s rating|ratings|rated|review|reviews|satisfaction|service|feedback|score|reviewed",
             "average|averagely|moderate|moderately|mediocre|medium|middling|decent|ok ?quality rating|ratings|rated|review|reviews|reviewed|score|stars",
             "rating|ratings|rated|reviews|review|rate|rates|rank|ranked|scored|score ~5 average|moderate|medium|mediocre|middling|ok|okay|decent",
-            "3|three ~1 out of 5|five",
+            "3|three ~1 out ?of 5|five",
             "3|three star|stars",
             "3|three of 5|five",
             "3 5 ?customer|customers|star rating|rated|ratings",
             "rating|rated|ratings ~4 3|three",
-            "average ~4 rating|ratings|rated",
             "customers|customer ~3 average",
         ],
     ),
@@ -152,12 +156,11 @@ pub(super) const PHRASES: &[(Slot, Class, &[&str])] = &[
             "high|highly|excellent|good|great|well|top|best|higher|highest|positive|exceptional|superb|outstanding|perfect|fantastic|favorable ~2 customer|customers|consumer|user ?s rating|ratings|rated|review|reviews|satisfaction|service|feedback|approval|score|reviewed|recommended|reputation",
             "high|highly|excellent|good|great|well|top|best|higher|highest|positive|exceptional|superb|outstanding|perfect ?quality|star rating|ratings|rated|review|reviews|reviewed|recommended|score|scores|stars|regarded|rate|rates|acclaimed|praised|recommend|approved",
             "rating|ratings|rated|reviews|review|rate|rates|rank|ranked|ranks|scored|score ~5 high|highly|excellent|good|great|well|higher",
-            "5|five ~1 out of 5|five",
+            "5|five ~1 out ?of 5|five",
             "5|five star|stars",
             "5|five of 5|five",
             "5 5 ?customer|customers|star rating|rated|ratings",
             "rating|rated|ratings ~3 5|five",
-            "high|highly ~4 rating|ratings|rated",
             "customers|customer|people love|loved|loves|highly",
             "popular|acclaimed",
         ],
@@ -192,13 +195,14 @@ pub(super) const PHRASES: &[(Slot, Class, &[&str])] = &[
             "familyfriendly|kidfriendly",
             "friendly ~3 family|families|kids|children",
             "family|families|kids|children ~3 welcome|welcomed|allowed|welcoming",
-            "families|kids|children|family",
             "family restaurant|pub|venue|atmosphere|environment|place|establishment|coffee",
             "all ages|family",
             "welcomes|welcome|welcoming ~2 families|family|kids|children",
             "whole|entire family",
         ],
     ),
+    // A bare mention speaks for them, unless something clearer is said.
+    (Slot::Family, BARE, &["families|kids|children|family"]),
     (
         Slot::Family,
         "no",
@@ -215,6 +219,8 @@ pub(super) const PHRASES: &[(Slot, Class, &[&str])] = &[
             "for|to|toward|towards|at adults",
             "leave ~3 kids|children|family",
             "without ~2 kids|children|family",
+            "not|doesnt|dont|nor|never ?really welcome|welcomes|allow|allows|permit|suit ~2 families|family|kids|children|kid|child",
+            "families|kids|children|family ?are not|arent ?be permitted",
             "child|kid free",
             "grown ups",
             "no kids|children|families",
