@@ -1,1 +1,11 @@
-//! evaluate.
+//! Measuring: language-model loss, preference accuracy, win rates, repetition, and the report of a whole pipeline.
+//! Nothing here trains.
+
+pub mod preference;
+pub mod repetition;
+pub mod report;
+pub mod stats;
+
+pub use preference::PreferenceReport;
+pub use repetition::{distinct_n, repetition};
+pub use stats::WinRate;
