@@ -4,7 +4,7 @@ Writes data/tests/golden/chat_templates.json: per template its source and specia
 precedes the last answer) and, where the template has {% generation %} tags, the spans of characters that transformers marks as the assistant's.
 The templates are those that TRL ships (Apache-2.0), and the ones written here.
 
-    python scripts/reference/chat_templates.py
+    python -m pip install trl==1.9.0 && python scripts/reference/chat_templates.py
 """
 
 import json
