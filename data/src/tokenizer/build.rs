@@ -56,7 +56,8 @@ pub(super) fn from_vocab_and_merges(folder: &Path) -> Result<HfTokenizer, DataEr
 pub(super) fn train_bpe(texts: &mut (dyn Iterator<Item = String> + Send), vocab_size: usize) -> Result<HfTokenizer, DataError> {
     let least = BYTES + SPECIAL_TOKENS.len();
     if vocab_size < least {
-        let detail = format!("{vocab_size} tokens are too few for a byte-level BPE: it needs {least} for the bytes and the special tokens alone");
+        let detail =
+            format!("{vocab_size} tokens are too few for a byte-level BPE: it needs {least} for the bytes and the special tokens alone");
         return Err(DataError::Config { key: "tokenizer.vocab_size".into(), detail });
     }
     let mut trainer = TrainerWrapper::from(

@@ -5,6 +5,7 @@
 //! the characters `<|endoftext|>` must not end there; whoever means the token uses [`Tokenizer::encode_with_special`].
 
 mod build;
+mod from_config;
 mod pieces;
 mod special;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use tokenizers::Tokenizer as HfTokenizer;
 
+pub use from_config::choose;
 pub use pieces::{PIECE_BYTES, pieces};
 
 /// End of a document, and its beginning: id 0 of the tokenizers made here.
@@ -115,16 +117,7 @@ impl Tokenizer {
         let vocab_size = hf.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         let json = hf.to_string(false).map_err(|e| failed(&origin, "cannot be written as JSON", &e))?;
         let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
-        Ok(Tokenizer {
-            plain: Arc::new(hf),
-            special: Arc::new(OnceLock::new()),
-            config,
-            chat_template,
-            specials,
-            vocab_size,
-            hash,
-            origin,
-        })
+        Ok(Tokenizer { plain: Arc::new(hf), special: Arc::new(OnceLock::new()), config, chat_template, specials, vocab_size, hash, origin })
     }
 
     /// Token ids of a text. Nothing is put before or after, and special tokens in the text are ordinary characters.

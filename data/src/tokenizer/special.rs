@@ -14,8 +14,7 @@ pub(super) struct Specials {
 }
 
 /// End tokens by name, most telling first.
-const EOS_NAMES: [&str; 8] =
-    [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", IM_END, "<end_of_turn>", "<|end|>"];
+const EOS_NAMES: [&str; 8] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", IM_END, "<end_of_turn>", "<|end|>"];
 /// Begin tokens by name.
 const BOS_NAMES: [&str; 3] = ["<|begin_of_text|>", "<s>", "<bos>"];
 /// Padding tokens by name.
