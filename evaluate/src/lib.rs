@@ -1,11 +1,13 @@
 //! Measuring: language-model loss, preference accuracy, win rates, repetition, and the report of a whole pipeline.
 //! Nothing here trains.
 
+pub mod lm;
 pub mod preference;
 pub mod repetition;
 pub mod report;
 pub mod stats;
 
+pub use lm::{Nll, Sequence};
 pub use preference::PreferenceReport;
 pub use repetition::{distinct_n, repetition};
 pub use stats::WinRate;

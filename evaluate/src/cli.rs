@@ -1,0 +1,151 @@
+//! Arguments.
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Ask a model, measure it, or report a whole pipeline.
+#[derive(Debug, Parser)]
+#[command(name = "evaluate", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Continue a prompt.
+    Generate(GenerateArgs),
+    /// Measure how surprised a language model is by a text.
+    Score(ScoreArgs),
+    /// Score answers with a reward model; with pairs and rankings also its accuracy.
+    Reward(RewardArgs),
+    /// Compute the report of a pipeline: report.json, report.html and a table.
+    Report(ReportArgs),
+}
+
+/// The model and the machine.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// A Hugging Face model folder, or a run folder (its model/ is taken).
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Where the tensors live.
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
+    /// CPU threads; 0 means all cores.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the tensors live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The first GPU if libtorch sees one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The first CUDA device.
+    Cuda,
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["prompt", "prompt_ids"])))]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text to continue, as it is (or as a user's turn with --chat).
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Token ids to continue.
+    #[arg(long, value_name = "IDS", value_delimiter = ',', num_args = 1)]
+    pub prompt_ids: Option<Vec<u32>>,
+    /// Put the prompt into the model's chat template and stop where the template ends an answer.
+    #[arg(long, conflicts_with = "prompt_ids")]
+    pub chat: bool,
+    /// Take the most probable token each time.
+    #[arg(long, conflicts_with_all = ["temperature", "top_k", "top_p"])]
+    pub greedy: bool,
+    /// Tokens at most [default: 64, or what the context leaves].
+    #[arg(long, value_name = "N")]
+    pub max_new: Option<usize>,
+    /// Logits are divided by this.
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    pub temperature: f64,
+    /// Sample from the K most probable tokens; 0 means all.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// Sample from the most probable tokens that together reach this share.
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f64,
+    /// Seed of the sample.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Arguments of `score`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["text", "ids"])))]
+#[command(
+    after_help = "Every token but the first is predicted. A text longer than the context is scored in windows of a whole context that begin \
+                        half a context apart; each token counts once, in the first window that reaches it."
+)]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A UTF-8 text file; - is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// Token ids.
+    #[arg(long, value_name = "IDS", value_delimiter = ',', num_args = 1)]
+    pub ids: Option<Vec<u32>>,
+}
+
+/// Arguments of `reward`.
+#[derive(Debug, Args)]
+#[command(after_help = "Rows are prompt and response; prompt, chosen and rejected; or prompt, answers and ranks (1 is best) or scores. \
+                        Any format that training reads. Template, prefix and column names are those of the model's run folder where it has a \
+                        config.toml, unless given here.")]
+pub struct RewardArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Rows to score: JSONL, CSV, TSV, Parquet or Arrow.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// A reward.toml whose data section tells template, prefix and column names.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How prompt and answer become text [default: the run's, else the model's own, else plain].
+    #[arg(long, value_enum)]
+    pub template: Option<Template>,
+    /// Put before every prompt [default: what the model was trained with].
+    #[arg(long, value_name = "TEXT")]
+    pub prompt_prefix: Option<String>,
+    /// Answers that go through the model at once.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub batch: usize,
+}
+
+/// How prompt and answer become text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Template {
+    /// The prompt, a newline, the answer.
+    Plain,
+    /// ChatML.
+    Chatml,
+    /// The Jinja template in the model folder.
+    Model,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// runs/RECIPE: the folder that holds pretrain, sft, reward and ppo.
+    #[arg(long, value_name = "DIR")]
+    pub runs: PathBuf,
+}

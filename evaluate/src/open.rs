@@ -1,0 +1,61 @@
+//! From a folder's name to a model and its tokenizer.
+
+use crate::cli::{Device, ModelArgs};
+use crate::exit::input;
+use data::tokenizer::Tokenizer;
+use model::{HeadKind, Model};
+use std::path::PathBuf;
+
+/// A model ready to be asked.
+pub struct Opened {
+    /// The model folder, resolved.
+    pub folder: PathBuf,
+    /// The weights, without gradients.
+    pub model: Model,
+    /// The folder's tokenizer; a folder without one still takes ids.
+    tokenizer: Option<Tokenizer>,
+}
+
+/// Loads the folder and checks that the model is of the wanted kind.
+pub fn open(args: &ModelArgs, head: HeadKind) -> anyhow::Result<Opened> {
+    let device = match args.device {
+        Device::Cpu => tch::Device::Cpu,
+        Device::Auto => tch::Device::cuda_if_available(),
+        Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(0),
+        Device::Cuda => return Err(input("--device cuda, but libtorch sees no CUDA device: use --device cpu")),
+    };
+    if args.threads > 0 {
+        tch::set_num_threads(args.threads.min(1024) as i32);
+    }
+    let folder = model::resolve(&args.model)?;
+    let model = Model::load(&folder, device)?;
+    let at = folder.display();
+    match (model.head(), head) {
+        (HeadKind::Scalar, HeadKind::Lm) => {
+            return Err(input(format!(
+                "{at}: a reward model, which scores and does not write: use `evaluate reward`, or name a language model"
+            )));
+        }
+        (HeadKind::Lm, HeadKind::Scalar) => {
+            return Err(input(format!("{at}: a language model, which gives no scores: name a reward run, or use `evaluate score`")));
+        }
+        _ => {}
+    }
+    model.freeze();
+    let has_tokenizer = ["tokenizer.json", "vocab.json", "encoder.json"].iter().any(|f| folder.join(f).is_file());
+    let tokenizer = has_tokenizer.then(|| Tokenizer::load(&folder)).transpose()?;
+    Ok(Opened { folder, model, tokenizer })
+}
+
+impl Opened {
+    /// The tokenizer, if the folder has one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// The tokenizer, which `what` cannot do without.
+    pub fn need_tokenizer(&self, what: &str) -> anyhow::Result<&Tokenizer> {
+        let message = || input(format!("{}: no tokenizer.json here, which {what} needs: give token ids instead", self.folder.display()));
+        self.tokenizer.as_ref().ok_or_else(message)
+    }
+}
