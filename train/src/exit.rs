@@ -37,7 +37,7 @@ pub fn code(program: &str, result: anyhow::Result<Outcome>) -> ExitCode {
         Err(error) => {
             let ours = |c: &(dyn std::error::Error + 'static)| c.downcast_ref::<crate::Error>().is_some_and(crate::Error::is_input);
             let is_input = error.downcast_ref::<Input>().is_some() || error.chain().any(ours);
-            let causes: Vec<String> = error.chain().filter(|c| !c.is::<Input>()).map(|c| c.to_string()).collect();
+            let causes: Vec<String> = error.chain().map(|c| c.to_string()).collect();
             let mut causes = causes.into_iter().filter(|c| c != "the input is wrong");
             eprintln!("{program}: error: {}", causes.next().unwrap_or_default());
             let mut last = String::new();

@@ -1,1 +1,55 @@
-//! train.
+//! Toolbox of the training stages: optimiser, schedules, run folders, checkpoints, metrics, progress, signals. It holds no loop and no
+//! forward pass: control flow stays in the stage, which reads like this.
+//!
+//! ```ignore
+//! let run = RunDir::create(&out, &config_toml, args.resume)?;     // lock, config.toml
+//! let stop = Stop::install()?;
+//! let mut state = State::open(&run)?;                             // step 0, or where the newest checkpoint stood
+//! let model = match state.folder() { Some(dir) => Model::load(dir, device)?, None => fresh()? };
+//! let mut optim = AdamW::new(params, &config.optim)?;
+//! state.restore("optim", &mut optim)?;
+//! let mut log = Metrics::open(&run, &state)?;
+//! let bar = Progress::steps("pretrain", state.step, steps);
+//! let (eval, save) = (Every::eval(config.eval.every, steps, &state), Every::save(config.checkpoint.every, steps, &state));
+//! for step in state.step..=steps {                                // one extra turn: last evaluation and save
+//!     if eval.due(step) { log.line(step).set("eval/loss", loss).write()?; improved = state.consider(step, loss); }
+//!     if save.due(step) || improved || stop.requested().is_some() {
+//!         checkpoint::commit(&run, step, |tmp| { model.save(tmp)?; Ok(state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])?) })?;
+//!         checkpoint::prune(&run, config.checkpoint.keep_last, state.best_step())?;
+//!     }
+//!     if step == steps || stop.requested().is_some() { break; }
+//!     for (micro, batch) in batches.enumerate() {
+//!         tch::manual_seed(seed::mix(config.seed, step, micro as u64));
+//!         (nll_sum(batch) / tokens).backward();
+//!     }
+//!     let norm = optim.clip_and_step(schedule::lr(step, steps, &config.schedule, config.optim.lr), config.optim.clip_norm)?;
+//!     log.line(step).set("loss", loss).set("grad_norm", norm).write()?;
+//! }
+//! checkpoint::publish(&run, |tmp| Ok(model.save(tmp)?))?;         // DIR/model
+//! ```
+
+pub mod checkpoint;
+pub mod cli;
+pub mod device;
+mod durable;
+mod error;
+pub mod every;
+pub mod exit;
+pub mod metrics;
+pub mod optim;
+pub mod progress;
+pub mod run;
+pub mod schedule;
+pub mod seed;
+pub mod state;
+pub mod stop;
+pub mod summary;
+
+pub use error::{BoxError, Error};
+pub use every::Every;
+pub use metrics::Metrics;
+pub use optim::AdamW;
+pub use progress::Progress;
+pub use run::RunDir;
+pub use state::State;
+pub use stop::Stop;

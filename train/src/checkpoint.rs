@@ -1,0 +1,59 @@
+//! Checkpoints: `checkpoints/step-N/` holds a model folder and `state/`. One appears by one rename, whole or not at all.
+
+use crate::{BoxError, Error, RunDir, durable};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A whole checkpoint on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Checkpoint {
+    /// Optimiser steps (PPO: rounds) done when it was written.
+    pub step: u64,
+    /// Its folder.
+    pub path: PathBuf,
+}
+
+/// Writes `checkpoints/step-N`: `write` fills a temporary folder, which is flushed to the disk and renamed. Returns its path.
+pub fn commit(run: &RunDir, step: u64, write: impl FnOnce(&Path) -> Result<(), BoxError>) -> Result<PathBuf, Error> {
+    let path = run.checkpoints().join(format!("step-{step}"));
+    durable::write_dir(&path, write)?;
+    Ok(path)
+}
+
+/// Writes the finished model to `DIR/model` in the same way.
+pub fn publish(run: &RunDir, write: impl FnOnce(&Path) -> Result<(), BoxError>) -> Result<PathBuf, Error> {
+    let path = run.model();
+    durable::write_dir(&path, write)?;
+    Ok(path)
+}
+
+/// All checkpoints, oldest first.
+pub fn list(run: &RunDir) -> Result<Vec<Checkpoint>, Error> {
+    let dir = run.checkpoints();
+    if !dir.is_dir() {
+        return Ok(vec![]);
+    }
+    let mut found = vec![];
+    for entry in fs::read_dir(&dir).map_err(Error::io(&dir))? {
+        let path = entry.map_err(Error::io(&dir))?.path();
+        let step = path.file_name().and_then(|n| n.to_str()?.strip_prefix("step-")?.parse().ok());
+        found.extend(step.filter(|_| path.is_dir()).map(|step| Checkpoint { step, path }));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The newest checkpoint.
+pub fn latest(run: &RunDir) -> Result<Option<Checkpoint>, Error> {
+    Ok(list(run)?.pop())
+}
+
+/// Deletes all but the newest `keep_last` (at least one) checkpoints and that of step `best`.
+pub fn prune(run: &RunDir, keep_last: usize, best: Option<u64>) -> Result<(), Error> {
+    let all = list(run)?;
+    let older = all.len().saturating_sub(keep_last.max(1));
+    for old in all[..older].iter().filter(|c| Some(c.step) != best) {
+        durable::remove_dir(&old.path)?;
+    }
+    Ok(())
+}

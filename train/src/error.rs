@@ -1,0 +1,95 @@
+//! What can go wrong in the toolbox, and what the user can do about it.
+
+use std::path::{Path, PathBuf};
+
+/// An error of the caller's, passed through a closure.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// An error of run folders, checkpoints, metrics, optimiser state or devices.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The run folder holds a run and `--resume` was not given.
+    #[error("{} already holds a run: add --resume to go on with it, or give another --out", .0.display())]
+    Occupied(PathBuf),
+    /// The folder holds files that are not a run's.
+    #[error("{} is not empty and not a run folder (it has no config.toml): give another --out", .0.display())]
+    NotARun(PathBuf),
+    /// `--resume` with a configuration other than the run's.
+    #[error("{} was started with another configuration ({difference}): use the same one, or give another --out", dir.display())]
+    ConfigChanged {
+        /// Run folder.
+        dir: PathBuf,
+        /// First lines that differ.
+        difference: String,
+    },
+    /// Another live process writes this folder.
+    #[error("{} is in use by {owner}: two runs must not write one folder; wait for it, stop it, or give another --out", dir.display())]
+    Locked {
+        /// Run folder.
+        dir: PathBuf,
+        /// Process and host, as written in the lock file.
+        owner: String,
+    },
+    /// No CUDA device where the configuration asks for one.
+    #[error("device = \"cuda\", but libtorch sees no CUDA device: set device = \"cpu\" or \"auto\"")]
+    NoCuda,
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A state file does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    State {
+        /// File.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The closure that fills a checkpoint or model folder failed; nothing was published.
+    #[error("writing {}: {source}", path.display())]
+    Write {
+        /// Folder that would have appeared.
+        path: PathBuf,
+        /// Cause.
+        source: BoxError,
+    },
+    /// libtorch refused an operation.
+    #[error("{what}: {source}")]
+    Torch {
+        /// Operation or tensor.
+        what: String,
+        /// Cause.
+        source: tch::TchError,
+    },
+    /// The native optimiser step failed.
+    #[error("optimiser step: {0}")]
+    Native(#[from] native::NativeError),
+    /// The gradient has been NaN or infinite for many steps in a row.
+    #[error("the gradient was not finite for {0} steps in a row: lower optim.lr, set optim.clip_norm, or look for broken data")]
+    NonFinite(u64),
+}
+
+impl Error {
+    /// Whether the user's input is at fault (exit code 2).
+    pub fn is_input(&self) -> bool {
+        matches!(self, Error::Occupied(_) | Error::NotARun(_) | Error::ConfigChanged { .. } | Error::Locked { .. } | Error::NoCuda)
+    }
+
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |source| Error::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn state(path: &Path, reason: impl Into<String>) -> Error {
+        Error::State { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn torch(what: impl Into<String>) -> impl FnOnce(tch::TchError) -> Error {
+        let what = what.into();
+        move |source| Error::Torch { what, source }
+    }
+}

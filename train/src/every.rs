@@ -1,0 +1,49 @@
+//! When something is due: every so many steps, at the end, and never twice at the step where a run goes on.
+
+use crate::State;
+
+/// A rhythm over steps 0 to `last`.
+#[derive(Debug, Clone, Copy)]
+pub struct Every {
+    every: u64,
+    last: u64,
+    at_start: bool,
+    /// The step of the checkpoint we came from: its evaluation and save were done before it was written.
+    done: Option<u64>,
+}
+
+impl Every {
+    /// Evaluation: before the first step, every `every` steps (0: never between) and after the last.
+    pub fn eval(every: u64, last: u64, state: &State) -> Every {
+        Every { every, last, at_start: true, done: state.resumed_at() }
+    }
+
+    /// Checkpoints: every `every` steps (0: never between) and after the last.
+    pub fn save(every: u64, last: u64, state: &State) -> Every {
+        Every { every, last, at_start: false, done: state.resumed_at() }
+    }
+
+    /// Whether it is due when `step` steps are done.
+    pub fn due(&self, step: u64) -> bool {
+        let regular = self.every > 0 && step > 0 && step.is_multiple_of(self.every);
+        Some(step) != self.done && (regular || step == self.last || (step == 0 && self.at_start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(e: Every) -> Vec<u64> {
+        (0..=10).filter(|s| e.due(*s)).collect()
+    }
+
+    #[test]
+    fn rhythm() {
+        let new = State::default();
+        assert_eq!(steps(Every::eval(4, 10, &new)), [0, 4, 8, 10]);
+        assert_eq!(steps(Every::eval(0, 10, &new)), [0, 10]);
+        assert_eq!(steps(Every::save(4, 10, &new)), [4, 8, 10]);
+        assert_eq!(steps(Every::save(0, 10, &new)), [10]);
+    }
+}
