@@ -77,7 +77,10 @@ fn every_answer_is_learnt_with_its_end_and_nothing_else() {
                     }
                     None => assert!(piece.trim().ends_with(said), "{name}: {piece:?}"),
                 }
-                assert!(!piece.contains("user") && !piece.contains("Say yes") && !piece.contains("[INST]"), "{name}, answer {i}: {piece:?}");
+                assert!(
+                    !piece.contains("user") && !piece.contains("Say yes") && !piece.contains("[INST]"),
+                    "{name}, answer {i}: {piece:?}"
+                );
             }
             let last = pieces.last().unwrap();
             assert!(last.loss);
@@ -93,7 +96,9 @@ fn tags_and_marks_agree() {
     let mut compared = 0;
     for base in ["qwen2_5", "qwen3", "llama3", "gemma", "phi3"] {
         let (plain, tagged) = (find(base), find(&format!("{base}_training")));
-        assert!(!plain["source"].as_str().unwrap().contains("endgeneration") && tagged["source"].as_str().unwrap().contains("endgeneration"));
+        assert!(
+            !plain["source"].as_str().unwrap().contains("endgeneration") && tagged["source"].as_str().unwrap().contains("endgeneration")
+        );
         let (marking, tagging) = (template(plain), template(tagged));
         for (a, b) in plain["cases"].as_array().unwrap().iter().zip(tagged["cases"].as_array().unwrap()) {
             if !a["error"].is_null() || !b["error"].is_null() {
@@ -103,7 +108,12 @@ fn tags_and_marks_agree() {
             let tagged_pieces = tagging.render_chat(&messages).unwrap();
             // What transformers marks, without the blanks around it and the token that closes the conversation.
             let text = b["text"].as_str().unwrap();
-            let theirs: Vec<&str> = b["spans"].as_array().unwrap().iter().map(|s| &text[s[0].as_u64().unwrap() as usize..s[1].as_u64().unwrap() as usize]).collect();
+            let theirs: Vec<&str> = b["spans"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|s| &text[s[0].as_u64().unwrap() as usize..s[1].as_u64().unwrap() as usize])
+                .collect();
             let theirs: Vec<&str> = theirs.iter().map(|s| s.trim()).filter(|s| *s != tagged["tokens"]["eos_token"]).collect();
             let ours = learnt(&tagged_pieces);
             let ours: Vec<&str> = ours.iter().map(|s| s.trim()).collect();
@@ -119,11 +129,20 @@ fn tags_and_marks_agree() {
 
 #[test]
 fn plain_and_chatml() {
-    let chat = [Message::new("system", "s"), Message::new("user", "u"), Message::new("assistant", "a"), Message::new("user", "v"), Message::new("assistant", "b")];
+    let chat = [
+        Message::new("system", "s"),
+        Message::new("user", "u"),
+        Message::new("assistant", "a"),
+        Message::new("user", "v"),
+        Message::new("assistant", "b"),
+    ];
     let piece = |text: &str, loss, eos| Piece { text: text.to_string(), loss, eos };
     let plain = ChatTemplate::plain();
     assert_eq!(plain.render_prompt("u").unwrap(), "u\n");
-    assert_eq!(plain.render_chat(&chat).unwrap(), [piece("s\nu\n", false, false), piece("a", true, true), piece("v\n", false, false), piece("b", true, true)]);
+    assert_eq!(
+        plain.render_chat(&chat).unwrap(),
+        [piece("s\nu\n", false, false), piece("a", true, true), piece("v\n", false, false), piece("b", true, true)]
+    );
     let chatml = ChatTemplate::chatml().unwrap();
     assert_eq!(chatml.render_prompt("u").unwrap(), "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\n");
     assert_eq!(

@@ -4,6 +4,7 @@
 """
 
 import datetime
+import decimal
 import json
 import pathlib
 
@@ -42,6 +43,8 @@ def main():
     (OUT / "tables.json").write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     judges = pa.table({"judge": pa.array(["x", "y", "x"]).dictionary_encode(), "prompt": ["a", "b", "c"]})
     parquet.write_table(judges, OUT / "dictionary.parquet")
+    scores = pa.table({"score": pa.array([decimal.Decimal("1.5")], pa.decimal128(5, 2)), "prompt": ["a"]})
+    parquet.write_table(scores, OUT / "decimal.parquet")
 
 
 if __name__ == "__main__":

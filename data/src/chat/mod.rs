@@ -113,10 +113,9 @@ impl ChatTemplate {
         let source = match (read("chat_template.jinja")?, config.get("chat_template")) {
             (Some(text), _) => Some(text),
             (None, Some(Value::String(text))) => Some(text.clone()),
-            (None, Some(Value::Array(named))) => named
-                .iter()
-                .find(|one| one["name"] == "default")
-                .and_then(|one| one["template"].as_str().map(str::to_string)),
+            (None, Some(Value::Array(named))) => {
+                named.iter().find(|one| one["name"] == "default").and_then(|one| one["template"].as_str().map(str::to_string))
+            }
             _ => None,
         };
         let source = source.ok_or_else(|| {

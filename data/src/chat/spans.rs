@@ -84,12 +84,14 @@ fn given(template: &Compiled, messages: &[Message], text: &str) -> Option<usize>
 fn marked(template: &Compiled, messages: &[Message]) -> Result<(String, Vec<Span>), String> {
     let text = template.render(messages, false)?;
     let attempt = |first: bool| -> Option<Vec<(usize, usize)>> {
-        let marked: Vec<Message> = messages.iter().enumerate().map(|(i, m)| if m.is_assistant() { mark_message(m, i, first) } else { m.clone() }).collect();
+        let marked: Vec<Message> =
+            messages.iter().enumerate().map(|(i, m)| if m.is_assistant() { mark_message(m, i, first) } else { m.clone() }).collect();
         let (plain, marks) = unmark(&template.render(&marked, false).ok()?);
         (plain == text).then_some(marks)
     };
     // A template that looks at an answer's first characters (`<think>`) may be confused by a mark before them.
-    let marks = attempt(true).or_else(|| attempt(false)).ok_or("it changes when an answer is marked, so that answers cannot be found in it")?;
+    let marks =
+        attempt(true).or_else(|| attempt(false)).ok_or("it changes when an answer is marked, so that answers cannot be found in it")?;
     let place = |kind: usize| {
         let mut found = marks.iter().filter(|(mark, _)| *mark == kind).map(|(_, at)| *at);
         match (found.next(), found.next()) {

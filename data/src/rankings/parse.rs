@@ -79,7 +79,12 @@ fn pair_of(row: &Row, columns: &Columns) -> Result<Parsed, Fault> {
         },
         // As TRL and UltraFeedback have it: both are chats that differ in the last turn.
         (chosen @ Value::Array(_), rejected @ Value::Array(_)) => chats(row, columns, chosen, rejected)?,
-        _ => return Err((Reason::WrongType, format!("{:?} and {:?} are neither both text nor both chats", columns.chosen, columns.rejected))),
+        _ => {
+            return Err((
+                Reason::WrongType,
+                format!("{:?} and {:?} are neither both text nor both chats", columns.chosen, columns.rejected),
+            ));
+        }
     };
     Ok(Parsed { prompt, answers: vec![chosen, rejected], ranks: vec![1, 2], scores: None })
 }

@@ -5,7 +5,9 @@
 use super::Ranking;
 use crate::error::DataError;
 use crate::mapped;
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, StringBuilder, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float32Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, StringBuilder, UInt64Array,
+};
 use arrow::datatypes::{DataType, Field, Float32Type, Schema, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
@@ -69,7 +71,11 @@ impl LabelTable {
             return Err(wrong("is no label table: give the file that a reward run or the labelling tool wrote".to_string()));
         }
         if metadata(VERSION.0) != VERSION.1 {
-            return Err(wrong(format!("has version {:?}, this program reads {:?}: convert it with the program that wrote it", metadata(VERSION.0), VERSION.1)));
+            return Err(wrong(format!(
+                "has version {:?}, this program reads {:?}: convert it with the program that wrote it",
+                metadata(VERSION.0),
+                VERSION.1
+            )));
         }
         if found.fields() != schema().fields() {
             return Err(wrong("has other columns than a label table has".to_string()));

@@ -108,7 +108,13 @@ struct Table {
 }
 
 impl Table {
-    fn from_header(sink: &Sink, separator: u8, raw: &[u8], fields: usize, copy: impl Fn(&[u8], &mut Vec<u8>)) -> Result<Table, SourceError> {
+    fn from_header(
+        sink: &Sink,
+        separator: u8,
+        raw: &[u8],
+        fields: usize,
+        copy: impl Fn(&[u8], &mut Vec<u8>),
+    ) -> Result<Table, SourceError> {
         if std::str::from_utf8(raw).is_err() {
             return Err(sink.unreadable(1, "the header is not UTF-8: convert the file, for example with `iconv -t UTF-8`"));
         }

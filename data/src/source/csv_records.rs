@@ -95,7 +95,11 @@ pub(super) fn requote(record: &[u8], separator: u8, out: &mut Vec<u8>) {
         let ends = byte.is_none_or(|b| b == separator) && at != At::Quoted;
         if ends {
             let field = &record[start..i];
-            if field.first() == Some(&b'"') || !field.contains(&b'"') { out.extend_from_slice(field) } else { quote(field, out) }
+            if field.first() == Some(&b'"') || !field.contains(&b'"') {
+                out.extend_from_slice(field)
+            } else {
+                quote(field, out)
+            }
             out.extend(byte);
             start = i + 1;
             at = At::FieldStart;

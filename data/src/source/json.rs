@@ -1,7 +1,7 @@
 //! JSON Lines, and JSON files that hold one array of rows.
 
-use super::open::{LONGEST_LINE, Line, open, read_line, without_mark};
 use super::Sink;
+use super::open::{LONGEST_LINE, Line, open, read_line, without_mark};
 use crate::config::Columns;
 use crate::error::SourceError;
 use crate::quarantine::Reason;

@@ -67,7 +67,7 @@ fn unknown(kind: &ArrowDataType) -> Option<String> {
     match kind {
         ArrowDataType::List(inner) | ArrowDataType::LargeList(inner) | ArrowDataType::Map(inner, _) => unknown(inner.dtype()),
         ArrowDataType::Struct(fields) => fields.iter().find_map(|field| unknown(field.dtype())),
-        ArrowDataType::Dictionary(..) => Some("dictionary (categorical)".to_string()),
+        ArrowDataType::Dictionary(_, inner, _) => unknown(inner),
         ArrowDataType::FixedSizeList(..) => Some("list of fixed size".to_string()),
         ArrowDataType::Extension(_) | ArrowDataType::Union(_) | ArrowDataType::Interval(_) => Some(format!("{kind:?}")),
         ArrowDataType::Decimal(..) | ArrowDataType::Decimal32(..) | ArrowDataType::Decimal64(..) | ArrowDataType::Decimal256(..) => {
@@ -77,7 +77,7 @@ fn unknown(kind: &ArrowDataType) -> Option<String> {
     }
 }
 
-/// A polars value as JSON. Dates and times become text.
+/// A polars value as JSON.
 pub(super) fn value(cell: &AnyValue) -> Value {
     match cell {
         AnyValue::Null => Value::Null,
@@ -106,7 +106,8 @@ pub(super) fn value(cell: &AnyValue) -> Value {
         }
         AnyValue::Binary(bytes) => binary(bytes),
         AnyValue::BinaryOwned(bytes) => binary(bytes),
-        other => Value::String(other.to_string()),
+        // Categories are text; dates and times are written out.
+        other => Value::String(other.get_str().map_or_else(|| other.to_string(), str::to_string)),
     }
 }
 

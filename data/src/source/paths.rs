@@ -80,7 +80,9 @@ pub fn files(source: &config::Source) -> Result<Vec<(PathBuf, Format)>, DataErro
         }
     }
     if files.is_empty() {
-        return Err(none("the folder has no file of a known format (.txt, .jsonl, .json, .csv, .tsv, .parquet, .arrow, .feather; .gz and .zst of the text formats)"));
+        return Err(none(
+            "the folder has no file of a known format (.txt, .jsonl, .json, .csv, .tsv, .parquet, .arrow, .feather; .gz and .zst of the text formats)",
+        ));
     }
     Ok(files)
 }

@@ -1,7 +1,7 @@
 //! Plain text: one document a file, or several separated by a line `<|endoftext|>`.
 
-use super::open::{LONGEST_LINE, Line, open, read_line, without_mark};
 use super::Sink;
+use super::open::{LONGEST_LINE, Line, open, read_line, without_mark};
 use crate::error::SourceError;
 use crate::quarantine::Reason;
 use serde_json::{Map, Value};
@@ -66,9 +66,12 @@ struct Document<'a> {
 
 impl Document<'_> {
     fn add(&mut self, text: &str, line: u64, sink: &mut Sink) -> Result<(), SourceError> {
-        let paragraph = self.text.ends_with("\n\n");
-        // A paragraph's end is preferred to a line's end for as long as the piece is not twice its size.
-        if self.text.len() + text.len() > PIECE && !self.text.is_empty() && (paragraph || self.text.len() > 2 * PIECE) {
+        // A paragraph's end is preferred to a line's end for as long as the piece is not twice its size. Blank lines do not begin a piece
+        // (unless there is no end of them): they may be the document's last, and its last piece would be missing.
+        let blank = text.trim().is_empty();
+        let paragraph = self.text.ends_with("\n\n") && !blank;
+        let longest = if blank { 4 * PIECE } else { 2 * PIECE };
+        if self.text.len() + text.len() > PIECE && !self.text.is_empty() && (paragraph || self.text.len() > longest) {
             self.hand_over(sink, line, true)?;
         }
         self.text.push_str(text);

@@ -1,0 +1,396 @@
+//! Demonstrations, rankings and prompts: from rows to what the stages learn from; made-up rows first, then the real E2E data.
+
+use data::chat::ChatTemplate;
+use data::config::{Columns, DemoData, PromptData, Quarantine, RankingData, Source};
+use data::demos::{Demo, load_demos};
+use data::error::DataError;
+use data::prompts::load_prompts;
+use data::quarantine::{BadRow, Reason};
+use data::rankings::table::{LabelTable, read_table, write_table};
+use data::rankings::{Lengths, Ranking, load_rankings, ranks_of};
+use data::split::Split;
+use data::tokenizer::Tokenizer;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const ANY: Quarantine = Quarantine { max_fraction: 1.0, always_allow: 0 };
+
+fn source(dir: &TempDir, name: &str, text: &str) -> Source {
+    let path = dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    Source { path: path.display().to_string(), ..Source::default() }
+}
+
+fn bad(path: &Path) -> Vec<(u64, Reason)> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str::<BadRow>(line).unwrap()).map(|row| (row.line, row.reason)).collect()
+}
+
+/// A folder of the shared real data, or a loud note that it is not there.
+fn shared(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("RLHF_DATA").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+    let folder = root.join(name);
+    if folder.exists() {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: a test on real data, because {} does not exist (set RLHF_DATA to the folder that holds {name})", folder.display());
+    None
+}
+
+fn demos(dir: &TempDir, sources: Vec<Source>, template: &ChatTemplate, context: usize, fraction: f64) -> Result<Split<Demo>, DataError> {
+    let config = DemoData { sources, quarantine: ANY, ..DemoData::default() };
+    load_demos(&config, &Tokenizer::byte().unwrap(), template, context, fraction, 1, &dir.path().join("bad.jsonl"))
+}
+
+#[test]
+fn demonstrations_end_with_a_learnt_end_token() {
+    let dir = TempDir::new().unwrap();
+    let tokenizer = Tokenizer::byte().unwrap();
+    let text = concat!(
+        "{\"prompt\": \"ab\", \"response\": \"cd\"}\n",
+        "{\"prompt\": \"ab\"}\n",
+        "{\"prompt\": \"ab\", \"response\": \" \\n\"}\n",
+        "{\"prompt\": \"ab\", \"response\": null}\n",
+        "{\"prompt\": \"ab\", \"response\": 7}\n",
+        "{\"prompt\": \"ab\", \"response\": \"0123456789\"}\n",
+        "{\"prompt\": \"ab\", \"response\": \"01234\"}\n",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"assistant\", \"content\": \"y\"}, {\"role\": \"user\", \"content\": \"z\"}]}\n",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}\n",
+        "{\"messages\": [{\"from\": \"human\", \"value\": \"x\"}, {\"from\": \"gpt\", \"value\": \"\"}]}\n",
+        "{\"messages\": \"no json\"}\n",
+    );
+    // `ab\n` and `01234` and the end token: nine tokens just fit.
+    let split = demos(&dir, vec![source(&dir, "a.jsonl", text)], &ChatTemplate::plain(), 9, 0.0).unwrap();
+    assert_eq!(split.train.len(), 3);
+    let demo = &split.train[0];
+    assert_eq!(demo.ids, [tokenizer.encode("ab\ncd").unwrap(), vec![tokenizer.eos()]].concat());
+    assert_eq!(demo.loss, [false, false, false, true, true, true]);
+    assert_eq!((demo.targets(), demo.prompt_ids()), (3, &demo.ids[..3]));
+    assert_eq!((demo.prompt.as_str(), demo.response.as_str(), demo.group.as_str()), ("ab", "cd", "ab"));
+    assert_eq!(split.train[2].response, "y");
+    assert_eq!(split.train[2].ids.last(), Some(&tokenizer.eos()));
+    assert_eq!(
+        bad(&split.report.path),
+        [
+            (2, Reason::MissingField),
+            (3, Reason::Empty),
+            (4, Reason::MissingField),
+            (5, Reason::WrongType),
+            (6, Reason::TooLong),
+            (9, Reason::BadChat),
+            (10, Reason::Empty),
+            (11, Reason::BadChat),
+        ]
+    );
+    assert_eq!(split.report.read, split.train.len() as u64 + split.report.rejected);
+}
+
+#[test]
+fn chats_learn_every_answer_and_prompts_do_not_leak() {
+    let dir = TempDir::new().unwrap();
+    let tokenizer = Tokenizer::byte().unwrap();
+    let text = "{\"messages\": [{\"role\": \"user\", \"content\": \"u\"}, {\"role\": \"assistant\", \"content\": \"a\"}, \
+                {\"role\": \"user\", \"content\": \"v\"}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n";
+    let split = demos(&dir, vec![source(&dir, "a.jsonl", text)], &ChatTemplate::chatml().unwrap(), 0, 0.0).unwrap();
+    let demo = &split.train[0];
+    let learnt: Vec<u32> = demo.ids.iter().zip(&demo.loss).filter(|(_, l)| **l).map(|(id, _)| *id).collect();
+    assert_eq!(tokenizer.decode(&learnt, false).unwrap(), "a<|im_end|>b<|im_end|>");
+    assert!(tokenizer.decode(demo.prompt_ids(), false).unwrap().ends_with("v<|im_end|>\n<|im_start|>assistant\n"));
+    assert_eq!((demo.prompt.as_str(), demo.group.as_str()), ("v", "u"));
+}
+
+#[test]
+fn nothing_usable_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    let error = demos(&dir, vec![source(&dir, "a.jsonl", "{\"prompt\": \"x\"}\n")], &ChatTemplate::plain(), 0, 0.0).unwrap_err();
+    assert!(matches!(error, DataError::Empty { .. }) && error.to_string().contains("a.jsonl"), "{error}");
+    assert!(matches!(demos(&dir, vec![], &ChatTemplate::plain(), 0, 0.0), Err(DataError::Config { .. })));
+    let strict =
+        DemoData { sources: vec![source(&dir, "b.jsonl", "x\n{\"prompt\": \"a\", \"response\": \"b\"}\n")], ..DemoData::default() };
+    let list = dir.path().join("bad.jsonl");
+    let error = load_demos(&strict, &Tokenizer::byte().unwrap(), &ChatTemplate::plain(), 0, 0.0, 1, &list).unwrap_err();
+    assert!(matches!(error, DataError::TooManyBad { .. }) && error.to_string().contains(&list.display().to_string()), "{error}");
+}
+
+fn rankings(dir: &TempDir, sources: Vec<Source>, merge_judges: bool) -> Split<Ranking> {
+    let config = RankingData { sources, merge_judges, quarantine: ANY, ..RankingData::default() };
+    load_rankings(&config, None, 0.0, 1, &dir.path().join("bad.jsonl")).unwrap()
+}
+
+#[test]
+fn pairs_and_k_wise_become_one() {
+    let dir = TempDir::new().unwrap();
+    let text = concat!(
+        "{\"prompt\": \"p\", \"chosen\": \"good\", \"rejected\": \"bad\", \"judge\": 7, \"weight\": \"0.5\"}\n",
+        "{\"prompt\": \"p\", \"answers\": [\"a\", \"b\", \"c\", \"d\"], \"ranks\": [3, 1, 1, 9]}\n",
+        "{\"chosen\": \"\\n\\nHuman: hi\\n\\nAssistant: well said\", \"rejected\": \"\\n\\nHuman: hi\\n\\nAssistant: what\"}\n",
+        "{\"chosen\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"x\"}], \
+          \"rejected\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"y\"}]}\n",
+        "{\"prompt\": \"p\", \"answers\": [\"a\", \"b\"], \"ranks\": [1]}\n",
+        "{\"prompt\": \"p\", \"answers\": [\"a\", \"b\"], \"ranks\": [1, 1.5]}\n",
+        "{\"prompt\": \"p\", \"answers\": [\"a\", \" \"], \"ranks\": [1, 2]}\n",
+        "{\"prompt\": \"p\", \"answers\": [\"a\"], \"ranks\": [1]}\n",
+        "{\"prompt\": \"p\", \"chosen\": \"good\"}\n",
+        "{\"prompt\": \"p\", \"chosen\": \"good\", \"rejected\": \"\"}\n",
+        "{\"prompt\": \"p\", \"chosen\": \"good\", \"rejected\": \"bad\", \"weight\": -1}\n",
+        "{\"prompt\": \"\", \"answers\": [\"a\", \"b\"], \"ranks\": [1, 2]}\n",
+        "{\"chosen\": \"one\", \"rejected\": \"two\"}\n",
+    );
+    let split = rankings(&dir, vec![source(&dir, "a.jsonl", text)], false);
+    let [pair, k_wise, dialogue, chats] = &split.train[..] else { panic!("{:?}", split.train) };
+    assert_eq!((&pair.answers[..], &pair.ranks[..]), (&["good".to_string(), "bad".to_string()][..], &[1, 2][..]));
+    assert_eq!((pair.judge.as_deref(), pair.weight, pair.row), (Some("7"), 0.5, 1));
+    assert_eq!(k_wise.ranks, [2, 1, 1, 3]);
+    assert_eq!(k_wise.pairs().collect::<Vec<_>>(), [(1, 0), (2, 0), (0, 3), (1, 3), (2, 3)]);
+    assert_eq!(k_wise.ties(), 1);
+    assert_eq!((dialogue.prompt.as_str(), dialogue.answers[1].as_str()), ("Human: hi\n\nAssistant:", " what"));
+    assert_eq!((chats.prompt.as_str(), chats.answers[0].as_str()), ("q", "x"));
+    assert_eq!(
+        bad(&split.report.path),
+        [
+            (5, Reason::BadRanking),
+            (6, Reason::BadRanking),
+            (7, Reason::Empty),
+            (8, Reason::BadRanking),
+            (9, Reason::MissingField),
+            (10, Reason::Empty),
+            (11, Reason::BadWeight),
+            (12, Reason::Empty),
+            (13, Reason::MissingField),
+        ]
+    );
+    assert_eq!(split.report.read, 13);
+}
+
+fn wide(names: &[&str]) -> Vec<String> {
+    names.iter().map(|n| n.to_string()).collect()
+}
+
+#[test]
+fn wide_scores_with_gaps_and_json_lists_in_cells() {
+    let dir = TempDir::new().unwrap();
+    let mut scores = source(&dir, "a.csv", "mr,r1,r2,r3,s1,s2,s3\nq,a,b,c,10,,30.5\nq,a,b,c,,,1\nq,a,b,c,x,1,2\n");
+    scores.columns =
+        Columns { prompt: "mr".into(), answers: wide(&["r1", "r2", "r3"]), scores: wide(&["s1", "s2", "s3"]), ..Columns::default() };
+    let lists = source(&dir, "b.csv", "prompt,answers,ranks\nq,\"[\"\"a\"\", \"\"b\"\"]\",\"[2, 1]\"\nq,nolist,\"[2, 1]\"\n");
+    let split = rankings(&dir, vec![scores, lists], false);
+    let [gap, list] = &split.train[..] else { panic!("{:?}", split.train) };
+    assert_eq!((gap.answers.join(""), gap.scores.as_deref(), &gap.ranks[..]), ("ac".to_string(), Some(&[10.0, 30.5][..]), &[2, 1][..]));
+    assert_eq!((list.answers.join(""), &list.ranks[..]), ("ab".to_string(), &[2, 1][..]));
+    assert_eq!(bad(&split.report.path), [(3, Reason::BadRanking), (4, Reason::WrongType), (3, Reason::WrongType)]);
+}
+
+#[test]
+fn ranks_are_dense_and_keep_ties() {
+    assert_eq!(ranks_of(&[1.0, 3.0, 3.0, -2.0]), [2, 1, 1, 3]);
+    assert_eq!(ranks_of(&[0.0, -0.0]), [1, 1], "zero equals minus zero");
+    assert_eq!(ranks_of(&[]), [0u32; 0]);
+}
+
+#[test]
+fn merged_judges_are_averaged_by_answer() {
+    let dir = TempDir::new().unwrap();
+    let text = concat!(
+        "{\"prompt\": \"p\", \"answers\": [\"a\", \"b\", \"a\"], \"s\": [10, 0, 4], \"judge\": \"x\"}\n",
+        "{\"prompt\": \"q\", \"answers\": [\"a\", \"b\", \"a\"], \"s\": [1, 2, 3], \"judge\": \"x\"}\n",
+        // Shown in another order, and counting three times as much.
+        "{\"prompt\": \"p\", \"answers\": [\"b\", \"a\", \"a\"], \"s\": [8, 2, 0], \"judge\": \"y\", \"weight\": 3}\n",
+    );
+    let mut scored = source(&dir, "a.jsonl", text);
+    scored.columns.scores = wide(&["s"]);
+    let split = rankings(&dir, vec![scored], true);
+    assert_eq!(split.train.len(), 2);
+    let merged = &split.train[0];
+    assert_eq!(merged.scores.as_deref(), Some(&[4.0, 6.0, 1.0][..]));
+    assert_eq!((&merged.ranks[..], merged.weight, merged.judge.clone(), merged.row), (&[2, 1, 3][..], 4.0, None, 1));
+    assert_eq!(split.train[1].judge.as_deref(), Some("x"));
+    assert_eq!((split.report.read, split.report.skipped["merged"]), (3, 1));
+    // Ranks without scores: mean rank.
+    let text = "{\"prompt\": \"p\", \"answers\": [\"a\", \"b\"], \"ranks\": [1, 2]}\n{\"prompt\": \"p\", \"answers\": [\"b\", \"a\"], \"ranks\": [1, 2]}\n";
+    let split = rankings(&dir, vec![source(&dir, "b.jsonl", text)], true);
+    assert_eq!((split.train.len(), &split.train[0].ranks[..]), (1, &[1, 1][..]));
+}
+
+#[test]
+fn too_long_rankings_and_prefixes() {
+    let dir = TempDir::new().unwrap();
+    let tokenizer = Tokenizer::byte().unwrap();
+    let text =
+        "{\"prompt\": \"p\", \"chosen\": \"1234\", \"rejected\": \"1\"}\n{\"prompt\": \"p\", \"chosen\": \"1\", \"rejected\": \"12345\"}\n";
+    let config = RankingData {
+        sources: vec![source(&dir, "a.jsonl", text)],
+        prompt_prefix: "Q: ".into(),
+        quarantine: ANY,
+        ..RankingData::default()
+    };
+    let lengths = Lengths { tokenizer: &tokenizer, template: &ChatTemplate::plain(), context: 10 };
+    let split = load_rankings(&config, Some(lengths), 0.0, 1, &dir.path().join("bad.jsonl")).unwrap();
+    assert_eq!((split.train.len(), split.train[0].prompt.as_str(), split.train[0].group.as_str()), (1, "Q: p", "p"));
+    assert_eq!(bad(&split.report.path), [(2, Reason::TooLong)]);
+}
+
+#[test]
+fn label_tables_come_back_as_written() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("run/labels.arrow");
+    let rankings: Vec<Ranking> = (0..10_000u32)
+        .map(|i| Ranking {
+            prompt: format!("早 {i}"),
+            answers: (0..2 + i % 4).map(|k| format!("answer {k}")).collect(),
+            ranks: (0..2 + i % 4).map(|k| 1 + k).collect(),
+            scores: (i % 2 == 0).then(|| (0..2 + i % 4).map(|k| -(k as f32)).collect()),
+            judge: (i % 3 == 0).then(|| "w".to_string()),
+            weight: i as f32 + 0.5,
+            group: format!("g{}", i / 2),
+            file: "in/a.csv".into(),
+            row: u64::from(i) + 2,
+        })
+        .collect();
+    assert_eq!(write_table(&path, &rankings).unwrap(), 10_000);
+    assert_eq!(read_table(&path).unwrap(), rankings);
+    let table = LabelTable::open(&path).unwrap();
+    assert_eq!((table.len(), table.get(9_999).unwrap()), (10_000, rankings[9_999].clone()));
+    assert!(table.get(10_000).is_err());
+    // The table is read like any Arrow file too: the pipeline eats what it writes.
+    let own = Source { path: path.display().to_string(), ..Source::default() };
+    let again = load_all(&dir, own);
+    assert_eq!(
+        again.iter().map(|r| (&r.answers, &r.ranks)).collect::<Vec<_>>(),
+        rankings.iter().map(|r| (&r.answers, &r.ranks)).collect::<Vec<_>>()
+    );
+    assert_eq!(write_table(&path, &[]).unwrap(), 0);
+    assert!(read_table(&path).unwrap().is_empty());
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(matches!(read_table(&path), Err(DataError::Table { .. })));
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chats.arrow");
+    assert!(read_table(&foreign).unwrap_err().to_string().contains("no label table"));
+}
+
+fn load_all(dir: &TempDir, source: Source) -> Vec<Ranking> {
+    rankings(dir, vec![source], false).train
+}
+
+#[test]
+fn prompts_are_deduplicated_and_held_out() {
+    let dir = TempDir::new().unwrap();
+    let tokenizer = Tokenizer::byte().unwrap();
+    let text = "\"a\"\n\"b\"\n\"a\"\n{\"prompt\": \"long prompt\"}\n\"\"\n\"c\"\n";
+    let mut config = PromptData { sources: vec![source(&dir, "a.jsonl", text)], quarantine: ANY, ..PromptData::default() };
+    let list = dir.path().join("bad.jsonl");
+    let split = load_prompts(&config, &tokenizer, &ChatTemplate::plain(), 5, 0.0, 1, &list).unwrap();
+    let texts = |prompts: &[data::prompts::Prompt]| prompts.iter().map(|p| p.text.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&split.train), ["a", "b", "c"]);
+    assert_eq!(split.train[0].ids, tokenizer.encode("a\n").unwrap());
+    assert_eq!(bad(&list), [(4, Reason::TooLong), (5, Reason::Empty)]);
+    assert_eq!((split.report.read, split.report.skipped["duplicate"]), (6, 1));
+    config.heldout = vec![source(&dir, "b.jsonl", "\"b\"\n\"d\"\n")];
+    let split = load_prompts(&config, &tokenizer, &ChatTemplate::plain(), 5, 0.5, 1, &list).unwrap();
+    assert_eq!((texts(&split.train), texts(&split.valid)), (wide(&["a", "c"]), wide(&["b", "d"])));
+    assert_eq!(split.report.read, 2 + 2 + 2 + 1 + 1, "kept + rejected + duplicate + held out");
+}
+
+#[test]
+fn real_rankings_of_five() {
+    let Some(folder) = shared("r02-e2e-rankme-k5") else { return };
+    let dir = TempDir::new().unwrap();
+    // Rows, pairs and tied pairs counted by Python's csv module.
+    for (file, aspect, rows, pairs, ties) in
+        [("quality.csv", "quality", 1974, 19_740, 9_712), ("naturalness.csv", "natur", 2814, 28_140, 15_152)]
+    {
+        let columns = Columns {
+            prompt: "mr".into(),
+            answers: (1..=5).map(|i| format!("ref{i}")).collect(),
+            scores: (1..=5).map(|i| format!("{aspect}{i}")).collect(),
+            judge: "_worker_id".into(),
+            weight: "_trust".into(),
+            group: "mr_id".into(),
+            ..Columns::default()
+        };
+        let source = Source { path: folder.join(file).display().to_string(), columns, ..Source::default() };
+        let mut config = RankingData { sources: vec![source], ..RankingData::default() };
+        let list = dir.path().join("bad.jsonl");
+        let split = load_rankings(&config, None, 0.15, 1, &list).unwrap();
+        let all: Vec<&Ranking> = split.train.iter().chain(&split.valid).collect();
+        assert_eq!((all.len(), split.report.read, split.report.rejected), (rows, rows as u64, 0));
+        assert!(all.iter().all(|r| r.answers.len() == 5 && r.judge.as_ref().is_some_and(|j| j.starts_with('w')) && r.weight <= 1.0));
+        assert_eq!(all.iter().map(|r| r.ties()).sum::<usize>(), ties);
+        assert_eq!(all.iter().map(|r| r.pairs().count()).sum::<usize>(), pairs - ties);
+        // The split is by meaning, not by row.
+        let groups = |side: &[Ranking]| side.iter().map(|r| r.group.clone()).collect::<HashSet<_>>();
+        let (train, valid) = (groups(&split.train), groups(&split.valid));
+        assert!(train.is_disjoint(&valid));
+        assert_eq!(train.len() + valid.len(), 420);
+        assert!((42..84).contains(&valid.len()), "{} of 420 held out", valid.len());
+
+        let path = dir.path().join("labels.arrow");
+        write_table(&path, &split.train).unwrap();
+        assert_eq!(read_table(&path).unwrap(), split.train);
+
+        config.merge_judges = true;
+        let merged = load_rankings(&config, None, 0.0, 1, &list).unwrap();
+        assert_eq!((merged.train.len(), merged.report.skipped["merged"]), (938, rows as u64 - 938));
+        assert!(merged.train.iter().all(|r| r.scores.is_some()));
+    }
+}
+
+#[test]
+fn real_lines_are_the_files_lines() {
+    let Some(folder) = shared("r02-e2e-rankme-k5") else { return };
+    // This file has cells with line ends in them: 1,975 records on 2,095 lines.
+    let path = folder.join("quality.csv");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.split('\n').collect();
+    let mut bad = data::quarantine::Quarantine::new("unused.jsonl");
+    let mut seen = 0;
+    let source = Source { path: path.display().to_string(), ..Source::default() };
+    data::source::read(&source, &mut bad, &mut |row, _| {
+        let unit = row.fields["_unit_id"].as_str().unwrap();
+        assert!(lines[row.line as usize - 1].starts_with(unit), "line {}", row.line);
+        seen += 1;
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(seen, 1974);
+}
+
+#[test]
+fn real_demonstrations() {
+    let Some(folder) = shared("s08-e2e-nlg-sft") else { return };
+    let dir = TempDir::new().unwrap();
+    let source = |file: &str| Source {
+        path: folder.join(file).display().to_string(),
+        columns: Columns { prompt: "mr".into(), response: "ref".into(), ..Columns::default() },
+        ..Source::default()
+    };
+    let split = demos(&dir, vec![source("devset.csv"), source("devel-fixed.no-ol.csv")], &ChatTemplate::plain(), 1024, 0.05).unwrap();
+    assert_eq!((split.report.read, split.report.rejected), (4672 + 4299, 0));
+    assert_eq!(split.train.len() + split.valid.len(), 8971);
+    assert_eq!(demos(&dir, vec![source("devset.csv")], &ChatTemplate::plain(), 0, 0.05).unwrap().report.read, 4672);
+    let tokenizer = Tokenizer::byte().unwrap();
+    let mut prompts: BTreeMap<&str, bool> = BTreeMap::new();
+    for (demo, valid) in split.train.iter().map(|d| (d, false)).chain(split.valid.iter().map(|d| (d, true))) {
+        assert_eq!(*prompts.entry(&demo.prompt).or_insert(valid), valid, "one prompt, one side");
+        assert_eq!(demo.ids.last(), Some(&tokenizer.eos()));
+        assert_eq!(demo.targets(), demo.response.len() + 1);
+    }
+    // Too long a row is rejected, never cut.
+    let short = demos(&dir, vec![source("devset.csv")], &ChatTemplate::plain(), 200, 0.0).unwrap();
+    assert_eq!(short.report.by_reason.keys().collect::<Vec<_>>(), ["too-long"]);
+    assert_eq!(short.report.read, 4672);
+    assert_eq!(short.train.len() as u64 + short.report.rejected, 4672);
+}
+
+#[test]
+fn real_dialogues() {
+    let Some(folder) = shared("r14-hh-rlhf-harmless-test") else { return };
+    let dir = TempDir::new().unwrap();
+    let source = Source { path: folder.join("test.jsonl.gz").display().to_string(), ..Source::default() };
+    let split = rankings(&dir, vec![source], false);
+    assert_eq!(split.report.read, 2312);
+    assert_eq!(split.train.len() as u64 + split.report.rejected, 2312);
+    assert!(split.report.rejected < 40, "{:?}", split.report);
+    assert!(split.train.iter().all(|r| r.prompt.starts_with("Human:") && r.prompt.ends_with("Assistant:")));
+}
