@@ -1,1 +1,30 @@
-//! model.
+//! One decoder-only transformer, its heads, its key-value cache and sampling, and the Hugging Face model folders it lives in.
+//!
+//! - [`Config`]: the shape, read from and written to `config.json`; the GPT-2 and Llama families are settings of one network.
+//! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
+//! - [`generate`](mod@generate): batched sampling with a cache. Token ids in, token ids out; text is the binaries' business.
+//! - [`lineage`]: where a folder came from.
+//!
+//! Sequences are padded on the right, so a causal network needs no padding mask: what stands after a token cannot change it.
+//!
+//! Letters of the shapes: B rows, T tokens, N = B·T, D width, H heads, K key-value heads, C features of a head, V vocabulary.
+
+mod cache;
+pub mod config;
+mod error;
+mod files;
+pub mod generate;
+mod init;
+mod layers;
+pub mod lineage;
+mod model;
+pub mod sample;
+mod segments;
+mod transformer;
+
+pub use config::Config;
+pub use error::ModelError;
+pub use files::resolve;
+pub use generate::{Generation, Sampling, generate};
+pub use model::{HeadKind, Model, Parameter};
+pub use segments::Segments;

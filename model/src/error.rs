@@ -1,0 +1,114 @@
+//! What can go wrong with a model folder or a request.
+
+use std::path::{Path, PathBuf};
+
+/// An error of this crate. The message says what to do where something can be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No model at this path.
+    #[error("{path}: no model here: config.json is missing (name a model folder, or a run folder that holds model/)")]
+    NoModel {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A JSON file that cannot be parsed, or lacks a field.
+    #[error("{path}: {source}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Why, with line and column.
+        source: serde_json::Error,
+    },
+    /// A value in config.json that is missing, wrong, or means something this network does not do.
+    #[error("{path}: {key}: {reason}")]
+    Config {
+        /// The config.json; empty for a shape that comes from elsewhere.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file that is not safetensors.
+    #[error("{path}: not a readable safetensors file: {reason}")]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A tensor is missing from the weights.
+    #[error("{path}: tensor {name} is missing (found {found} tensors, for example {example}); does config.json belong to these weights?")]
+    MissingTensor {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// Number of tensors there.
+        found: usize,
+        /// One of them.
+        example: String,
+    },
+    /// A tensor of another shape than config.json says.
+    #[error("{path}: tensor {name} has shape {got:?}, config.json asks for {want:?}")]
+    Shape {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// Its shape.
+        got: Vec<i64>,
+        /// The shape that the configuration asks for.
+        want: Vec<i64>,
+    },
+    /// A tensor of a data type that is not read.
+    #[error("{path}: tensor {name} is {dtype}: only F32, F16, BF16 and F64 weights are read (convert quantised weights first)")]
+    Dtype {
+        /// The folder.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// Tensors that the network has no place for.
+    #[error("{path}: {count} tensors have no place in this network, for example {example}: another architecture than config.json's?")]
+    UnknownTensors {
+        /// The folder.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// One of them.
+        example: String,
+    },
+    /// A request that the model cannot serve.
+    #[error("{0}")]
+    Input(String),
+    /// libtorch refused.
+    #[error(transparent)]
+    Torch(#[from] tch::TchError),
+    /// The native shim refused.
+    #[error(transparent)]
+    Native(#[from] native::NativeError),
+}
+
+impl ModelError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
+        let path = path.to_path_buf();
+        move |source| ModelError::Io { path, source }
+    }
+
+    pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> ModelError {
+        let path = path.to_path_buf();
+        move |source| ModelError::Json { path, source }
+    }
+}

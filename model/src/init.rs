@@ -1,0 +1,84 @@
+//! Where a network's tensors come from: one constructor describes names, shapes and first values, a supplier provides.
+
+use crate::error::ModelError;
+use crate::files::WeightFiles;
+use crate::model::Parameter;
+use crate::sample::{mix, uniform};
+use tch::{Device, Kind, Tensor};
+
+/// First values of a fresh tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Init {
+    /// Normal, mean 0, with this standard deviation.
+    Normal(f64),
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+}
+
+/// Provider of tensors.
+pub(crate) enum Supply<'a> {
+    /// Fresh values of this seed.
+    Fresh { seed: u64, device: Device },
+    /// A folder's weights; those named in `fresh` may be missing there and are made fresh then, always the same.
+    Files { files: &'a mut WeightFiles, fresh: &'a [&'a str], device: Device },
+    /// Copies of another model's.
+    Copy(&'a [Parameter]),
+}
+
+/// Collects the parameters of a network while it is built.
+pub(crate) struct Builder<'a> {
+    pub supply: Supply<'a>,
+    pub parameters: Vec<Parameter>,
+}
+
+impl<'a> Builder<'a> {
+    pub fn new(supply: Supply<'a>) -> Builder<'a> {
+        Builder { supply, parameters: vec![] }
+    }
+
+    /// The tensor of this name, registered as a trainable parameter. Matrices decay, vectors (biases, norms) do not.
+    pub fn take(&mut self, name: &str, shape: &[i64], init: Init) -> Result<Tensor, ModelError> {
+        let tensor = match &mut self.supply {
+            Supply::Fresh { seed, device } => fresh(name, shape, init, *seed, *device)?,
+            Supply::Files { files, fresh: list, device } if list.contains(&name) && !files.has(name) => {
+                fresh(name, shape, init, 0, *device)?
+            }
+            Supply::Files { files, device, .. } => files.take(name, shape, *device)?,
+            Supply::Copy(list) => {
+                let found = list.iter().find(|p| p.name == name).map(|p| p.tensor.detach().copy());
+                found.ok_or_else(|| ModelError::Input(format!("no tensor {name} to copy")))?
+            }
+        };
+        let tensor = tensor.set_requires_grad(true);
+        self.parameters.push(Parameter { name: name.into(), tensor: tensor.shallow_clone(), decay: shape.len() >= 2 });
+        Ok(tensor)
+    }
+}
+
+/// Values depend on the seed and the tensor's name only: not on the device, the other tensors, or libtorch's generator.
+fn fresh(name: &str, shape: &[i64], init: Init, seed: u64, device: Device) -> Result<Tensor, ModelError> {
+    let tensor = match init {
+        Init::Normal(std) => {
+            let n = shape.iter().product::<i64>() as usize;
+            let stream = name.bytes().fold(mix(seed), |h, byte| mix(h ^ u64::from(byte)));
+            Tensor::from_slice(&normal(n, std, stream)).f_view(shape)?
+        }
+        Init::Zeros => Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?,
+        Init::Ones => Tensor::f_ones(shape, (Kind::Float, Device::Cpu))?,
+    };
+    Ok(tensor.f_to_device(device)?)
+}
+
+/// `n` normal numbers by Box and Muller's transform of pairs of uniform ones.
+fn normal(n: usize, std: f64, stream: u64) -> Vec<f32> {
+    let mut out = Vec::with_capacity(n + 1);
+    for i in 0..n.div_ceil(2) as u64 {
+        let radius = (-2.0 * (1.0 - uniform(stream, i, 0)).ln()).sqrt() * std; // 1 - u is never 0
+        let (sin, cos) = (std::f64::consts::TAU * uniform(stream, i, 1)).sin_cos();
+        out.extend([(radius * cos) as f32, (radius * sin) as f32]);
+    }
+    out.truncate(n);
+    out
+}

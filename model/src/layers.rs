@@ -1,0 +1,129 @@
+//! Linear maps, norms, rotary positions.
+
+use crate::config::{Activation, Norm, Position};
+use crate::error::ModelError;
+use crate::init::{Builder, Init};
+use tch::{Device, Kind, Tensor};
+
+/// A linear map on rows, with the weight in the orientation of its family's folders.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    /// `[in, out]` (GPT-2's "Conv1D") instead of `[out, in]`.
+    in_out: bool,
+}
+
+/// Sizes and first values of a [`Linear`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LinearShape {
+    pub input: usize,
+    pub output: usize,
+    pub bias: bool,
+    pub in_out: bool,
+    pub std: f64,
+}
+
+impl Linear {
+    pub fn new(b: &mut Builder<'_>, name: &str, s: LinearShape) -> Result<Linear, ModelError> {
+        let (i, o) = (s.input as i64, s.output as i64);
+        let shape = if s.in_out { [i, o] } else { [o, i] };
+        let weight = b.take(&format!("{name}.weight"), &shape, Init::Normal(s.std))?;
+        let bias = if s.bias { Some(b.take(&format!("{name}.bias"), &[o], Init::Zeros)?) } else { None };
+        Ok(Linear { weight, bias, in_out: s.in_out })
+    }
+
+    /// `[N, in]` to `[N, out]`; the result is fresh memory that the caller may change in place.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        match (self.in_out, &self.bias) {
+            (true, Some(bias)) => bias.addmm(x, &self.weight),
+            (true, None) => x.mm(&self.weight),
+            (false, bias) => x.linear(&self.weight, bias.as_ref()),
+        }
+    }
+}
+
+/// A norm over the last dimension.
+#[derive(Debug)]
+pub(crate) struct NormLayer {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+    eps: f64,
+}
+
+impl NormLayer {
+    pub fn new(b: &mut Builder<'_>, name: &str, width: usize, kind: Norm) -> Result<NormLayer, ModelError> {
+        let weight = b.take(&format!("{name}.weight"), &[width as i64], Init::Ones)?;
+        Ok(match kind {
+            Norm::Layer { eps } => {
+                let bias = Some(b.take(&format!("{name}.bias"), &[width as i64], Init::Zeros)?);
+                NormLayer { weight, bias, eps }
+            }
+            Norm::Rms { eps } => NormLayer { weight, bias: None, eps },
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let shape = self.weight.size();
+        match &self.bias {
+            Some(bias) => x.layer_norm(shape, Some(&self.weight), Some(bias), self.eps, true),
+            None => x.rms_norm(shape, Some(&self.weight), self.eps),
+        }
+    }
+}
+
+impl Activation {
+    /// Applies the non-linearity; in place where no gradient will ask for the input.
+    pub(crate) fn apply(self, mut x: Tensor) -> Tensor {
+        let keep = x.requires_grad();
+        match self {
+            Activation::GeluTanh if keep => x.gelu("tanh"),
+            Activation::GeluTanh => x.gelu_("tanh"),
+            Activation::Gelu if keep => x.gelu("none"),
+            Activation::Gelu => x.gelu_("none"),
+            Activation::Relu => x.relu_(), // its gradient needs the output only
+            Activation::Silu if keep => x.silu(),
+            Activation::Silu => x.silu_(),
+        }
+    }
+}
+
+/// Rotary positions (arXiv 2104.09864) in transformers' half-split layout: feature i turns with feature i + C/2.
+#[derive(Debug)]
+pub(crate) struct Rotary {
+    /// Radians a place, `[C/2]`.
+    frequencies: Tensor,
+}
+
+impl Rotary {
+    pub fn new(position: Position, head_dim: usize, device: Device) -> Option<Rotary> {
+        let Position::Rotary { theta, scaling } = position else { return None };
+        let exponents = Tensor::arange_start_step(0, head_dim as i64, 2, (Kind::Float, device)) / head_dim as f64;
+        let mut frequencies = Tensor::pow_scalar(theta, &exponents).reciprocal();
+        if let Some(s) = scaling {
+            // Llama 3.1: short waves stay, long ones are stretched by `factor`, those between are interpolated.
+            let wavelength = (std::f64::consts::TAU / &frequencies).to_kind(Kind::Float);
+            let (long, short) = (s.original_context / s.low, s.original_context / s.high);
+            let stretched = &frequencies / s.factor;
+            let smooth: Tensor = (s.original_context / &wavelength - s.low) / (s.high - s.low);
+            let between: Tensor = (1.0 - &smooth) * &stretched + &frequencies * &smooth;
+            let scaled = between.where_self(&wavelength.le(long), &stretched);
+            frequencies = frequencies.where_self(&wavelength.lt(short), &scaled);
+        }
+        Some(Rotary { frequencies })
+    }
+
+    /// Cosine and sine at `positions` `[.., T]`, each `[.., 1, T, C]` so that heads broadcast.
+    pub fn tables(&self, positions: &Tensor) -> (Tensor, Tensor) {
+        let angles = positions.to_kind(Kind::Float).unsqueeze(-1) * &self.frequencies; // [.., T, C/2]
+        let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(-3);
+        (angles.cos(), angles.sin())
+    }
+
+    /// Turns `[B, H, T, C]`.
+    pub fn turn(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
+        let halves = x.chunk(2, -1);
+        let turned = Tensor::cat(&[&halves[1].neg(), &halves[0]], -1);
+        x * cos + turned * sin
+    }
+}

@@ -1,0 +1,245 @@
+//! A transformer with a head, and its life in a folder.
+
+use crate::config::{self, Config};
+use crate::error::ModelError;
+use crate::files::{self, WeightFiles};
+use crate::init::{Builder, Init, Supply};
+use crate::segments::Segments;
+use crate::transformer::{Memory, Pass, Transformer};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// What stands on top of the transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadKind {
+    /// Logits over the vocabulary: policies (`AutoModelForCausalLM`).
+    Lm,
+    /// One number a token: reward and value models (`AutoModelForSequenceClassification`, `num_labels = 1`).
+    Scalar,
+}
+
+/// A named weight. The tensor shares memory with the model's.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Name in the model folder.
+    pub name: String,
+    /// The weight.
+    pub tensor: Tensor,
+    /// Weight decay applies: matrices and embeddings, not biases and norms.
+    pub decay: bool,
+}
+
+/// A transformer with a head.
+#[derive(Debug)]
+pub struct Model {
+    config: Config,
+    head: HeadKind,
+    trunk: Transformer,
+    /// `[V, D]` or `[1, D]`; the embedding itself where the head is tied.
+    head_weight: Tensor,
+    parameters: Vec<Parameter>,
+    device: Device,
+}
+
+const LM_HEAD: &str = "lm_head.weight";
+const SCALAR_HEAD: &str = "score.weight";
+
+impl Model {
+    /// A fresh model: weights N(0, 0.02), those that end a branch smaller by √(2L) (GPT-2), a scalar head N(0, 1/√(D+1)) (arXiv
+    /// 2009.01325). The same seed gives the same weights on every device.
+    pub fn new(config: Config, head: HeadKind, device: Device, seed: u64) -> Result<Model, ModelError> {
+        config.check(Path::new("model"))?;
+        Model::build(config, head, device, Builder::new(Supply::Fresh { seed, device }))
+    }
+
+    /// Loads a folder with the head that its `config.json` names.
+    pub fn load(folder: &Path, device: Device) -> Result<Model, ModelError> {
+        Model::open(folder, None, device)
+    }
+
+    /// Loads a folder with the wanted head. A head that the folder does not have is made fresh, always the same (scalar:
+    /// N(0, 1/√(D+1))); a tied language head is the embedding and never missing.
+    pub fn load_as(folder: &Path, head: HeadKind, device: Device) -> Result<Model, ModelError> {
+        Model::open(folder, Some(head), device)
+    }
+
+    fn open(folder: &Path, wanted: Option<HeadKind>, device: Device) -> Result<Model, ModelError> {
+        let config = Config::load(folder)?;
+        let mut files = WeightFiles::open(folder)?;
+        let by_weights = if files.has(SCALAR_HEAD) { HeadKind::Scalar } else { HeadKind::Lm };
+        let declared = config.declared_head(&folder.join("config.json"))?.unwrap_or(by_weights);
+        let head = wanted.unwrap_or(declared);
+        let fresh: &[&str] = if head == declared { &[] } else { &[LM_HEAD, SCALAR_HEAD] };
+        let model = Model::build(config, head, device, Builder::new(Supply::Files { files: &mut files, fresh, device }))?;
+        files.finish(|name| name == LM_HEAD || name == SCALAR_HEAD)?;
+        Ok(model)
+    }
+
+    fn build(config: Config, head: HeadKind, device: Device, mut b: Builder<'_>) -> Result<Model, ModelError> {
+        let trunk = Transformer::new(&mut b, &config, device)?;
+        let width = config.width as i64;
+        let head_weight = match head {
+            HeadKind::Lm if config.tied => trunk.embedding.shallow_clone(),
+            HeadKind::Lm => b.take(LM_HEAD, &[config.vocab_size as i64, width], Init::Normal(config.init_std))?,
+            HeadKind::Scalar => b.take(SCALAR_HEAD, &[1, width], Init::Normal(1.0 / (width as f64 + 1.0).sqrt()))?,
+        };
+        Ok(Model { config, head, trunk, head_weight, parameters: b.parameters, device })
+    }
+
+    /// Writes config.json, generation_config.json and model.safetensors into `folder`, which is made if need be. The tokenizer's files
+    /// and lineage.json are other people's.
+    pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
+        files::write_json(&folder.join("config.json"), &self.config.to_hf(self.head))?;
+        let tokens = [
+            ("bos_token_id", json!(self.config.bos)),
+            ("eos_token_id", config::ids(&self.config.eos)),
+            ("pad_token_id", json!(self.config.pad)),
+        ];
+        let known: Map<String, Value> = tokens.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_string(), v)).collect();
+        files::write_json(&folder.join("generation_config.json"), &known)?;
+        files::write_weights(folder, &self.parameters)
+    }
+
+    /// An independent copy of the weights, trainable.
+    pub fn clone_weights(&self) -> Result<Model, ModelError> {
+        Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(&self.parameters)))
+    }
+
+    /// Takes the weights out of autograd: a reference or reward model.
+    pub fn freeze(&self) {
+        for p in &self.parameters {
+            let _ = p.tensor.set_requires_grad(false);
+        }
+    }
+
+    /// The shape and special tokens.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The shape and special tokens; changing sizes here is a mistake, naming special tokens is not.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// What stands on top.
+    pub fn head(&self) -> HeadKind {
+        self.head
+    }
+
+    /// Where the weights live.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// All weights, each once: a tied head is the embedding and not listed again.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let share = |p: &Parameter| Parameter { name: p.name.clone(), tensor: p.tensor.shallow_clone(), decay: p.decay };
+        self.parameters.iter().map(share).collect()
+    }
+
+    /// Number of weights, each counted once.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.iter().map(|p| p.tensor.numel()).sum()
+    }
+
+    /// The head's weight: `[V, D]` for a language model, `[1, D]` for a scalar one.
+    pub fn head_weight(&self) -> &Tensor {
+        &self.head_weight
+    }
+
+    /// Hidden states after the final norm: ids `[B, T]` (i64, on the model's device) to `[B, T, D]`. `train` switches dropout on.
+    ///
+    /// Panics where T exceeds the context or an id the vocabulary: [`Model::check_ids`] tells beforehand.
+    pub fn forward_hidden(&self, ids: &Tensor, segments: Option<&Segments>, train: bool) -> Tensor {
+        let (rows, time) = ids.size2().expect("token ids must be [B, T]");
+        assert!(time as usize <= self.config.context, "{time} tokens do not fit into a context of {}", self.config.context);
+        let rotary = match segments {
+            Some(s) => self.trunk.tables(&s.positions),
+            None => self.trunk.tables_from_zero(time),
+        };
+        let pass = Pass { rows, time, train, mask: segments.map(|s| &s.mask), rotary, memory: Memory::None };
+        let x = self.trunk.embed(ids, segments.map(|s| &s.positions), train);
+        let x = self.trunk.norm.forward(&self.trunk.blocks(x, &pass)); // [N, D]
+        x.view([rows, time, self.config.width as i64])
+    }
+
+    /// Logits of a language model: `[.., D]` to `[.., V]`.
+    pub fn logits(&self, hidden: &Tensor) -> Tensor {
+        assert_eq!(self.head, HeadKind::Lm, "this model has a scalar head: it gives no logits");
+        hidden.linear::<Tensor>(&self.head_weight, None)
+    }
+
+    /// Scores of a scalar model: `[.., D]` to `[..]`.
+    pub fn scalar(&self, hidden: &Tensor) -> Tensor {
+        assert_eq!(self.head, HeadKind::Scalar, "this model has a language head: it gives no scores");
+        hidden.linear::<Tensor>(&self.head_weight, None).squeeze_dim(-1)
+    }
+
+    /// Score of each row at its last token, `[B]`: what `AutoModelForSequenceClassification` gives for rows padded with `pad`.
+    pub fn score_last(&self, rows: &[&[u32]], pad: u32) -> Result<Tensor, ModelError> {
+        if rows.is_empty() {
+            return Ok(Tensor::zeros([0], (Kind::Float, self.device)));
+        }
+        self.check_ids(rows)?;
+        let longest = rows.iter().map(|r| r.len()).max().unwrap_or(0);
+        let ids = pad_right(rows, longest, pad).to_device(self.device);
+        let last: Vec<i64> = rows.iter().enumerate().map(|(i, r)| (i * longest + r.len() - 1) as i64).collect();
+        let hidden = self.forward_hidden(&ids, None, false).flatten(0, 1);
+        Ok(self.scalar(&hidden.index_select(0, &Tensor::from_slice(&last).to_device(self.device))))
+    }
+
+    /// Refuses empty rows, rows longer than the context, and ids outside the vocabulary.
+    pub fn check_ids(&self, rows: &[&[u32]]) -> Result<(), ModelError> {
+        let c = &self.config;
+        for (i, row) in rows.iter().enumerate() {
+            if row.is_empty() {
+                return Err(ModelError::Input(format!("row {i} has no tokens: give it at least one, for example the end token")));
+            }
+            if row.len() > c.context {
+                return Err(ModelError::Input(format!("row {i} has {} tokens, the model's context is {}", row.len(), c.context)));
+            }
+            if let Some(id) = row.iter().find(|&&id| id as usize >= c.vocab_size) {
+                let reason = format!("row {i} holds token {id}, the model knows {}: is this its own tokenizer?", c.vocab_size);
+                return Err(ModelError::Input(reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds `c` to every score, exactly and without a bias that transformers would not know: the final norm gives h = g·z + b and the score
+    /// is w·h, so b grows by c·w/|w|². Only for norms with a bias (GPT-2).
+    pub fn shift_score(&self, c: f64) -> Result<(), ModelError> {
+        if self.head != HeadKind::Scalar {
+            return Err(ModelError::Input("a language model has no score to shift".into()));
+        }
+        let Some(bias) = &self.trunk.norm.bias else {
+            return Err(ModelError::Input("the score of a model without a bias in its final norm cannot be shifted".into()));
+        };
+        tch::no_grad(|| {
+            let w = self.head_weight.select(0, 0).to_kind(Kind::Double);
+            let square = w.dot(&w).double_value(&[]);
+            if square == 0.0 {
+                return Err(ModelError::Input("a scalar head of zeros cannot be shifted".into()));
+            }
+            let moved = bias.to_kind(Kind::Double) + w * (c / square);
+            bias.shallow_clone().copy_(&moved.to_kind(Kind::Float));
+            Ok(())
+        })
+    }
+
+    pub(crate) fn trunk(&self) -> &Transformer {
+        &self.trunk
+    }
+}
+
+/// Rows as `[B, longest]` i64 on the CPU, filled up with `pad`.
+pub(crate) fn pad_right(rows: &[&[u32]], longest: usize, pad: u32) -> Tensor {
+    let mut ids = vec![i64::from(pad); rows.len() * longest];
+    for (slot, row) in ids.chunks_mut(longest).zip(rows) {
+        slot.iter_mut().zip(*row).for_each(|(s, &id)| *s = i64::from(id));
+    }
+    Tensor::from_slice(&ids).view([rows.len() as i64, longest as i64])
+}

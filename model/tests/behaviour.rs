@@ -1,0 +1,214 @@
+//! What must hold whatever the weights are.
+
+mod common;
+
+use common::{gap, rows, same, tiny, tokens};
+use model::{HeadKind, Model, Sampling, Segments, generate};
+use tch::{Device, IndexOp, Kind, Tensor, no_grad};
+
+/// Continues `prompt` greedily without a cache, one whole forward pass a token.
+fn uncached(model: &Model, prompt: &[u32], n: usize) -> (Vec<u32>, Vec<f64>) {
+    let (mut ids, mut log_probs) = (prompt.to_vec(), vec![]);
+    for _ in 0..n {
+        let row = Tensor::from_slice(&ids.iter().map(|&i| i64::from(i)).collect::<Vec<_>>()).unsqueeze(0);
+        let logits = no_grad(|| model.logits(&model.forward_hidden(&row, None, false))).i((0, -1));
+        let id = logits.argmax(-1, false).int64_value(&[]);
+        log_probs.push(logits.log_softmax(-1, Kind::Double).double_value(&[id]));
+        ids.push(id as u32);
+    }
+    (ids.split_off(prompt.len()), log_probs)
+}
+
+#[test]
+fn cached_equals_uncached() {
+    for model in [tiny(HeadKind::Lm, 0.0), Model::load(&common::golden("llama"), Device::Cpu).unwrap()] {
+        let prompts: Vec<Vec<u32>> = vec![vec![3, 9, 4, 30, 12], vec![7], vec![2, 2, 8]];
+        let sampling = Sampling { max_new: 20, temperature: 0.0, ..Sampling::default() };
+        for (prompt, got) in prompts.iter().zip(generate(&model, &prompts, &sampling).unwrap()) {
+            let (ids, log_probs) = uncached(&model, prompt, 20);
+            assert_eq!(got.ids, ids);
+            for (a, b) in got.log_probs.iter().zip(log_probs) {
+                assert!((f64::from(*a) - b).abs() < 1e-4, "{a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rollout_log_probs_equal_recomputed_ones() {
+    let model = tiny(HeadKind::Lm, 0.0);
+    let prompts: Vec<Vec<u32>> = rows(&tokens(6, 5, 1)).into_iter().enumerate().map(|(i, r)| r[..=i % 5].to_vec()).collect();
+    let sampling = Sampling { max_new: 12, temperature: 0.7, stop: vec![0], seed: 3, ..Sampling::default() };
+    for (prompt, got) in prompts.iter().zip(generate(&model, &prompts, &sampling).unwrap()) {
+        let all: Vec<i64> = prompt.iter().chain(&got.ids).map(|&i| i64::from(i)).collect();
+        let logits = no_grad(|| model.logits(&model.forward_hidden(&Tensor::from_slice(&all).unsqueeze(0), None, false)));
+        let log_probs = (logits.i(0) / 0.7).log_softmax(-1, Kind::Double);
+        for (i, (&id, &found)) in got.ids.iter().zip(&got.log_probs).enumerate() {
+            let want = log_probs.double_value(&[(prompt.len() + i - 1) as i64, i64::from(id)]);
+            assert!((f64::from(found) - want).abs() < 1e-4, "token {i}: {found} against {want}");
+        }
+    }
+}
+
+#[test]
+fn padding_changes_nothing() {
+    let model = tiny(HeadKind::Scalar, 0.0);
+    let ids = tokens(3, 10, 2);
+    let short = no_grad(|| model.scalar(&model.forward_hidden(&ids, None, false)));
+    for pad in [0, 1, 17] {
+        let padded = Tensor::cat(&[&ids, &Tensor::full([3, 6], pad, (Kind::Int64, Device::Cpu))], 1);
+        let long = no_grad(|| model.scalar(&model.forward_hidden(&padded, None, false))).narrow(1, 0, 10);
+        assert!(gap(&short, &long) < 1e-5);
+    }
+    let all = rows(&ids);
+    let together = no_grad(|| model.score_last(&[&all[0][..4], &all[1], &all[2][..1]], 1)).unwrap();
+    for (i, row) in [&all[0][..4], &all[1], &all[2][..1]].into_iter().enumerate() {
+        let alone = no_grad(|| model.score_last(&[row], 1)).unwrap();
+        assert!((alone.double_value(&[0]) - together.double_value(&[i as i64])).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn a_row_samples_the_same_in_any_company() {
+    let model = tiny(HeadKind::Lm, 0.0);
+    let prompts: Vec<Vec<u32>> = rows(&tokens(9, 6, 3)).into_iter().enumerate().map(|(i, r)| r[..=i % 6].to_vec()).collect();
+    for (top_k, top_p) in [(0, 1.0), (5, 1.0), (0, 0.8), (8, 0.9)] {
+        let sampling = Sampling { max_new: 24, top_k, top_p, stop: vec![0, 11], seed: 5, ..Sampling::default() };
+        let together = generate(&model, &prompts, &sampling).unwrap();
+        for batch in [1, 2, 4] {
+            let parts = generate(&model, &prompts, &Sampling { batch, ..sampling.clone() }).unwrap();
+            for (a, b) in together.iter().zip(&parts) {
+                assert_eq!((&a.ids, a.finished), (&b.ids, b.finished), "top_k {top_k}, top_p {top_p}, batch {batch}");
+            }
+        }
+        let tail = generate(&model, &prompts[4..], &Sampling { first_row: 4, ..sampling.clone() }).unwrap();
+        assert_eq!(together[5].ids, tail[1].ids);
+        let lengths: std::collections::BTreeSet<usize> = together.iter().map(|g| g.ids.len()).collect();
+        assert!(lengths.len() > 2, "rows should end at different times, or leaving the batch is not tried: {lengths:?}");
+        let other = generate(&model, &prompts, &Sampling { seed: 6, ..sampling.clone() }).unwrap();
+        assert_ne!(together[0].ids, other[0].ids, "another seed, another sample");
+    }
+}
+
+#[test]
+fn stop_and_length_rules() {
+    let model = tiny(HeadKind::Lm, 0.0);
+    let prompts = vec![vec![3, 4], vec![9]];
+    let every: Vec<u32> = (0..40).collect();
+    let s = Sampling { max_new: 8, stop: every.clone(), ..Sampling::default() };
+    let got = generate(&model, &prompts, &s).unwrap();
+    assert!(got.iter().all(|g| g.ids.len() == 1 && g.finished), "any token stops: one token each");
+    let stops: Vec<u32> = (0..39).collect(); // only token 39 may be said before min_new
+    let got = generate(&model, &prompts, &Sampling { max_new: 8, min_new: 3, stop: stops.clone(), ..Sampling::default() }).unwrap();
+    assert!(got.iter().all(|g| g.ids[..3] == [39, 39, 39]), "{got:?}");
+    let got =
+        generate(&model, &prompts, &Sampling { max_new: 8, min_new: 3, stop: stops, temperature: 0.0, ..Sampling::default() }).unwrap();
+    assert!(got.iter().all(|g| g.ids[..3] == [39, 39, 39]), "{got:?}");
+    let got = generate(&model, &prompts, &Sampling { max_new: 5, ..Sampling::default() }).unwrap();
+    assert!(got.iter().all(|g| g.ids.len() == 5 && !g.finished && g.log_probs.len() == 5));
+    assert!(generate(&model, &prompts, &Sampling { max_new: 0, ..Sampling::default() }).unwrap()[0].ids.is_empty());
+    assert!(generate(&model, &[], &Sampling::default()).unwrap().is_empty());
+    let got = generate(&model, &[vec![3; 60]], &Sampling { max_new: 4, ..Sampling::default() }).unwrap();
+    assert_eq!(got[0].ids.len(), 4, "a prompt and its answer may fill the context");
+}
+
+#[test]
+fn wrong_requests_are_refused_in_words() {
+    let model = tiny(HeadKind::Lm, 0.0);
+    let fails = |prompts: &[Vec<u32>], s: Sampling, word: &str| {
+        let message = generate(&model, prompts, &s).unwrap_err().to_string();
+        assert!(message.contains(word), "{message}");
+    };
+    fails(&[vec![2; 61]], Sampling { max_new: 4, ..Sampling::default() }, "context of 64");
+    fails(&[vec![]], Sampling::default(), "row 0 has no tokens");
+    fails(&[vec![40]], Sampling { max_new: 1, ..Sampling::default() }, "token 40");
+    fails(&[vec![2]], Sampling { temperature: -1.0, ..Sampling::default() }, "temperature");
+    fails(&[vec![2]], Sampling { top_p: 0.0, ..Sampling::default() }, "top_p");
+    let scores = tiny(HeadKind::Scalar, 0.0);
+    assert!(generate(&scores, &[vec![2]], &Sampling::default()).is_err());
+    assert!(scores.score_last(&[&[2; 65]], 1).is_err());
+}
+
+#[test]
+fn packed_documents_do_not_see_each_other() {
+    for model in [tiny(HeadKind::Lm, 0.0), Model::load(&common::golden("llama"), Device::Cpu).unwrap()] {
+        let ids = tokens(2, 16, 4);
+        let lengths = vec![vec![5, 7], vec![1, 3, 12]];
+        let segments = Segments::from_lengths(&lengths, 16, Device::Cpu);
+        let packed = no_grad(|| model.logits(&model.forward_hidden(&ids, Some(&segments), false)));
+        assert!(!bool::try_from(packed.isnan().any()).unwrap(), "padding makes no NaN");
+        for (row, lengths) in lengths.iter().enumerate() {
+            let mut start = 0;
+            for &n in lengths {
+                let own = ids.i((row as i64, start..start + n as i64)).unsqueeze(0);
+                let alone = no_grad(|| model.logits(&model.forward_hidden(&own, None, false)));
+                let found = gap(&alone.i(0), &packed.i((row as i64, start..start + n as i64)));
+                assert!(found < 1e-5, "row {row}, document at {start}: {found}");
+                start += n as i64;
+            }
+        }
+        // The same number again later in a row is another document.
+        let numbers = Tensor::from_slice(&[4i64, 4, 9, 4, 4]).unsqueeze(0);
+        let five = ids.i((0..1, 0..5));
+        let twice = no_grad(|| model.forward_hidden(&five, Some(&Segments::new(&numbers)), false));
+        let apart = no_grad(|| model.forward_hidden(&five, Some(&Segments::from_lengths(&[vec![2, 1, 2]], 5, Device::Cpu)), false));
+        assert!(same(&twice, &apart));
+    }
+}
+
+#[test]
+fn packed_gradients_equal_separate_ones() {
+    let model = tiny(HeadKind::Lm, 0.0);
+    let ids = tokens(1, 12, 5);
+    let grads = |losses: Vec<Tensor>| -> Vec<Tensor> {
+        model.parameters().iter().for_each(|p| p.tensor.shallow_clone().zero_grad());
+        Tensor::stack(&losses, 0).sum(Kind::Float).backward();
+        model.parameters().iter().map(|p| p.tensor.grad().copy()).collect()
+    };
+    let weights = tokens(12, 40, 6).to_kind(Kind::Float) / 40.0;
+    let segments = Segments::from_lengths(&[vec![5, 7]], 12, Device::Cpu);
+    let packed = grads(vec![(model.logits(&model.forward_hidden(&ids, Some(&segments), true)).i(0) * &weights).sum(Kind::Float)]);
+    let part =
+        |a: i64, b: i64| (model.logits(&model.forward_hidden(&ids.i((.., a..b)), None, true)).i(0) * weights.i(a..b)).sum(Kind::Float);
+    let apart = grads(vec![part(0, 5), part(5, 12)]);
+    for (a, b) in packed.iter().zip(&apart) {
+        assert!(gap(a, b) < 2e-4 * b.abs().max().double_value(&[]).max(1.0));
+    }
+}
+
+#[test]
+fn training_and_scoring_forward_are_bitwise_equal() {
+    // The first PPO update must see a ratio of exactly 1.
+    let model = tiny(HeadKind::Lm, 0.0);
+    let ids = tokens(4, 33, 8);
+    let scored = no_grad(|| model.logits(&model.forward_hidden(&ids, None, false)));
+    let trained = model.logits(&model.forward_hidden(&ids, None, true));
+    assert!(trained.requires_grad() && !scored.requires_grad());
+    assert!(same(&scored, &trained));
+}
+
+#[test]
+fn shift_score_is_exact() {
+    let model = tiny(HeadKind::Scalar, 0.0);
+    let ids = tokens(3, 9, 9);
+    let score = || no_grad(|| model.scalar(&model.forward_hidden(&ids, None, false)));
+    let before = score();
+    model.shift_score(-2.75).unwrap();
+    assert!(gap(&(&before - 2.75), &score()) < 1e-5);
+    let again = tiny(HeadKind::Lm, 0.0).shift_score(1.0).unwrap_err().to_string();
+    assert!(again.contains("language model"), "{again}");
+}
+
+#[test]
+fn frozen_and_cloned_weights_stay_apart() {
+    let model = tiny(HeadKind::Lm, 0.0);
+    let copy = model.clone_weights().unwrap();
+    copy.freeze();
+    let ids = tokens(1, 8, 10);
+    assert!(same(&no_grad(|| model.forward_hidden(&ids, None, false)), &copy.forward_hidden(&ids, None, false)));
+    assert!(!copy.forward_hidden(&ids, None, false).requires_grad());
+    let _ = no_grad(|| model.parameters()[0].tensor.shallow_clone().fill_(0.0));
+    assert!(copy.parameters()[0].tensor.abs().max().double_value(&[]) > 0.0);
+    assert!(model.parameters().iter().all(|p| p.tensor.requires_grad()));
+    assert!(model.parameters().iter().all(|p| p.decay == (p.tensor.dim() >= 2)));
+}

@@ -1,0 +1,209 @@
+//! Model folders: what is written is what is read, transformers reads it too, and mistakes are named.
+
+mod common;
+
+use common::{golden, rows, same, tiny, tokens};
+use model::{Config, HeadKind, Model, ModelError, Sampling, generate, lineage};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+use tch::{Device, no_grad};
+
+fn json_file(path: &Path) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn round_trip_is_byte_identical() {
+    for name in ["gpt2", "llama", "qwen2", "qwen3", "gpt2_reward", "llama_reward"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+        let model = Model::load(&golden(name), Device::Cpu).unwrap();
+        model.save(&first).unwrap();
+        let again = Model::load(&first, Device::Cpu).unwrap();
+        assert_eq!(again.head(), model.head());
+        again.save(&second).unwrap();
+        for file in ["config.json", "generation_config.json", "model.safetensors"] {
+            assert_eq!(std::fs::read(first.join(file)).unwrap(), std::fs::read(second.join(file)).unwrap(), "{name}: {file}");
+        }
+        for (a, b) in model.parameters().iter().zip(again.parameters()) {
+            assert!(a.name == b.name && same(&a.tensor, &b.tensor), "{name}: {}", a.name);
+        }
+        // Names, shapes and settings are those that transformers itself wrote.
+        let ours: Vec<String> = sorted_names(&first);
+        assert_eq!(ours, sorted_names(&golden(name)), "{name}");
+        let (ours, theirs) = (json_file(&first.join("config.json")), json_file(&golden(name).join("config.json")));
+        for (key, value) in theirs.as_object().unwrap() {
+            assert_eq!(ours.get(key), Some(value), "{name}: {key}");
+        }
+    }
+}
+
+fn sorted_names(folder: &Path) -> Vec<String> {
+    let tensors = tch::Tensor::read_safetensors(folder.join("model.safetensors")).unwrap();
+    let mut names: Vec<String> = tensors.into_iter().map(|(name, t)| format!("{name} {:?}", t.size())).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_tied_head_is_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    tiny(HeadKind::Lm, 0.0).save(dir.path()).unwrap();
+    assert!(sorted_names(dir.path()).iter().all(|n| !n.starts_with("lm_head")));
+}
+
+#[test]
+fn heads_are_exchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let lm = tiny(HeadKind::Lm, 0.0);
+    lm.save(dir.path()).unwrap();
+    let reward = Model::load_as(dir.path(), HeadKind::Scalar, Device::Cpu).unwrap();
+    let ids = tokens(2, 6, 1);
+    let hidden = |m: &Model| no_grad(|| m.forward_hidden(&ids, None, false));
+    assert!(same(&hidden(&lm), &hidden(&reward)), "the trunk is the same");
+    let std = reward.head_weight().std(true).double_value(&[]);
+    assert!((std - 1.0 / 33f64.sqrt()).abs() < 0.07, "{std}");
+    let twice = Model::load_as(dir.path(), HeadKind::Scalar, Device::Cpu).unwrap();
+    assert!(same(reward.head_weight(), twice.head_weight()), "a fresh head is always the same one");
+    let second = dir.path().join("reward");
+    reward.save(&second).unwrap();
+    assert_eq!(Model::load(&second, Device::Cpu).unwrap().head(), HeadKind::Scalar);
+    let kept = Model::load_as(&second, HeadKind::Scalar, Device::Cpu).unwrap();
+    assert!(same(reward.head_weight(), kept.head_weight()), "a head that is there is kept");
+    let back = Model::load_as(&second, HeadKind::Lm, Device::Cpu).unwrap();
+    assert!(same(&hidden(&back), &hidden(&lm)));
+    assert!(same(back.head_weight(), &back.parameters()[0].tensor), "tied");
+}
+
+#[test]
+fn fresh_models_follow_the_seed_and_gpt2() {
+    let make = |seed| Model::new(Config::gpt2(500, 64, 3, 4, 64, 0.0).unwrap(), HeadKind::Lm, Device::Cpu, seed).unwrap();
+    let (a, b, c) = (make(1), make(1), make(2));
+    assert!(same(a.head_weight(), b.head_weight()) && !same(a.head_weight(), c.head_weight()));
+    for p in a.parameters() {
+        let std = no_grad(|| p.tensor.std(false).double_value(&[]));
+        let want = match p.name.as_str() {
+            n if n.ends_with("bias") => 0.0,
+            n if n.contains("ln_") => 0.0,
+            n if n.ends_with("c_proj.weight") => 0.02 / 6f64.sqrt(),
+            _ => 0.02,
+        };
+        assert!((std - want).abs() <= 0.05 * want, "{}: {std}, not {want}", p.name);
+    }
+    assert_eq!(a.parameter_count(), 500 * 64 + 64 * 64 + 3 * (12 * 64 * 64 + 13 * 64) + 2 * 64);
+}
+
+#[test]
+fn folders_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(model::resolve(dir.path()), Err(ModelError::NoModel { .. })));
+    tiny(HeadKind::Lm, 0.0).save(&dir.path().join("model")).unwrap();
+    assert_eq!(model::resolve(dir.path()).unwrap(), dir.path().join("model"));
+    assert_eq!(model::resolve(&dir.path().join("model")).unwrap(), dir.path().join("model"));
+}
+
+#[test]
+fn broken_folders_are_named() {
+    let load = |change: &dyn Fn(&Path)| {
+        let dir = tempfile::tempdir().unwrap();
+        tiny(HeadKind::Lm, 0.0).save(dir.path()).unwrap();
+        change(dir.path());
+        Model::load(dir.path(), Device::Cpu).map(|_| ()).unwrap_err().to_string()
+    };
+    let set = |key: &'static str, value: Value| {
+        move |dir: &Path| {
+            let mut config = json_file(&dir.join("config.json"));
+            config[key] = value.clone();
+            std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+        }
+    };
+    let says = |message: String, words: &[&str]| {
+        for word in words {
+            assert!(message.contains(word), "{message:?} lacks {word:?}");
+        }
+    };
+    says(load(&set("n_layer", json!(3))), &["transformer.h.2.ln_1.weight is missing"]);
+    says(load(&set("n_layer", json!(1))), &["no place in this network", "transformer.h.1."]);
+    says(load(&set("vocab_size", json!(41))), &["transformer.wte.weight", "[40, 32]", "[41, 32]"]);
+    says(load(&set("n_head", json!(5))), &["config.json", "5 heads do not divide a width of 32"]);
+    says(load(&set("n_head", json!("four"))), &["n_head", "not a whole number"]);
+    says(load(&set("n_positions", json!(0))), &["context", "at least 1"]);
+    says(load(&set("activation_function", json!("tanh"))), &["activation_function", "gelu_new"]);
+    says(load(&set("model_type", json!("bert"))), &["model_type", "bert", "gpt2"]);
+    says(load(&set("architectures", json!(["GPT2ForSequenceClassification"]))), &["id2label", "2 labels"]);
+    says(load(&|d| std::fs::write(d.join("config.json"), "{").unwrap()), &["config.json", "line 1"]);
+    says(load(&|d| std::fs::remove_file(d.join("model.safetensors")).unwrap()), &["model.safetensors is missing"]);
+    says(load(&|d| std::fs::remove_file(d.join("config.json")).unwrap()), &["config.json"]);
+    let truncate = |d: &Path| {
+        let path = d.join("model.safetensors");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    says(load(&truncate), &["model.safetensors", "not a readable safetensors file"]);
+}
+
+#[test]
+fn lineage_round_trip() {
+    let dir = tempfile::tempdir().unwrap();
+    let parent = dir.path().join("parent");
+    tiny(HeadKind::Lm, 0.0).save(&parent).unwrap();
+    let record = lineage::Lineage::new("sft", &[&parent], "seed = 1").unwrap().with_tokens(12).with_prompt_prefix("Q: ");
+    record.write(dir.path()).unwrap();
+    let read = lineage::read(dir.path()).unwrap();
+    assert_eq!(read, record);
+    assert_eq!((read.stage.as_str(), read.tokens, read.parents[0].hash.len()), ("sft", 12, 64));
+    let before = read.parents[0].hash.clone();
+    tiny(HeadKind::Scalar, 0.0).save(&parent).unwrap();
+    assert_ne!(before, lineage::weights_hash(&parent).unwrap());
+}
+
+/// transformers reads what we wrote and computes what we computed. Needs a Python with torch and transformers in RLHF_PYTHON.
+#[test]
+fn transformers_reads_our_folders() {
+    let Some(python) = std::env::var_os("RLHF_PYTHON") else {
+        println!("SKIPPED: transformers_reads_our_folders because RLHF_PYTHON names no Python with torch and transformers");
+        eprintln!("SKIPPED: transformers_reads_our_folders because RLHF_PYTHON names no Python with torch and transformers");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/reference/check_folder.py");
+    let dir = tempfile::tempdir().unwrap();
+    let mut models = vec![("fresh_lm".to_string(), tiny(HeadKind::Lm, 0.1)), ("fresh_reward".to_string(), tiny(HeadKind::Scalar, 0.1))];
+    models[1].1.shift_score(0.5).unwrap();
+    for name in ["gpt2_shards", "llama", "qwen2", "qwen3", "llama_reward"] {
+        models.push((name.into(), Model::load(&golden(name), Device::Cpu).unwrap()));
+    }
+    // And the heads exchanged: what reward training starts from, written out.
+    models.push(("llama_as_reward".into(), Model::load_as(&golden("llama"), HeadKind::Scalar, Device::Cpu).unwrap()));
+    let mut command = Command::new(&python);
+    command.arg(&script);
+    for (name, model) in models {
+        let folder = dir.path().join(&name);
+        model.save(&folder).unwrap();
+        let ids = tokens(3, 11, 21);
+        let numbers = no_grad(|| match model.head() {
+            HeadKind::Lm => {
+                let logits: Vec<Vec<Vec<f64>>> = (0..3)
+                    .map(|row| Vec::<Vec<f64>>::try_from(model.logits(&model.forward_hidden(&ids, None, false)).get(row)).unwrap())
+                    .collect();
+                let prompt = rows(&ids)[0][..4].to_vec();
+                let sampling = Sampling { max_new: 16, temperature: 0.0, ..Sampling::default() };
+                let greedy = generate(&model, &[prompt], &sampling).unwrap().remove(0).ids;
+                json!({"ids": rows(&ids), "logits": logits, "prompt": 4, "greedy": greedy})
+            }
+            HeadKind::Scalar => {
+                let mut padded = rows(&ids);
+                padded[1][6..].fill(1);
+                let scores = model.score_last(&[&padded[0], &padded[1][..6], &padded[2]], 1).unwrap();
+                json!({"ids": padded, "scores": Vec::<f64>::try_from(scores).unwrap()})
+            }
+        });
+        let file = dir.path().join(format!("{name}.json"));
+        std::fs::write(&file, numbers.to_string()).unwrap();
+        command.arg(&folder).arg(&file);
+    }
+    let output = command.output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("{}", out.trim());
+    assert!(output.status.success(), "{out}\n{err}");
+}
