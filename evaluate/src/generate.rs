@@ -1,6 +1,7 @@
 //! `evaluate generate`: the continuation of one prompt.
 
 use crate::cli::GenerateArgs;
+use crate::exit::input;
 use crate::open::{Opened, open};
 use data::chat::ChatTemplate;
 use model::{HeadKind, Sampling};
@@ -14,6 +15,9 @@ const MAX_NEW: usize = 64;
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let opened = open(&args.model, HeadKind::Lm)?;
     let (prompt, stop) = prompt(args, &opened)?;
+    if prompt.is_empty() {
+        return Err(input("the prompt is empty: give it at least one token"));
+    }
     let room = opened.model.config().context.saturating_sub(prompt.len());
     let sampling = Sampling {
         max_new: args.max_new.unwrap_or(MAX_NEW.min(room.max(1))),
@@ -55,6 +59,9 @@ fn prompt(args: &GenerateArgs, opened: &Opened) -> anyhow::Result<(Vec<u32>, Vec
         let bos = tokenizer.bos().filter(|bos| *bos != tokenizer.eos());
         let ids = bos.into_iter().chain(tokenizer.encode(text)?);
         return Ok((ids.collect(), stop));
+    }
+    if tokenizer.chat_template().is_none() {
+        return Err(input(format!("{}: no chat template here: leave --chat out", opened.folder.display())));
     }
     let template = ChatTemplate::from_folder(&opened.folder)?;
     template.check(tokenizer)?;

@@ -1,0 +1,39 @@
+"""Golden numbers for the program `evaluate`, from transformers and the folder that scripts/reference/model.py wrote.
+
+    python scripts/reference/evaluate.py         writes evaluate/tests/golden/reference.json
+
+short: a text that fits the context, its summed negative log-likelihood (transformers' own loss times the predictions).
+long: a text of several contexts, in windows of a context that begin half a context apart, each token predicted by the first window that reaches it.
+greedy: a continuation by transformers' generate.
+"""
+import json, pathlib
+import torch, transformers
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OUT = ROOT / "evaluate" / "tests" / "golden" / "reference.json"
+model = transformers.AutoModelForCausalLM.from_pretrained(ROOT / "model" / "tests" / "golden" / "gpt2").eval()
+context = model.config.n_positions
+draw = torch.Generator().manual_seed(5)
+short = torch.randint(2, model.config.vocab_size, (24,), generator=draw).tolist()
+long = torch.randint(2, model.config.vocab_size, (3 * context + 7,), generator=draw).tolist()
+
+@torch.no_grad()
+def log_probs(ids):
+    return model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+
+with torch.no_grad():
+    ids = torch.tensor([short])
+    short_sum = model(ids, labels=ids).loss.item() * (len(short) - 1)
+long_sum, start = 0.0, 0
+for t in range(1, len(long)):
+    while t > start + context:
+        start += context // 2
+    long_sum -= log_probs(long[start:t])[-1, long[t]].item()
+prompt = short[:6]
+out = model.generate(torch.tensor([prompt]), max_new_tokens=20, do_sample=False, pad_token_id=1)[0].tolist()
+OUT.parent.mkdir(parents=True, exist_ok=True)
+OUT.write_text(json.dumps({
+    "short": {"ids": short, "nll_sum": short_sum},
+    "long": {"ids": long, "nll_sum": long_sum},
+    "greedy": {"prompt": prompt, "ids": out[len(prompt):]},
+}) + "\n")
