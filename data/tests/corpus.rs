@@ -195,6 +195,20 @@ fn a_long_text_file_is_split_by_passages_and_loses_nothing() {
 }
 
 #[test]
+fn every_document_of_a_text_file_ends_wherever_its_pieces_do() {
+    let (world, tok) = (World::new(), Tokenizer::byte().unwrap());
+    // Lengths around the size of a piece, with and without paragraphs, and blank lines before the separator.
+    let lengths = (16_000..16_900).step_by(7).chain((32_000..33_400).step_by(7));
+    let documents: Vec<String> = lengths.map(|n| format!("{n} {}", "word of it.\n\nnext ".repeat(n).split_at(n).0.trim_end())).collect();
+    let documents: Vec<String> =
+        documents.iter().enumerate().map(|(i, d)| if i % 2 == 0 { d.clone() } else { d.replace("\n\n", "\n") }).collect();
+    world.write("a.txt", documents.iter().map(|d| format!("{d}\n\n\n<|endoftext|>\n")).collect::<String>());
+    let corpus = world.open(&tok, 0.0).unwrap();
+    assert_eq!(decode(&corpus.train, &tok), documents);
+    assert_eq!(corpus.report.rejected, 0);
+}
+
+#[test]
 fn bad_rows_are_listed_each_time_and_limited() {
     let (world, tok) = (World::new(), Tokenizer::byte().unwrap());
     let lines = ["{\"text\": \"good\"}", "{\"text\": \"  \"}", "{\"txt\": \"no\"}", "{\"text\": 5}", "{", "{\"text\": \"good too\"}"];

@@ -1,2 +1,5 @@
-//! ppo.
-fn main() {}
+//! `ppo`: fine-tuned model and reward model to a policy that people would prefer.
+
+fn main() -> std::process::ExitCode {
+    train::cli::main("ppo", "Fine-tuned model and reward model to a policy that people would prefer.", ppo::run)
+}

@@ -1,1 +1,162 @@
-//! pretrain.
+//! Text to base model: next-token prediction (Radford et al. 2018 and 2019).
+//!
+//! loss = −1/N Σ log p(token t+1 | tokens ≤ t), N = targets of the whole optimiser step, however it is cut into micro-batches.
+//!
+//! Shapes: B sequences of a micro-batch, T context, D width, V vocabulary.
+
+mod setup;
+
+use anyhow::Result;
+use data::corpus::TokenStream;
+use data::{config::PretrainConfig, order::Order, prefetch::Prefetch, tokenizer::Tokenizer};
+use model::{Model, generate::Sampling};
+use serde_json::{Map, Value};
+use setup::Setup;
+use std::f64::consts::LN_2;
+use std::path::Path;
+use tch::{Device, Tensor, no_grad};
+use train::{cli::StageArgs, exit, exit::Outcome, *};
+
+/// Batches prepared ahead of the loop.
+const AHEAD: usize = 4;
+/// Positions that go through the output head at a time: few enough that their logits stay small, enough to keep the product efficient.
+const HEAD_CHUNK: i64 = 1024;
+
+/// Runs the stage into its run folder.
+pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
+    let Some(setup) = Setup::new(&c, args).map_err(exit::input)? else {
+        return Ok(Outcome::Done);
+    };
+    let mut optim = setup.optimiser(&c)?;
+    let Setup { run, plan, steps, mut state, model, tokenizer, corpus, device, lineage } = setup;
+    let stop = Stop::install()?;
+    let (context, head) = (model.config().context, model.head_weight());
+    let bits = |loss: f64| loss / LN_2 * corpus.valid.len() as f64 / corpus.valid.bytes().max(1) as f64; // nats a token to bits a byte
+    let mut log = Metrics::open(&run, &state)?;
+    let mut rate = metrics::Rate::default();
+    let mut bar = Progress::steps("pretrain", state.step, steps);
+    let (eval, save) = (Every::eval(c.eval.every, steps, &state), Every::save(c.checkpoint.every, steps, &state));
+    let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
+        model.save(dir)?;
+        tokenizer.save(dir)?;
+        Ok(lineage.with_tokens(tokens).write(dir)?)
+    };
+    let (stream, order, batch) = (corpus.train.clone(), Order::new(corpus.train.windows(context), c.seed), plan.batch as u64);
+    let mut batches = Prefetch::new(state.step..steps, AHEAD, move |step| {
+        Ok((0..batch).map(|i| stream.window(order.at(step * batch + i) * context as u64, context + 1)).collect::<Vec<_>>())
+    })?;
+    let tokens_a_step = (plan.batch * context) as f64;
+    let mut last_eval = f64::NAN;
+
+    for step in state.step..=steps {
+        let mut improved = false;
+        if eval.due(step) {
+            last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device);
+            let (perplexity, bits) = (last_eval.exp(), bits(last_eval));
+            log.line(step).set("eval/loss", last_eval).set("eval/perplexity", perplexity).set("eval/bits_per_byte", bits).write()?;
+            improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
+            bar.say(&format!("step {step}: validation loss {last_eval:.4}, perplexity {perplexity:.1}, {bits:.3} bits a byte"));
+            if !c.eval.sample_prompt.is_empty() {
+                bar.say(&format!("  | {}", sample(&model, &tokenizer, &c)?.replace('\n', "\n  | ")));
+            }
+        }
+        let leaving = stop.requested().is_some();
+        if save.due(step) || ((improved || leaving) && step > 0) {
+            checkpoint::commit(&run, step, |tmp| {
+                write_model(tmp, state.tokens)?;
+                state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
+            })?;
+            checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
+        }
+        if step == steps || leaving {
+            break;
+        }
+
+        rate.start();
+        let rows = batches.next()?.unwrap_or_default();
+        let mut nll = 0.0;
+        for (micro, rows) in rows.chunks(plan.micro_batch).enumerate() {
+            tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
+            let (inputs, targets) = tensors(rows, device); // [B, T], [B·T]
+            let hidden = model.forward_hidden(&inputs, None, true).flatten(0, 1); // [B·T, D]
+            nll += loss::lm::nll_backward_chunked(&hidden, &head, &targets, 1.0 / tokens_a_step, HEAD_CHUNK);
+        }
+        let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
+        let norm = optim.clip_and_step(lr, c.optim.clip_norm)?;
+        state.tokens += tokens_a_step as u64;
+        rate.stop(tokens_a_step);
+        let done = step + 1;
+        if done.is_multiple_of(c.train.log_every) || done == steps {
+            let (loss, speed) = (nll / tokens_a_step, rate.take());
+            log.line(done)
+                .count("tokens", state.tokens)
+                .set("loss", loss)
+                .set("lr", lr)
+                .set("grad_norm", norm)
+                .set("tokens_per_s", speed)
+                .write()?;
+            bar.at(done, &[("loss", loss), ("tok/s", speed)]);
+        }
+    }
+    if stop.requested().is_some() {
+        return Ok(stop.outcome());
+    }
+    if last_eval.is_nan() {
+        last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device);
+    }
+    checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
+    let mut figures = Map::new();
+    for (key, value) in
+        [("eval_loss", last_eval), ("perplexity", last_eval.exp()), ("bits_per_byte", bits(last_eval)), ("wall_s", log.wall_s())]
+    {
+        figures.insert(key.into(), value.into());
+    }
+    for (key, count) in [("tokens", state.tokens), ("rows_rejected", corpus.report.rejected), ("skipped_steps", optim.skipped())] {
+        figures.insert(key.into(), Value::from(count));
+    }
+    figures.insert("parameters".into(), (optim.sizes().0 + optim.sizes().1).into());
+    summary::write(&run, &figures)?;
+    bar.finish(steps, &[("loss", last_eval)]);
+    Ok(Outcome::Done)
+}
+
+/// Windows of T+1 tokens as inputs `[B, T]` and flat targets `[B·T]`.
+fn tensors(rows: &[Vec<u32>], device: Device) -> (Tensor, Tensor) {
+    let (b, t) = (rows.len() as i64, rows[0].len() as i64 - 1);
+    let ids: Vec<i64> = rows.iter().flatten().map(|&id| i64::from(id)).collect();
+    let ids = Tensor::from_slice(&ids).to_device(device).view([b, t + 1]);
+    (ids.narrow(1, 0, t).contiguous(), ids.narrow(1, 1, t).reshape([-1]))
+}
+
+/// Mean loss in nats a token over windows spread evenly over the held-out text.
+fn evaluate(model: &Model, valid: &TokenStream, max_rows: usize, micro_batch: usize, device: Device) -> f64 {
+    let context = model.config().context;
+    let windows = valid.windows(context);
+    let n = if max_rows == 0 { windows } else { windows.min(max_rows as u64) };
+    let rows: Vec<Vec<u32>> = (0..n).map(|i| valid.window(i * windows / n * context as u64, context + 1)).collect();
+    let nll: f64 = rows
+        .chunks(micro_batch)
+        .map(|rows| {
+            let (inputs, targets) = tensors(rows, device);
+            no_grad(|| {
+                let hidden = model.forward_hidden(&inputs, None, false).flatten(0, 1);
+                let chunks = (0..hidden.size()[0]).step_by(HEAD_CHUNK as usize);
+                let chunk = |start: i64| {
+                    let rows = HEAD_CHUNK.min(hidden.size()[0] - start);
+                    loss::lm::nll_sum(&model.logits(&hidden.narrow(0, start, rows)), &targets.narrow(0, start, rows)).double_value(&[])
+                };
+                chunks.map(chunk).sum::<f64>()
+            })
+        })
+        .sum();
+    nll / (n * context as u64) as f64
+}
+
+/// Continues the configured prompt, so that one sees the model learn.
+fn sample(model: &Model, tokenizer: &Tokenizer, c: &PretrainConfig) -> Result<String> {
+    let prompt = tokenizer.encode(&c.eval.sample_prompt)?;
+    let sampling =
+        Sampling { max_new: c.eval.sample_tokens, temperature: 0.8, stop: vec![tokenizer.eos()], seed: c.seed, ..Sampling::default() };
+    let out = model::generate::generate(model, std::slice::from_ref(&prompt), &sampling)?;
+    Ok(tokenizer.decode(&[prompt, out[0].ids.clone()].concat(), true)?)
+}

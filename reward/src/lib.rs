@@ -1,1 +1,175 @@
-//! reward.
+//! Fine-tuned model and human rankings to a reward model.
+//!
+//! Bradley-Terry: −log σ(r(better) − r(worse)) over the pairs of a ranking (arXiv 1909.08593, 2203.02155 equation 1), or Plackett-Luce over the whole
+//! ranking. The reward is a scalar head at the last token of prompt and answer. Losses are normalised by the weights of the whole optimiser step.
+
+mod batch;
+mod centre;
+mod setup;
+
+use anyhow::{Context, Result};
+use batch::{Batch, Row};
+use data::config::{PreferenceKind, RewardConfig, Ties};
+use data::{order::Order, rankings::Ranking};
+use evaluate::preference::PreferenceReport;
+use loss::preference;
+use model::Model;
+use serde_json::Value;
+use setup::Setup;
+use std::path::Path;
+use tch::Tensor;
+use train::{cli::StageArgs, exit, exit::Outcome, *};
+
+/// Runs the stage into its run folder.
+pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
+    let Some(setup) = Setup::new(&c, args).map_err(exit::input)? else {
+        return Ok(Outcome::Done);
+    };
+    let mut optim = setup.optimiser(&c)?;
+    let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
+    let stop = Stop::install()?;
+    let pad = tokenizer.pad();
+    let order = Order::new(train.len() as u64, c.seed);
+    let mut log = Metrics::open(&run, &state)?;
+    let mut rate = metrics::Rate::default();
+    let mut bar = Progress::steps("reward", state.step, steps);
+    let (eval, save) = (Every::eval(c.eval.every, steps, &state), Every::save(c.checkpoint.every, steps, &state));
+    let write_model = |model: &Model, dir: &Path, tokens: u64| -> Result<(), BoxError> {
+        model.save(dir)?;
+        tokenizer.save(dir)?;
+        Ok(lineage.with_tokens(tokens).write(dir)?)
+    };
+
+    for step in state.step..=steps {
+        let mut improved = false;
+        if eval.due(step) {
+            let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, pad, c.seed)?;
+            log.line(step).set("eval/accuracy", report.accuracy).set("eval/ece", report.ece).set("eval/margin", report.margin).write()?;
+            improved = state.consider(step, -report.accuracy) && c.checkpoint.keep_best; // lower is better
+            let [low, high] = report.accuracy_ci;
+            let (pairs, longer, ece) = (report.pairs, report.baseline_longer, report.ece);
+            let accuracy = report.accuracy;
+            bar.say(&format!(
+                "step {step}: accuracy {accuracy:.3} [{low:.3}, {high:.3}] on {pairs} pairs (longer wins {longer:.3}), ECE {ece:.3}"
+            ));
+        }
+        let leaving = stop.requested().is_some();
+        if save.due(step) || ((improved || leaving) && step > 0) {
+            checkpoint::commit(&run, step, |tmp| {
+                write_model(&model, tmp, state.tokens)?;
+                state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
+            })?;
+            checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
+        }
+        if step == steps || leaving {
+            break;
+        }
+
+        rate.start();
+        let first = step * plan.batch as u64;
+        let mut rows: Vec<&Row> = (0..plan.batch as u64).map(|i| &train[order.at(first + i) as usize]).collect();
+        rows.sort_by_key(|r| r.answers.iter().map(Vec::len).max()); // rankings of like length share a micro-batch
+        let micro_batches: Vec<Batch> = rows.chunks(plan.micro_batch).map(|chunk| Batch::new(chunk, pad, device)).collect();
+        let totals = Totals::of(&micro_batches, &c); // of the whole step, so that micro-batches of any size give one gradient
+        let (mut loss_sum, mut margins) = (0.0, Vec::new());
+        for (micro, batch) in micro_batches.iter().enumerate() {
+            tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
+            let hidden = model.forward_hidden(&batch.ids, None, true); // [N, T, D]
+            let scores = batch.scores(&model, &hidden); // [B, K]
+            let loss = objective(&scores, batch, &c, &totals);
+            loss.f_backward()?;
+            loss_sum += loss.double_value(&[]);
+            margins.push(preference::margins(&scores.detach(), &batch.ranks));
+        }
+        let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
+        let norm = optim.clip_and_step(lr, c.optim.clip_norm)?;
+        let answers: usize = rows.iter().map(|r| r.answers.len()).sum();
+        state.tokens += rows.iter().flat_map(|r| &r.answers).map(Vec::len).sum::<usize>() as u64;
+        rate.stop(answers as f64);
+        let done = step + 1;
+        if done.is_multiple_of(c.train.log_every) || done == steps {
+            let margins = Tensor::cat(&margins, 0);
+            let right = margins.gt(0.0).to_kind(tch::Kind::Double).mean(tch::Kind::Double).double_value(&[]);
+            let margin = margins.mean(tch::Kind::Double).double_value(&[]);
+            let speed = rate.take();
+            log.line(done)
+                .count("tokens", state.tokens)
+                .set("loss", loss_sum)
+                .set("margin", margin)
+                .set("accuracy", right)
+                .set("lr", lr)
+                .set("grad_norm", norm)
+                .set("answers_per_s", speed)
+                .write()?;
+            bar.at(done, &[("loss", loss_sum), ("accuracy", right), ("ans/s", speed)]);
+        }
+    }
+    if stop.requested().is_some() {
+        return Ok(stop.outcome());
+    }
+    let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, pad, c.seed)?;
+    let mut figures = report.summary();
+    if c.centre.samples > 0 {
+        let mean = centre::sft_score(&model, &init, &rankings.train, (&tokenizer, &template), &c, device)?;
+        model.shift_score(-mean)?;
+        figures.insert("centred_by".into(), (-mean).into());
+    }
+    checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;
+    figures.insert("wall_s".into(), log.wall_s().into());
+    figures.insert("rankings_train".into(), (rankings.train.len() as u64).into());
+    figures.insert("rows_rejected".into(), rankings.report.rejected.into());
+    for (cause, count) in &rankings.report.skipped {
+        figures.insert(format!("rows_skipped_{}", cause.replace(' ', "_")), (*count).into());
+    }
+    figures.insert("skipped_steps".into(), Value::from(optim.skipped()));
+    summary::write(&run, &figures)?;
+    bar.finish(steps, &[("accuracy", report.accuracy), ("ECE", report.ece)]);
+    Ok(Outcome::Done)
+}
+
+/// What the terms of one optimiser step are divided by.
+struct Totals {
+    rankings: f64,
+    answers: f64,
+}
+
+impl Totals {
+    fn of(batches: &[Batch], c: &RewardConfig) -> Totals {
+        let rankings = |b: &Batch| match c.loss.kind {
+            PreferenceKind::BradleyTerry => preference::pair_weight(&b.ranks, &b.weights, ties(c)),
+            PreferenceKind::PlackettLuce => preference::ranking_weight(&b.ranks, &b.weights),
+        };
+        Totals {
+            rankings: batches.iter().map(rankings).sum::<f64>().max(f64::MIN_POSITIVE),
+            answers: batches.iter().map(|b| b.last.numel() as f64).sum(),
+        }
+    }
+}
+
+fn ties(c: &RewardConfig) -> preference::Ties {
+    match c.loss.ties {
+        Ties::Skip => preference::Ties::Skip,
+        Ties::Half => preference::Ties::Half,
+    }
+}
+
+/// A micro-batch's share of the step's loss: preference and centring terms.
+fn objective(scores: &Tensor, batch: &Batch, c: &RewardConfig, totals: &Totals) -> Tensor {
+    let preference = match c.loss.kind {
+        PreferenceKind::BradleyTerry => {
+            preference::bradley_terry_rankings(scores, &batch.ranks, &batch.weights, ties(c), c.loss.label_smoothing)
+        }
+        PreferenceKind::PlackettLuce => preference::plackett_luce(scores, &batch.ranks, &batch.weights),
+    };
+    let mut loss = preference / totals.rankings;
+    if c.loss.centre_coef > 0.0 {
+        loss += preference::centre_sum(scores, &batch.ranks) * (c.loss.centre_coef / totals.answers);
+    }
+    loss
+}
+
+/// The model against the held-out rankings.
+fn judge(model: &Model, rankings: &[Ranking], rows: &[Row], at_a_time: usize, pad: u32, seed: u64) -> Result<PreferenceReport> {
+    let scores = batch::score_all(model, rows, at_a_time * 4, pad)?;
+    evaluate::preference::evaluate(rankings, &scores, seed).context("no held-out ranking tells any pair apart")
+}

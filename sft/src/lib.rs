@@ -1,1 +1,140 @@
-//! sft.
+//! Base model and demonstrations to a fine-tuned model: the next-token loss on the answers only (InstructGPT, arXiv 2203.02155, section 3.5).
+//!
+//! loss = −1/N Σ log p(answer token | everything before it in its own row), N = answer tokens (the end token included) of the optimiser step.
+
+mod batch;
+mod setup;
+
+use anyhow::Result;
+use batch::Batch;
+use data::{config::SftConfig, demos::Demo, order::Order};
+use model::{Model, generate::Sampling};
+use serde_json::{Map, Value};
+use setup::Setup;
+use std::path::Path;
+use tch::{Device, no_grad};
+use train::{cli::StageArgs, exit, exit::Outcome, *};
+
+/// Labelled positions that go through the output head at a time.
+const HEAD_CHUNK: i64 = 1024;
+
+/// Runs the stage into its run folder.
+pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
+    let Some(setup) = Setup::new(&c, args).map_err(exit::input)? else {
+        return Ok(Outcome::Done);
+    };
+    let mut optim = setup.optimiser(&c)?;
+    let Setup { run, plan, steps, mut state, model, tokenizer, template, demos, sequences, device, lineage } = setup;
+    let stop = Stop::install()?;
+    let (pad, head) = (tokenizer.pad(), model.head_weight());
+    let order = Order::new(sequences.len() as u64, c.seed);
+    let valid = &demos.valid[..if c.eval.max_rows == 0 { demos.valid.len() } else { c.eval.max_rows.min(demos.valid.len()) }];
+    let mut log = Metrics::open(&run, &state)?;
+    let mut rate = metrics::Rate::default();
+    let mut bar = Progress::steps("sft", state.step, steps);
+    let (eval, save) = (Every::eval(c.eval.every, steps, &state), Every::save(c.checkpoint.every, steps, &state));
+    let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
+        model.save(dir)?;
+        tokenizer.save(dir)?;
+        Ok(lineage.with_tokens(tokens).write(dir)?)
+    };
+    let mut last_eval = f64::NAN;
+
+    for step in state.step..=steps {
+        let mut improved = false;
+        if eval.due(step) {
+            last_eval = evaluate(&model, valid, plan.micro_batch, pad, device);
+            log.line(step).set("eval/loss", last_eval).set("eval/perplexity", last_eval.exp()).write()?;
+            improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
+            bar.say(&format!("step {step}: validation loss {last_eval:.4}"));
+            let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
+            let answers = model::generate::generate(
+                &model,
+                &[template.encode_prompt(&tokenizer, prompt)?],
+                &Sampling { max_new: c.eval.sample_tokens, temperature: 0.0, stop: template.stop_ids(&tokenizer), ..Sampling::default() },
+            )?;
+            bar.say(&format!("  | {prompt}\n  > {}", tokenizer.decode(&answers[0].ids, true)?.trim()));
+        }
+        let leaving = stop.requested().is_some();
+        if save.due(step) || ((improved || leaving) && step > 0) {
+            checkpoint::commit(&run, step, |tmp| {
+                write_model(tmp, state.tokens)?;
+                state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
+            })?;
+            checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
+        }
+        if step == steps || leaving {
+            break;
+        }
+
+        rate.start();
+        let first = step * plan.batch as u64;
+        let mut picked: Vec<&Vec<usize>> = (0..plan.batch as u64).map(|i| &sequences[order.at(first + i) as usize]).collect();
+        picked.sort_by_key(|rows| rows.iter().map(|&i| demos.train[i].ids.len()).sum::<usize>()); // rows of like length share a micro-batch
+        let tokens = batch::targets(&demos.train, &picked) as f64; // the whole step's, so that micro-batches of any size give one gradient
+        let (mut nll, mut seen) = (0.0, 0usize);
+        for (micro, rows) in picked.chunks(plan.micro_batch).enumerate() {
+            tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
+            let batch = Batch::new(&demos.train, rows, pad, device);
+            let hidden = model.forward_hidden(&batch.inputs, batch.segments.as_ref(), true); // [B, T, D]
+            let labelled = hidden.flatten(0, 1).index_select(0, &batch.labelled); // [N, D]
+            nll += loss::lm::nll_backward_chunked(&labelled, &head, &batch.targets, 1.0 / tokens, HEAD_CHUNK);
+            seen += rows.iter().flat_map(|r| r.iter()).map(|&i| demos.train[i].ids.len()).sum::<usize>();
+        }
+        let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
+        let norm = optim.clip_and_step(lr, c.optim.clip_norm)?;
+        state.tokens += seen as u64;
+        rate.stop(seen as f64);
+        let done = step + 1;
+        if done.is_multiple_of(c.train.log_every) || done == steps {
+            let (loss, speed) = (nll / tokens, rate.take());
+            log.line(done)
+                .count("tokens", state.tokens)
+                .set("loss", loss)
+                .set("lr", lr)
+                .set("grad_norm", norm)
+                .set("tokens_per_s", speed)
+                .write()?;
+            bar.at(done, &[("loss", loss), ("tok/s", speed)]);
+        }
+    }
+    if stop.requested().is_some() {
+        return Ok(stop.outcome());
+    }
+    if last_eval.is_nan() {
+        last_eval = evaluate(&model, valid, plan.micro_batch, pad, device);
+    }
+    checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
+    let mut figures = Map::new();
+    for (key, value) in [("eval_loss", last_eval), ("wall_s", log.wall_s())] {
+        figures.insert(key.into(), value.into());
+    }
+    for (key, count) in [
+        ("tokens", state.tokens),
+        ("rows_train", demos.train.len() as u64),
+        ("rows_valid", demos.valid.len() as u64),
+        ("rows_rejected", demos.report.rejected),
+        ("skipped_steps", optim.skipped()),
+    ] {
+        figures.insert(key.into(), Value::from(count));
+    }
+    summary::write(&run, &figures)?;
+    bar.finish(steps, &[("loss", last_eval)]);
+    Ok(Outcome::Done)
+}
+
+/// Mean loss in nats a labelled token over the held-out rows.
+fn evaluate(model: &Model, valid: &[Demo], micro_batch: usize, pad: u32, device: Device) -> f64 {
+    let mut rows: Vec<Vec<usize>> = (0..valid.len()).map(|i| vec![i]).collect();
+    rows.sort_by_key(|r| valid[r[0]].ids.len());
+    let (mut nll, mut tokens) = (0.0, 0.0);
+    for chunk in rows.chunks(micro_batch) {
+        let batch = Batch::new(valid, &chunk.iter().collect::<Vec<_>>(), pad, device);
+        no_grad(|| {
+            let hidden = model.forward_hidden(&batch.inputs, None, false).flatten(0, 1).index_select(0, &batch.labelled);
+            nll += loss::lm::nll_sum(&model.logits(&hidden), &batch.targets).double_value(&[]);
+        });
+        tokens += batch.targets.numel() as f64;
+    }
+    nll / f64::max(tokens, 1.0)
+}

@@ -1,2 +1,5 @@
-//! sft.
-fn main() {}
+//! `sft`: base model and demonstrations to a fine-tuned model.
+
+fn main() -> std::process::ExitCode {
+    train::cli::main("sft", "Base model and demonstrations to a fine-tuned model.", sft::run)
+}

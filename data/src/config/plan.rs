@@ -122,7 +122,6 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     let l = &c.loss;
     range((0.0..0.5).contains(&l.label_smoothing), "loss.label_smoothing", l.label_smoothing, "must lie in [0, 0.5)")?;
     range(l.centre_coef >= 0.0, "loss.centre_coef", l.centre_coef, "must not be negative")?;
-    range(l.lm_coef >= 0.0, "loss.lm_coef", l.lm_coef, "must not be negative")?;
     steps(&c.train)
 }
 

@@ -139,6 +139,8 @@ impl Default for Value {
 pub struct PromptData {
     /// Where the prompts are.
     pub sources: Vec<Source>,
+    /// Prompts to evaluate on; where none are given, `eval.valid_fraction` of the sources is held out.
+    pub heldout: Vec<Source>,
     /// How a prompt becomes text; the SFT model's own template.
     pub template: Template,
     /// Longest prompt in tokens; longer ones go to the quarantine. 0 means context minus response.
@@ -151,7 +153,14 @@ pub struct PromptData {
 
 impl Default for PromptData {
     fn default() -> Self {
-        PromptData { sources: vec![], template: Template::default(), max_length: 0, deduplicate: true, quarantine: Quarantine::default() }
+        PromptData {
+            sources: vec![],
+            heldout: vec![],
+            template: Template::default(),
+            max_length: 0,
+            deduplicate: true,
+            quarantine: Quarantine::default(),
+        }
     }
 }
 

@@ -106,13 +106,11 @@ pub struct PreferenceLoss {
     pub centre_coef: f64,
     /// Share of each pair's probability given to the other side (label smoothing), 0 to 0.5.
     pub label_smoothing: f64,
-    /// Weight of the language-model loss on the preferred answers, which keeps the trunk's knowledge; 0 is off.
-    pub lm_coef: f64,
 }
 
 impl Default for PreferenceLoss {
     fn default() -> Self {
-        PreferenceLoss { kind: PreferenceKind::default(), ties: Ties::default(), centre_coef: 0.0, label_smoothing: 0.0, lm_coef: 0.0 }
+        PreferenceLoss { kind: PreferenceKind::default(), ties: Ties::default(), centre_coef: 0.0, label_smoothing: 0.0 }
     }
 }
 

@@ -1,0 +1,119 @@
+//! Held-out prompts: what policy and SFT model answer, what the reward model says of it, and how far the policy has moved.
+
+use crate::batch::{Batch, Episode, frozen_log_probs};
+use crate::judge::Judges;
+use anyhow::Result;
+use data::{config::PpoConfig, prompts::Prompt, tokenizer::Tokenizer};
+use evaluate::{repetition::repetition, stats};
+use model::{Model, generate::Sampling};
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use tch::{Device, Kind};
+
+/// One model's answers to all held-out prompts.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// The answers, in the order of the prompts.
+    pub episodes: Vec<Episode>,
+    /// The reward model's scores as they are: no clipping, no end-token rule.
+    pub raw: Vec<f32>,
+}
+
+/// The held-out prompts and what is needed to answer and judge them.
+pub struct HeldOut<'a> {
+    /// Configuration of the stage.
+    pub config: &'a PpoConfig,
+    /// The prompts.
+    pub prompts: &'a [Prompt],
+    /// The policy's tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// Tokens that end an answer.
+    pub stop: &'a [u32],
+    /// The judges.
+    pub judges: &'a Judges,
+    /// Rows at a time.
+    pub batch: usize,
+    /// Where tensors live.
+    pub device: Device,
+}
+
+/// Samples answers of `model`; the same seed gives the same answers whatever else goes on.
+pub fn sample(model: &Model, prompts: &[&Prompt], c: &PpoConfig, stop: &[u32], batch: usize, seed: i64) -> Result<Vec<Episode>> {
+    let ids: Vec<Vec<u32>> = prompts.iter().map(|p| p.ids.clone()).collect();
+    let (max_new, temperature, seed) = (c.rollout.max_new_tokens, c.rollout.temperature, seed as u64);
+    let sampling = Sampling { max_new, temperature, stop: stop.to_vec(), seed, batch, ..Sampling::default() };
+    let answers = model::generate::generate(model, &ids, &sampling)?;
+    Ok(ids.into_iter().zip(answers).map(|(prompt, a)| Episode { prompt, response: a.ids, finished: a.finished }).collect())
+}
+
+impl HeldOut<'_> {
+    /// Answers and scores of one model.
+    pub fn answer(&self, model: &Model) -> Result<Answers> {
+        let prompts: Vec<&Prompt> = self.prompts.iter().collect();
+        let episodes = sample(model, &prompts, self.config, self.stop, self.batch, train::seed::mix(self.config.seed, u64::MAX, 1))?;
+        let raw = self.judges.score(&episodes, self.tokenizer)?;
+        Ok(Answers { episodes, raw })
+    }
+
+    /// Mean over answers of Σ_t (log π − log π_ref), in nats.
+    pub fn kl(&self, policy: &Model, reference: &Model, answers: &Answers) -> f64 {
+        let mut sum = 0.0;
+        let width = answers.episodes.iter().map(|e| e.response.len()).max().unwrap_or(1);
+        for chunk in answers.episodes.chunks(self.batch.max(1)) {
+            let picked: Vec<&Episode> = chunk.iter().collect();
+            let batch = Batch::new(&picked, self.tokenizer.pad(), width, self.device);
+            let t = self.config.rollout.temperature;
+            let difference = frozen_log_probs(policy, &batch, t) - frozen_log_probs(reference, &batch, t);
+            sum += (difference * &batch.mask).sum(Kind::Double).double_value(&[]);
+        }
+        sum / answers.episodes.len().max(1) as f64
+    }
+
+    /// The response as a person reads it.
+    pub fn text(&self, e: &Episode) -> Result<String> {
+        Ok(self.tokenizer.decode(&e.response, true)?.trim().to_string())
+    }
+
+    /// Figures of policy against SFT model for `summary.json`.
+    pub fn compare(&self, sft: &Answers, policy: &Answers, kl: f64) -> Result<Map<String, Value>> {
+        let mean = |scores: &[f32]| scores.iter().map(|&s| f64::from(s)).sum::<f64>() / scores.len().max(1) as f64;
+        let lengths = |a: &Answers| a.episodes.iter().map(|e| e.response.len() as f64).sum::<f64>() / a.episodes.len().max(1) as f64;
+        let repeated = |a: &Answers| -> Result<f64> {
+            let each = a.episodes.iter().map(|e| Ok(repetition(&self.text(e)?))).collect::<Result<Vec<f64>>>()?;
+            Ok(each.iter().sum::<f64>() / each.len().max(1) as f64)
+        };
+        let ended = |a: &Answers| a.episodes.iter().filter(|e| e.finished).count() as f64 / a.episodes.len().max(1) as f64;
+        let wins = stats::win_rate(policy.raw.iter().zip(&sft.raw).map(|(&p, &s)| (f64::from(p), f64::from(s))));
+        let figures = json!({
+            "prompts": self.prompts.len(),
+            "reward_sft": mean(&sft.raw),
+            "reward_policy": mean(&policy.raw),
+            "kl": kl,
+            "win_rate": wins.as_ref().map(|w| w.rate),
+            "win_rate_ci": wins.as_ref().map(|w| w.ci),
+            "eos_rate": ended(policy),
+            "eos_rate_sft": ended(sft),
+            "response_length": lengths(policy),
+            "length_sft": lengths(sft),
+            "repetition_sft": repeated(sft)?,
+            "repetition_policy": repeated(policy)?,
+        });
+        match figures {
+            Value::Object(map) => Ok(map),
+            _ => unreachable!("json! of braces is an object"),
+        }
+    }
+
+    /// One JSON line an answer, both models': `samples.jsonl`.
+    pub fn write_samples(&self, out: &mut dyn Write, sft: &Answers, policy: &Answers) -> Result<()> {
+        for (id, prompt) in self.prompts.iter().enumerate() {
+            for (name, answers) in [("sft", sft), ("policy", policy)] {
+                let e = &answers.episodes[id];
+                let row = json!({"id": id, "model": name, "prompt": prompt.text, "response": self.text(e)?, "score": answers.raw[id],
+                    "tokens": e.response.len(), "finished": e.finished});
+                writeln!(out, "{row}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! The reward models: a score for a prompt and an answer.
+
+use crate::batch::Episode;
+use anyhow::{Context, Result};
+use data::{config::RewardSource, tokenizer::Tokenizer};
+use model::Model;
+use std::path::Path;
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// One reward model with its tokenizer and its share in the reward.
+#[derive(Debug)]
+struct Judge {
+    model: Model,
+    tokenizer: Tokenizer,
+    /// Put before the prompt, as when this model was trained.
+    prefix: String,
+    weight: f64,
+    /// Same tokenizer as the policy's: ids pass as they are.
+    shares_ids: bool,
+}
+
+/// All reward models of a run; their weighted scores are added.
+#[derive(Debug)]
+pub struct Judges {
+    judges: Vec<Judge>,
+    batch: usize,
+}
+
+impl Judges {
+    /// Loads the reward models. `tokenizer` is the policy's, `batch` the rows at a time.
+    pub fn load(config: &RewardSource, tokenizer: &Tokenizer, batch: usize, device: Device) -> Result<Judges> {
+        let first = (config.model.as_str(), config.weight);
+        let all = std::iter::once(first).chain(config.more.iter().map(|m| (m.model.as_str(), m.weight)));
+        let judges = all.map(|(path, weight)| Judge::load(path, weight, tokenizer, device)).collect::<Result<_>>()?;
+        Ok(Judges { judges, batch })
+    }
+
+    /// Scores `[B]` as f32, in the order of the episodes.
+    pub fn score(&self, episodes: &[Episode], policy: &Tokenizer) -> Result<Vec<f32>> {
+        let mut total = vec![0f32; episodes.len()];
+        for judge in &self.judges {
+            let rows = episodes.iter().map(|e| judge.row(e, policy)).collect::<Result<Vec<_>>>()?;
+            for (sum, score) in total.iter_mut().zip(judge.score(&rows, self.batch)?) {
+                *sum += judge.weight as f32 * score;
+            }
+        }
+        Ok(total)
+    }
+}
+
+impl Judge {
+    fn load(path: &str, weight: f64, policy: &Tokenizer, device: Device) -> Result<Judge> {
+        let folder = model::resolve(Path::new(path))?;
+        let model = Model::load(&folder, device).with_context(|| format!("reward model {path}"))?;
+        anyhow::ensure!(
+            model.head() == model::HeadKind::Scalar,
+            "{path}: not a reward model (its config.json names no sequence classification)"
+        );
+        let tokenizer = Tokenizer::load(&folder)?;
+        let prefix = model::lineage::read(&folder).ok().and_then(|l| l.prompt_prefix).unwrap_or_default();
+        let shares_ids = tokenizer.hash() == policy.hash() && prefix.is_empty();
+        Ok(Judge { model, tokenizer, prefix, weight, shares_ids })
+    }
+
+    /// The tokens that this judge reads: the policy's own, or its text encoded again.
+    fn row(&self, e: &Episode, policy: &Tokenizer) -> Result<Vec<u32>> {
+        let mut ids: Vec<u32> = e.prompt.iter().chain(&e.response).copied().collect();
+        if !self.shares_ids {
+            let end = usize::from(e.finished);
+            let text = policy.decode(&ids[..ids.len() - end], false)?;
+            ids = self.tokenizer.encode(&format!("{}{text}", self.prefix))?;
+            if e.finished {
+                ids.push(self.tokenizer.eos());
+            }
+        }
+        ids.truncate(self.model.config().context);
+        Ok(ids)
+    }
+
+    /// Scores at the last token of each row; rows of like length go together.
+    fn score(&self, rows: &[Vec<u32>], batch: usize) -> Result<Vec<f32>> {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&i| rows[i].len());
+        let mut scores = vec![0f32; rows.len()];
+        for chunk in order.chunks(batch.max(1)) {
+            let picked: Vec<&[u32]> = chunk.iter().map(|&i| rows[i].as_slice()).collect();
+            let found = no_grad(|| self.model.score_last(&picked, self.tokenizer.pad()))?; // [b]
+            let found = Vec::<f32>::try_from(Tensor::to_kind(&found.to_device(Device::Cpu), Kind::Float))?;
+            chunk.iter().zip(found).for_each(|(&i, s)| scores[i] = s);
+        }
+        Ok(scores)
+    }
+}

@@ -1,0 +1,52 @@
+//! PPO-ptx: pre-training gradients mixed into the policy's steps (InstructGPT, arXiv 2203.02155, equation 2).
+
+use anyhow::{Result, ensure};
+use data::{config::Ptx, corpus::Corpus, order::Order, tokenizer::Tokenizer};
+use model::Model;
+use std::path::Path;
+use tch::{Device, Tensor};
+
+/// Draws pre-training sequences, each optimiser step its own; a number says where it stands, so resuming needs nothing else.
+pub struct Mixer {
+    corpus: Corpus,
+    order: Order,
+    config: Ptx,
+    device: Device,
+    drawn: u64,
+}
+
+impl Mixer {
+    /// Opens the text, or nothing where the coefficient is 0.
+    pub fn open(config: &Ptx, tokenizer: &Tokenizer, seed: u64, quarantine: &Path, device: Device) -> Result<Option<Mixer>> {
+        if config.coef == 0.0 {
+            return Ok(None);
+        }
+        let corpus = Corpus::open(&config.data, tokenizer, 0.0, quarantine, &mut |_, _| {})?;
+        let windows = corpus.train.windows(config.length);
+        ensure!(windows > 0, "ptx.length = {}: the text holds no sequence of so many tokens", config.length);
+        Ok(Some(Mixer { order: Order::new(windows, seed), corpus, config: config.clone(), device, drawn: 0 }))
+    }
+
+    /// Goes to the draws of optimiser step `step` of the run.
+    pub fn seek(&mut self, step: u64) {
+        self.drawn = step * self.config.batch as u64;
+    }
+
+    /// Adds γ times the gradient of the mean next-token loss; returns that loss in nats a token.
+    pub fn backward(&mut self, policy: &Model) -> Result<f64> {
+        let (b, t) = (self.config.batch, self.config.length);
+        let mut ids: Vec<i64> = Vec::with_capacity(b * (t + 1));
+        for _ in 0..b {
+            let window = self.corpus.train.window(self.order.at(self.drawn) * t as u64, t + 1);
+            ids.extend(window.into_iter().map(i64::from));
+            self.drawn += 1;
+        }
+        let ids = Tensor::from_slice(&ids).to_device(self.device).view([b as i64, t as i64 + 1]);
+        let hidden = policy.forward_hidden(&ids.narrow(1, 0, t as i64).contiguous(), None, false); // [B, T, D]
+        let targets = ids.narrow(1, 1, t as i64).reshape([-1]); // [B·T]
+        let tokens = (b * t) as f64;
+        let nll = loss::lm::nll_sum(&policy.logits(&hidden.flatten(0, 1)), &targets) / tokens;
+        (&nll * self.config.coef).backward();
+        Ok(nll.double_value(&[]))
+    }
+}

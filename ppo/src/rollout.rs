@@ -1,0 +1,111 @@
+//! A round's experience: answers sampled from the policy, what each model says of them, and the advantages.
+//!
+//! Shapes: B episodes of a chunk, R longest response of the round, V vocabulary. E episodes of the round.
+
+use crate::batch::{Batch, Critic, Episode, frozen_log_probs};
+use anyhow::Result;
+use data::config::{self, MissingEos, Objective};
+use loss::{mask, ppo};
+use model::Model;
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// Everything the update needs, laid out `[E, R]` in the order of `episodes`.
+#[derive(Debug)]
+pub struct Rollout {
+    /// The episodes.
+    pub episodes: Vec<Episode>,
+    /// Reward model's scores after clipping and end-token rule, before the KL penalty. `[E]`
+    pub scores: Vec<f32>,
+    /// log π at sampling time, by the forward pass of training.
+    pub old_logp: Tensor,
+    /// V at sampling time.
+    pub old_values: Tensor,
+    /// A, whitened if so configured.
+    pub advantages: Tensor,
+    /// Unwhitened A + V.
+    pub returns: Tensor,
+    /// 1 where a response token stands.
+    pub mask: Tensor,
+    /// Mean over episodes of Σ_t (log π − log π_ref), in nats.
+    pub kl: f64,
+    /// Mean over episodes of Σ_t of the KL penalty in the reward.
+    pub penalty: f64,
+    /// Mean and standard deviation of the advantages before whitening.
+    pub advantage_stats: (f64, f64),
+}
+
+/// The end-token rule and the clipping of scores.
+pub fn shape_scores(raw: &[f32], episodes: &[Episode], clip: f64, rule: &Objective) -> Vec<f32> {
+    let shape = |(&score, e): (&f32, &Episode)| {
+        let score = if clip > 0.0 { f64::from(score).clamp(-clip, clip) } else { f64::from(score) };
+        let shaped = match rule.missing_eos {
+            _ if e.finished => score,
+            MissingEos::Subtract => score - rule.missing_eos_value,
+            MissingEos::Replace => -rule.missing_eos_value,
+            MissingEos::Keep => score,
+        };
+        shaped as f32
+    };
+    raw.iter().zip(episodes).map(shape).collect()
+}
+
+fn estimator(wanted: config::KlEstimator) -> ppo::KlEstimator {
+    match wanted {
+        config::KlEstimator::K1 => ppo::KlEstimator::K1,
+        config::KlEstimator::K2 => ppo::KlEstimator::K2,
+        config::KlEstimator::K3 => ppo::KlEstimator::K3,
+    }
+}
+
+/// Models that look at a round.
+pub struct Models<'a> {
+    /// π.
+    pub policy: &'a Model,
+    /// π_ref.
+    pub reference: &'a Model,
+    /// V.
+    pub critic: &'a Critic,
+}
+
+/// Scores every token. `chunks` are the index groups that the first optimiser steps will take, so that the old log-probabilities come out of the
+/// very same computation as the new ones and their ratio is exactly 1.
+pub fn observe(
+    models: &Models<'_>,
+    episodes: Vec<Episode>,
+    scores: Vec<f32>,
+    chunks: &[Vec<usize>],
+    (pad, temperature, beta): (u32, f64, f64),
+    o: &Objective,
+    device: Device,
+) -> Result<Rollout> {
+    let (e, r) = (episodes.len() as i64, episodes.iter().map(|e| e.response.len()).max().unwrap_or(1));
+    let zeros = || Tensor::zeros([e, r as i64], (Kind::Float, device));
+    let (mut old_logp, mut ref_logp, mut old_values, mut mask) = (zeros(), zeros(), zeros(), zeros());
+    no_grad(|| {
+        for chunk in chunks {
+            let picked: Vec<&Episode> = chunk.iter().map(|&i| &episodes[i]).collect();
+            let batch = Batch::new(&picked, pad, r, device);
+            let index = Tensor::from_slice(&chunk.iter().map(|&i| i as i64).collect::<Vec<_>>()).to_device(device);
+            let hidden = models.policy.forward_hidden(&batch.ids, None, false);
+            let put = |grid: &mut Tensor, rows: &Tensor| _ = grid.index_copy_(0, &index, rows);
+            put(&mut old_logp, &batch.log_probs(models.policy, &hidden, temperature).0);
+            put(&mut ref_logp, &frozen_log_probs(models.reference, &batch, temperature));
+            put(&mut old_values, &models.critic.values(&batch, &hidden));
+            put(&mut mask, &batch.mask);
+        }
+        let penalty = ppo::kl_penalty(&old_logp, &ref_logp, estimator(o.kl_estimator)) * &mask;
+        let terminal = Tensor::from_slice(&scores).to_device(device); // [E]
+        let mut rewards = ppo::token_rewards(&penalty, &terminal, &mask, beta); // [E, R]
+        if o.whiten_rewards {
+            rewards = mask::whiten(&rewards, &mask, false, true) * &mask;
+        }
+        let (raw, returns) = ppo::gae(&rewards, &old_values, &mask, o.gamma, o.lambda);
+        let mean = mask::masked_mean(&raw, &mask).double_value(&[]);
+        let std = mask::masked_var(&raw, &mask, true).sqrt().double_value(&[]);
+        let advantages = if o.whiten_advantages { mask::whiten(&raw, &mask, true, true) * &mask } else { raw };
+        let per_episode = |x: &Tensor| x.sum(Kind::Double).double_value(&[]) / e as f64;
+        let kl = per_episode(&((&old_logp - &ref_logp) * &mask));
+        let penalty = per_episode(&penalty);
+        Ok(Rollout { episodes, scores, old_logp, old_values, advantages, returns, mask, kl, penalty, advantage_stats: (mean, std) })
+    })
+}

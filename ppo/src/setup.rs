@@ -1,0 +1,157 @@
+//! Everything before the first round: folders, models, prompts. What fails here is the user's input.
+
+use crate::batch::Critic;
+use crate::judge::Judges;
+use crate::ptx::Mixer;
+use anyhow::{Context, Result, ensure};
+use data::chat::ChatTemplate;
+use data::config::{self, PpoConfig, PromptData, ValueKind, plan};
+use data::prompts::{self, Prompt};
+use data::tokenizer::Tokenizer;
+use dist::World;
+use model::{HeadKind, Model, lineage::Lineage};
+use std::path::{Path, PathBuf};
+use tch::{Device, Tensor};
+use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+
+/// The stage's models, prompts and folder.
+pub struct Setup {
+    /// Run folder.
+    pub run: RunDir,
+    /// Sizes of a round.
+    pub rounds: plan::Rounds,
+    /// Where the run stands.
+    pub state: State,
+    /// π, learning.
+    pub policy: Model,
+    /// π_ref, frozen: the SFT model.
+    pub reference: Model,
+    /// V, learning.
+    pub critic: Critic,
+    /// The reward models.
+    pub judges: Judges,
+    /// The policy's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Tokens that end an answer.
+    pub stop_ids: Vec<u32>,
+    /// Prompts to learn on.
+    pub prompts: Vec<Prompt>,
+    /// Prompts to evaluate on.
+    pub heldout: Vec<Prompt>,
+    /// Pre-training text.
+    pub mixer: Option<Mixer>,
+    /// Where tensors live.
+    pub device: Device,
+    /// Where this model comes from.
+    pub lineage: Lineage,
+}
+
+impl Setup {
+    /// Opens the run folder; `None` where the run is already done.
+    pub fn new(c: &PpoConfig, args: &StageArgs) -> Result<Option<Setup>> {
+        let rounds = plan::ppo(c)?;
+        World::from_env()?;
+        let device = device::pick(c.device)?;
+        device::set_threads(c.threads);
+        let sft = model::resolve(Path::new(&c.policy.init))?;
+        let judge = model::resolve(Path::new(&c.reward.model))?;
+        let out = args.out_dir("ppo");
+        let run = RunDir::create(&out, &config::to_toml(c), args.resume)?;
+        if summary::done(&run) {
+            eprintln!("ppo: {} is done already", out.display());
+            return Ok(None);
+        }
+        let state = State::open(&run)?;
+        let tokenizer = Tokenizer::load(&sft)?;
+        let reference = Model::load_as(&sft, HeadKind::Lm, device).with_context(|| format!("policy.init = {:?}", c.policy.init))?;
+        reference.freeze();
+        let policy = Model::load_as(state.folder().unwrap_or(&sft), HeadKind::Lm, device)?;
+        let critic = critic(c, &judge, &state, &policy, device)?;
+        let judges = Judges::load(&c.reward, &tokenizer, rounds.rollout_batch, device)?;
+        let template = ChatTemplate::new(c.data.template, &sft)?;
+        let stop_ids = template.stop_ids(&tokenizer);
+        let (prompts, heldout) = load_prompts(c, &tokenizer, &template, reference.config().context, &run)?;
+        let mixer = Mixer::open(&c.ptx, &tokenizer, c.seed, &run.join("quarantine-ptx.jsonl"), device)?;
+        let lineage = Lineage::new("ppo", &[&sft, &judge], &config::to_toml(c))?;
+        let setup =
+            Setup { run, rounds, state, policy, reference, critic, judges, tokenizer, stop_ids, prompts, heldout, mixer, device, lineage };
+        Ok(Some(setup))
+    }
+
+    /// Optimisers of the policy (with a shared head) and of a separate critic, as they stood at the checkpoint.
+    pub fn optimisers(&self, c: &PpoConfig) -> Result<(AdamW, Option<AdamW>)> {
+        let params = |m: &Model| -> Vec<Param> {
+            m.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect()
+        };
+        let mut policy_params = params(&self.policy);
+        let mut value = None;
+        match &self.critic {
+            Critic::Separate(model) => value = Some(AdamW::new(params(model), &c.optim)?),
+            Critic::Shared(head) => policy_params.push(Param { name: "value_head".into(), tensor: head.shallow_clone(), decay: false }),
+        }
+        let mut policy = AdamW::new(policy_params, &c.optim)?;
+        self.state.restore("policy", &mut policy)?;
+        if let Some(value) = &mut value {
+            self.state.restore("value", value)?;
+        }
+        Ok((policy, value))
+    }
+}
+
+/// Where a checkpoint keeps a separate critic.
+pub fn critic_folder(checkpoint: &Path) -> PathBuf {
+    checkpoint.join("state").join("critic")
+}
+
+/// The file of a shared head in a checkpoint.
+pub fn head_file(checkpoint: &Path) -> PathBuf {
+    checkpoint.join("state").join("value_head.safetensors")
+}
+
+fn critic(c: &PpoConfig, judge: &Path, state: &State, policy: &Model, device: Device) -> Result<Critic> {
+    match (c.value.kind, state.folder()) {
+        (ValueKind::Separate, Some(checkpoint)) => Ok(Critic::Separate(Model::load(&critic_folder(checkpoint), device)?)),
+        (ValueKind::Separate, None) => {
+            let init = if c.value.init.is_empty() { judge.to_path_buf() } else { model::resolve(Path::new(&c.value.init))? };
+            Ok(Critic::Separate(Model::load_as(&init, HeadKind::Scalar, device).context("the critic's first weights (value.init)")?))
+        }
+        (ValueKind::Shared, checkpoint) => {
+            let head = match checkpoint {
+                Some(checkpoint) => {
+                    let all = Tensor::read_safetensors(head_file(checkpoint))?;
+                    all.into_iter().find(|(n, _)| n == "value_head").map(|(_, t)| t).context("value_head is missing in the checkpoint")?
+                }
+                None => Tensor::zeros([1, policy.config().width as i64], (tch::Kind::Float, tch::Device::Cpu)),
+            };
+            Ok(Critic::Shared(head.to_device(device).set_requires_grad(true)))
+        }
+    }
+}
+
+fn load_prompts(
+    c: &PpoConfig,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    context: usize,
+    run: &RunDir,
+) -> Result<(Vec<Prompt>, Vec<Prompt>)> {
+    let room = context.saturating_sub(c.rollout.max_new_tokens);
+    ensure!(room > 0, "rollout.max_new_tokens = {}: the model's context is only {context} tokens", c.rollout.max_new_tokens);
+    let longest = if c.data.max_length == 0 { room } else { c.data.max_length };
+    ensure!(longest <= room, "data.max_length = {longest}: prompt and response must fit into {context} tokens, which leaves {room}");
+    let data = PromptData { max_length: longest, ..c.data.clone() };
+    let own = !data.heldout.is_empty();
+    let fraction = if own { 0.0 } else { c.eval.valid_fraction };
+    let split = prompts::load_prompts(&data, tokenizer, template, longest, fraction, c.seed, &run.join("quarantine.jsonl"))?;
+    ensure!(!split.train.is_empty(), "data.sources: no prompt is left to learn on");
+    let mut heldout = split.valid;
+    if own {
+        let data = PromptData { sources: data.heldout.clone(), ..data };
+        heldout = prompts::load_prompts(&data, tokenizer, template, longest, 0.0, c.seed, &run.join("quarantine-heldout.jsonl"))?.train;
+    }
+    if c.eval.max_rows > 0 {
+        heldout.truncate(c.eval.max_rows);
+    }
+    ensure!(!heldout.is_empty(), "no held-out prompts: raise eval.valid_fraction or give data.heldout");
+    Ok((split.train, heldout))
+}

@@ -1,0 +1,124 @@
+//! Everything before the first step: tokenizer, corpus, model, run folder. What fails here is the user's input.
+
+use anyhow::{Context, Result, ensure};
+use data::config::{self, PretrainConfig, TokenizerKind, plan};
+use data::corpus::Corpus;
+use data::tokenizer::Tokenizer;
+use dist::World;
+use model::{Config, HeadKind, Model, config::Dropout, lineage::Lineage};
+use std::path::Path;
+use tch::Device;
+use train::{AdamW, Progress, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+
+/// Model, corpus and folder of the run.
+pub struct Setup {
+    /// Run folder.
+    pub run: RunDir,
+    /// Sizes of a step.
+    pub plan: plan::Steps,
+    /// Optimiser steps of the run.
+    pub steps: u64,
+    /// Where the run stands.
+    pub state: State,
+    /// The model.
+    pub model: Model,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The tokens.
+    pub corpus: Corpus,
+    /// Where tensors live.
+    pub device: Device,
+    /// Where the model comes from.
+    pub lineage: Lineage,
+}
+
+impl Setup {
+    /// Opens the run folder; `None` where the run is already done.
+    pub fn new(c: &PretrainConfig, args: &StageArgs) -> Result<Option<Setup>> {
+        let plan = plan::pretrain(c)?;
+        World::from_env()?;
+        let device = device::pick(c.device)?;
+        device::set_threads(c.threads);
+        let init = if c.model.init.is_empty() { None } else { Some(model::resolve(Path::new(&c.model.init))?) };
+        let out = args.out_dir("pretrain");
+        let run = RunDir::create(&out, &config::to_toml(c), args.resume)?;
+        if summary::done(&run) {
+            eprintln!("pretrain: {} is done already", out.display());
+            return Ok(None);
+        }
+        let state = State::open(&run)?;
+        let tokenizer = match state.folder().or(init.as_deref()) {
+            Some(folder) => Tokenizer::load(folder)?,
+            None => tokenizer(c)?,
+        };
+        let corpus = corpus(c, &tokenizer, &run)?;
+        let mut model = match state.folder().or(init.as_deref()) {
+            Some(folder) => Model::load_as(folder, HeadKind::Lm, device).with_context(|| format!("model.init = {:?}", c.model.init))?,
+            None => {
+                let m = &c.model;
+                let mut shape = Config::gpt2(tokenizer.vocab_size(), m.context, m.layers, m.heads, m.width, m.dropout)?;
+                shape.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
+                Model::new(shape, HeadKind::Lm, device, c.seed)?
+            }
+        };
+        model.config_mut().dropout = Dropout::all(c.model.dropout);
+        let context = model.config().context;
+        let windows = corpus.train.windows(context);
+        ensure!(windows > 0, "data.sources: {} training tokens do not fill one context of {context}", corpus.train.len());
+        ensure!(
+            corpus.valid.windows(context) > 0,
+            "the held-out {} tokens do not fill one context of {context}: raise eval.valid_fraction",
+            corpus.valid.len()
+        );
+        let steps = plan.total(windows);
+        let parents: Vec<&Path> = init.as_deref().into_iter().collect();
+        let lineage = Lineage::new("pretrain", &parents, &config::to_toml(c))?;
+        Ok(Some(Setup { run, plan, steps, state, model, tokenizer, corpus, device, lineage }))
+    }
+
+    /// The optimiser over the model's parameters, as it stood at the checkpoint.
+    pub fn optimiser(&self, c: &PretrainConfig) -> Result<AdamW> {
+        let params = self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect();
+        let mut optim = AdamW::new(params, &c.optim)?;
+        self.state.restore("optim", &mut optim)?;
+        Ok(optim)
+    }
+}
+
+fn tokenizer(c: &PretrainConfig) -> Result<Tokenizer> {
+    let trains = matches!(c.tokenizer.kind, TokenizerKind::Bpe | TokenizerKind::Char);
+    let mut bar = trains.then(|| Progress::bytes("tokenizer", 0));
+    let mut last = 0;
+    let tokenizer = data::tokenizer::choose(&c.tokenizer, &c.data, &mut |done, total| {
+        if let Some(bar) = &mut bar {
+            bar.set_total(total);
+            bar.at(done, &[]);
+        }
+        last = done;
+    })?;
+    if let Some(mut bar) = bar {
+        bar.finish(last, &[]);
+    }
+    Ok(tokenizer)
+}
+
+fn corpus(c: &PretrainConfig, tokenizer: &Tokenizer, run: &RunDir) -> Result<Corpus> {
+    let mut bar: Option<Progress> = None;
+    let mut last = 0;
+    let corpus = Corpus::open(&c.data, tokenizer, c.eval.valid_fraction, &run.join("quarantine.jsonl"), &mut |done, total| {
+        let bar = bar.get_or_insert_with(|| Progress::bytes("tokenise", total));
+        bar.set_total(total);
+        bar.at(done, &[]);
+        last = done;
+    })?;
+    if let Some(mut bar) = bar {
+        bar.finish(last, &[]);
+    }
+    if corpus.report.rejected > 0 {
+        eprintln!("pretrain: {} of {} documents are in {}", corpus.report.rejected, corpus.report.read, corpus.report.path.display());
+    }
+    let (train, valid) = (&corpus.train, &corpus.valid);
+    let how = if corpus.reused { "from the cache" } else { "tokenised" };
+    eprintln!("pretrain: {} training and {} validation tokens, vocabulary {} ({how})", train.len(), valid.len(), tokenizer.vocab_size());
+    Ok(corpus)
+}

@@ -1,0 +1,102 @@
+//! Everything before the first step. What fails here is the user's input.
+
+use crate::batch::{self, Row};
+use anyhow::{Context, Result, ensure};
+use data::chat::ChatTemplate;
+use data::config::{self, RewardConfig, plan};
+use data::rankings::{self, Lengths, Ranking, table};
+use data::split::Split;
+use data::tokenizer::Tokenizer;
+use dist::World;
+use model::{HeadKind, Model, config::Dropout, lineage::Lineage};
+use std::path::{Path, PathBuf};
+use tch::Device;
+use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+
+/// Model, rankings and folder of the run.
+pub struct Setup {
+    /// Run folder.
+    pub run: RunDir,
+    /// The SFT model's folder.
+    pub init: PathBuf,
+    /// Sizes of a step.
+    pub plan: plan::Steps,
+    /// Optimiser steps of the run.
+    pub steps: u64,
+    /// Where the run stands.
+    pub state: State,
+    /// Trunk and scalar head.
+    pub model: Model,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// How prompt and answer become text.
+    pub template: ChatTemplate,
+    /// The rankings.
+    pub rankings: Split<Ranking>,
+    /// Training rankings in tokens.
+    pub train: Vec<Row>,
+    /// Held-out rankings in tokens.
+    pub valid: Vec<Row>,
+    /// Where tensors live.
+    pub device: Device,
+    /// Where the model comes from.
+    pub lineage: Lineage,
+}
+
+impl Setup {
+    /// Opens the run folder; `None` where the run is already done.
+    pub fn new(c: &RewardConfig, args: &StageArgs) -> Result<Option<Setup>> {
+        let plan = plan::reward(c)?;
+        World::from_env()?;
+        let device = device::pick(c.device)?;
+        device::set_threads(c.threads);
+        let init = model::resolve(Path::new(&c.model.init))?;
+        let out = args.out_dir("reward");
+        let run = RunDir::create(&out, &config::to_toml(c), args.resume)?;
+        if summary::done(&run) {
+            eprintln!("reward: {} is done already", out.display());
+            return Ok(None);
+        }
+        let state = State::open(&run)?;
+        let mut tokenizer = Tokenizer::load(&init)?;
+        let template = ChatTemplate::new(c.data.template, &init)?;
+        tokenizer.set_chat_template(Some(template.source().to_owned()));
+        let from = state.folder().unwrap_or(&init);
+        let mut model = Model::load_as(from, HeadKind::Scalar, device).with_context(|| format!("model.init = {:?}", c.model.init))?;
+        model.config_mut().dropout = Dropout::all(c.model.dropout);
+        let lengths = Lengths { tokenizer: &tokenizer, template: &template, context: model.config().context };
+        let mut rankings = rankings::load_rankings(&c.data, Some(lengths), c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
+        if rankings.report.rejected > 0 {
+            eprintln!("reward: {} of {} rows are in {}", rankings.report.rejected, rankings.report.read, rankings.report.path.display());
+        }
+        ensure!(
+            rankings.valid.iter().any(|r| r.pairs().next().is_some()),
+            "no ranking with a preference is held out: raise eval.valid_fraction"
+        );
+        table::write_table(&run.join("labels.arrow"), rankings.train.iter().chain(&rankings.valid))?;
+        if c.eval.max_rows > 0 {
+            rankings.valid.truncate(c.eval.max_rows);
+        }
+        let tied_only = |r: &Ranking| r.pairs().next().is_none();
+        let all_tied = rankings.train.iter().filter(|r| tied_only(r)).count();
+        let learns_from_ties = c.loss.kind == config::PreferenceKind::BradleyTerry && c.loss.ties == config::Ties::Half;
+        if !learns_from_ties {
+            rankings.train.retain(|r| !tied_only(r)); // nothing to learn from; counted
+            *rankings.report.skipped.entry("all tied".into()).or_default() += all_tied as u64;
+        }
+        ensure!(!rankings.train.is_empty(), "data.sources: no ranking is left to learn from");
+        let train = batch::encode(&rankings.train, &tokenizer, &template)?;
+        let valid = batch::encode(&rankings.valid, &tokenizer, &template)?;
+        let steps = plan.total(train.len() as u64);
+        let lineage = Lineage::new("reward", &[&init], &config::to_toml(c))?.with_prompt_prefix(&c.data.prompt_prefix);
+        Ok(Some(Setup { run, init, plan, steps, state, model, tokenizer, template, rankings, train, valid, device, lineage }))
+    }
+
+    /// The optimiser over the model's parameters, as it stood at the checkpoint.
+    pub fn optimiser(&self, c: &RewardConfig) -> Result<AdamW> {
+        let params = self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect();
+        let mut optim = AdamW::new(params, &c.optim)?;
+        self.state.restore("optim", &mut optim)?;
+        Ok(optim)
+    }
+}

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Speed and memory beside the Python programs a user would run instead: alternating runs, median of the ratios.
+
+    scripts/bench/compare.py --peers DIR pretrain|ppo [--pairs 3] [--data ../shared/data]
+
+DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
+trl_stage.py and make_model.py. Build first (cargo build --release). Nothing else should run meanwhile. Prints one JSON line a run and
+a summary; exit code 0 whatever the ratio, since this measures and does not judge.
+"""
+import argparse, gzip, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile, time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(command, **more):
+    """Runs a command to its end; returns its standard output, peak resident MiB and seconds."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err, cwd=ROOT, **more)
+        _, status, usage = os.wait4(child.pid, 0)
+        out.seek(0), err.seek(0)
+        if status:
+            sys.exit(f"{command[0]} failed:\n{err.read()[-3000:]}")
+        return out.read(), usage.ru_maxrss // 1024, time.perf_counter() - start
+
+
+def steady(run_dir, key):
+    """Median of a rate over the logged steps, the first quarter (at least two) left out as a warm-up."""
+    rows = [json.loads(line) for line in open(run_dir / "metrics.jsonl")]
+    values = [row[key] for row in rows if key in row]
+    return statistics.median(values[max(1, len(values) // 4):])
+
+
+def pretrain(a, work):
+    config = work / "pretrain.toml"
+    config.write_text(f"""
+[model]
+layers = 8
+heads = 8
+width = 512
+context = 512
+[tokenizer]
+vocab_size = 8192
+[data]
+cache = "{work}/shards"
+[[data.sources]]
+path = "{a.data}/p02-tinystories-944k/tiny_stories.txt"
+[[data.sources]]
+path = "{a.data}/p05-onestopenglish/*-Txt.txt"
+[optim]
+beta2 = 0.95
+[train]
+steps = 16
+batch = 8
+[eval]
+every = 0
+max_rows = 8
+[checkpoint]
+every = 0
+keep_best = false
+""")
+    def ours():
+        out = work / "run"
+        shutil.rmtree(out, ignore_errors=True)
+        _, mib, _ = run([ROOT / "target/release/pretrain", "--config", config, "--out", out])
+        return steady(out, "tokens_per_s"), mib
+    def peer():
+        text, mib, _ = run([a.peers / "venv/bin/python", a.peers / "pretrain_torch.py", "--shape", "small", "--dtype", "float32"])
+        return json.loads(text.splitlines()[-1])["tokens_per_s"], mib
+    ours()  # trains the tokenizer and writes the shards once
+    return "tokens/s", ours, peer
+
+
+def hh_rows(path, tokenizer, limit, n):
+    """Prompts of at most `limit` tokens with both answers, from Anthropic's HH test set."""
+    sys.path.insert(0, str(ROOT))
+    rows = []
+    for line in gzip.open(path, "rt", encoding="utf-8"):
+        pair = json.loads(line)
+        cut = pair["chosen"].rfind("\n\nAssistant:") + len("\n\nAssistant:")
+        if pair["rejected"][:cut] != pair["chosen"][:cut]:
+            continue
+        prompt = pair["chosen"][:cut]
+        if prompt and len(prompt) < 4 * limit:
+            rows.append({"prompt": prompt, "chosen": pair["chosen"][cut:], "rejected": pair["rejected"][cut:]})
+    return rows
+
+
+def ppo(a, work):
+    python = a.peers / "venv/bin/python"
+    text = a.data / "p05-onestopenglish/Adv-Txt.txt"
+    for name, more in (("base", []), ("reward", ["--reward"])):
+        run([python, a.peers / "make_model.py", "--text", text, "--out", work / name, *more])
+    rows = hh_rows(a.data / "r14-hh-rlhf-harmless-test/test.jsonl.gz", None, 64, 400)
+    keep = f"""
+import json, sys
+from transformers import AutoTokenizer
+t = AutoTokenizer.from_pretrained({str(work / 'base')!r})
+rows = [r for r in json.load(sys.stdin) if 8 <= len(t(r['prompt'])['input_ids']) <= 63][:320]
+open({str(work / 'pairs.jsonl')!r}, 'w').write(''.join(json.dumps(r) + '\\n' for r in rows))
+"""
+    subprocess.run([str(python), "-c", keep], input=json.dumps(rows), text=True, check=True)
+    config = work / "ppo.toml"
+    config.write_text(f"""
+[policy]
+init = "{work}/base"
+[reward]
+model = "{work}/reward"
+[[data.sources]]
+path = "{work}/pairs.jsonl"
+[rollout]
+rounds = 6
+episodes = 32
+max_new_tokens = 64
+[ppo]
+epochs = 4
+minibatches = 1
+micro_batch = 8
+[optim]
+lr = 3e-6
+[eval]
+every = 0
+max_rows = 2
+valid_fraction = 0.01
+[checkpoint]
+every = 0
+keep_best = false
+""")
+    def ours():
+        out = work / "run"
+        shutil.rmtree(out, ignore_errors=True)
+        _, mib, _ = run([ROOT / "target/release/ppo", "--config", config, "--out", out])
+        return steady(out, "episodes_per_s"), mib
+    def peer():
+        text, mib, _ = run([python, a.peers / "trl_stage.py", "ppo", "--model", work / "base", "--reward-model", work / "reward",
+                            "--data", work / "pairs.jsonl"])
+        return json.loads(text.splitlines()[-1])["episodes_per_s"], mib
+    return "episodes/s", ours, peer
+
+
+p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+p.add_argument("what", choices=["pretrain", "ppo"])
+p.add_argument("--peers", type=pathlib.Path, required=True)
+p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
+p.add_argument("--pairs", type=int, default=3)
+a = p.parse_args()
+a.peers, a.data = a.peers.resolve(), a.data.resolve()
+with tempfile.TemporaryDirectory() as folder:
+    unit, ours, peer = globals()[a.what](a, pathlib.Path(folder))
+    ratios, memory = [], []
+    for i in range(a.pairs):
+        first, second = (ours, peer) if i % 2 == 0 else (peer, ours)
+        results = {first: first(), second: second()}
+        (speed, mib), (peer_speed, peer_mib) = results[ours], results[peer]
+        ratios.append(speed / peer_speed)
+        memory.append(mib / peer_mib)
+        print(json.dumps({"what": a.what, "unit": unit, "ours": round(speed, 2), "peer": round(peer_speed, 2), "ratio": round(ratios[-1], 3),
+                          "ours_mib": mib, "peer_mib": peer_mib, "memory_ratio": round(memory[-1], 3)}), flush=True)
+    print(f"{a.what}: {statistics.median(ratios):.2f}x the peer's {unit} (from {min(ratios):.2f} to {max(ratios):.2f}, {a.pairs} pairs), "
+          f"{statistics.median(memory):.2f}x its memory")

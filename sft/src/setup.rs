@@ -1,0 +1,84 @@
+//! Everything before the first step. What fails here is the user's input.
+
+use crate::batch;
+use anyhow::{Context, Result, ensure};
+use data::chat::ChatTemplate;
+use data::config::{self, SftConfig, plan};
+use data::demos::{self, Demo};
+use data::split::Split;
+use data::tokenizer::Tokenizer;
+use dist::World;
+use model::{HeadKind, Model, config::Dropout, lineage::Lineage};
+use std::path::Path;
+use tch::Device;
+use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+
+/// Model, rows and folder of the run.
+pub struct Setup {
+    /// Run folder.
+    pub run: RunDir,
+    /// Sizes of a step.
+    pub plan: plan::Steps,
+    /// Optimiser steps of the run.
+    pub steps: u64,
+    /// Where the run stands.
+    pub state: State,
+    /// The model.
+    pub model: Model,
+    /// Its tokenizer, with the template to be saved.
+    pub tokenizer: Tokenizer,
+    /// How a conversation becomes text.
+    pub template: ChatTemplate,
+    /// The demonstrations.
+    pub demos: Split<Demo>,
+    /// Training rows by sequence.
+    pub sequences: Vec<Vec<usize>>,
+    /// Where tensors live.
+    pub device: Device,
+    /// Where the model comes from.
+    pub lineage: Lineage,
+}
+
+impl Setup {
+    /// Opens the run folder; `None` where the run is already done.
+    pub fn new(c: &SftConfig, args: &StageArgs) -> Result<Option<Setup>> {
+        let plan = plan::sft(c)?;
+        World::from_env()?;
+        let device = device::pick(c.device)?;
+        device::set_threads(c.threads);
+        let init = model::resolve(Path::new(&c.model.init))?;
+        let out = args.out_dir("sft");
+        let run = RunDir::create(&out, &config::to_toml(c), args.resume)?;
+        if summary::done(&run) {
+            eprintln!("sft: {} is done already", out.display());
+            return Ok(None);
+        }
+        let state = State::open(&run)?;
+        let mut tokenizer = Tokenizer::load(&init)?;
+        let template = ChatTemplate::new(c.data.template, &init)?;
+        tokenizer.set_chat_template(Some(template.source().to_owned()));
+        let mut model = Model::load_as(state.folder().unwrap_or(&init), HeadKind::Lm, device)
+            .with_context(|| format!("model.init = {:?}", c.model.init))?;
+        model.config_mut().dropout = Dropout::all(c.model.dropout);
+        let context = model.config().context;
+        let demos =
+            demos::load_demos(&c.data, &tokenizer, &template, context, c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
+        ensure!(!demos.train.is_empty(), "data.sources: no demonstration is left to learn from");
+        ensure!(!demos.valid.is_empty(), "no demonstration is held out: raise eval.valid_fraction");
+        if demos.report.rejected > 0 {
+            eprintln!("sft: {} of {} rows are in {}", demos.report.rejected, demos.report.read, demos.report.path.display());
+        }
+        let sequences = batch::sequences(&demos.train, c.data.packing, context);
+        let steps = plan.total(sequences.len() as u64);
+        let lineage = Lineage::new("sft", &[&init], &config::to_toml(c))?;
+        Ok(Some(Setup { run, plan, steps, state, model, tokenizer, template, demos, sequences, device, lineage }))
+    }
+
+    /// The optimiser over the model's parameters, as it stood at the checkpoint.
+    pub fn optimiser(&self, c: &SftConfig) -> Result<AdamW> {
+        let params = self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect();
+        let mut optim = AdamW::new(params, &c.optim)?;
+        self.state.restore("optim", &mut optim)?;
+        Ok(optim)
+    }
+}
