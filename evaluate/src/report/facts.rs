@@ -66,6 +66,7 @@ pub fn facts(run: &StageRun, object: &Map<String, Value>, comparison: Option<&Co
         Some(seconds) => lines.push("time", duration(seconds), String::new()),
         None => lines.plain("time", "wall_s", ""),
     }
+    lines.left_out();
     for note in object.get("notes").and_then(Value::as_array).into_iter().flatten() {
         lines.push("note", String::new(), note.as_str().unwrap_or_default().into());
     }
@@ -117,6 +118,16 @@ impl Lines<'_> {
         };
         let interval = self.object.get(&format!("{key}_ci")).and_then(pair).map(|[a, b]| format!("[{}, {}]", percent(a), percent(b)));
         self.push(label, percent(value), [interval.as_deref().unwrap_or(""), detail].join(" ").trim().into());
+    }
+
+    /// Rows and steps that were not used, by cause: nothing is dropped in silence.
+    fn left_out(&mut self) {
+        let marks = ["rejected", "skipped", "truncated", "empty", "masked"];
+        for (key, value) in self.object {
+            if let Some(count) = value.as_f64().filter(|n| *n > 0.0 && marks.iter().any(|m| key.contains(m))) {
+                self.push(&key.replace('_', " "), number(count), "left out".into());
+            }
+        }
     }
 
     fn language_model(&mut self, is_base: bool) {

@@ -156,20 +156,26 @@ fn stage_charts(run: &StageRun, object: &Map<String, Value>) -> Result<Vec<Chart
             range: None,
         };
         if run.stage == "ppo" {
-            let scores = curve("score", "step", "objective/scores", Mark::Line, 1)?;
-            let shaped = curve("score minus KL penalty", "step", "objective/rlhf_reward", Mark::Line, 3)?;
-            charts.push(chart("reward over rounds", "round", "mean score of the samples", vec![scores, shaped]));
+            let scores = curve("training prompts", "step", "objective/scores", Mark::Line, 1)?;
+            let shaped = curve("the same minus KL penalty", "step", "objective/rlhf_reward", Mark::Line, 3)?;
+            let heldout = curve("held-out prompts", "step", "eval/scores", Mark::Dots, 2)?;
+            let sft = curve("SFT, held-out", "step", "eval/scores_sft", Mark::Reference, 4)?;
+            charts.push(chart("reward over rounds", "round", "mean score of the samples", vec![scores, shaped, heldout, sft]));
+            let kl = curve("training prompts", "step", "objective/kl", Mark::Line, 1)?;
+            let heldout = curve("held-out prompts", "step", "eval/kl", Mark::Dots, 2)?;
+            charts.push(chart("KL over rounds", "round", "KL from SFT, nats a response", vec![kl, heldout]));
+            let frontier = curve("training prompts", "objective/kl", "objective/scores", Mark::Line, 1)?;
+            let mut heldout = curve("held-out prompts", "eval/kl", "eval/scores", Mark::Dots, 2)?;
+            heldout.notes = [(0, "first"), (heldout.points.len().saturating_sub(1), "last")].map(|(i, n)| (i, n.to_string())).to_vec();
             charts.push(chart(
-                "KL over rounds",
-                "round",
+                "reward bought with KL",
                 "KL from SFT, nats a response",
-                vec![curve("KL", "step", "objective/kl", Mark::Line, 2)?],
+                "mean score of the samples",
+                vec![frontier, heldout],
             ));
-            let mut frontier = curve("rounds", "objective/kl", "objective/scores", Mark::Dots, 1)?;
-            frontier.notes = [(0, "first"), (frontier.points.len().saturating_sub(1), "last")].map(|(i, n)| (i, n.to_string())).to_vec();
-            charts.push(chart("reward bought with KL", "KL from SFT, nats a response", "mean score of the samples", vec![frontier]));
-            let length = curve("tokens", "step", "response_length", Mark::Line, 3)?;
-            charts.push(chart("length of the answers", "round", "tokens", vec![length]));
+            let length = curve("training prompts", "step", "response_length", Mark::Line, 1)?;
+            let heldout = curve("held-out prompts", "step", "eval/response_length", Mark::Dots, 2)?;
+            charts.push(chart("length of the answers", "round", "tokens", vec![length, heldout]));
         } else {
             let train = curve("training", "step", "loss", Mark::Line, 1)?;
             let valid = curve("validation", "step", "eval/loss", Mark::Dots, 2)?;

@@ -16,7 +16,7 @@ pub fn toy_runs(dir: &Path) {
 
     put(
         "pretrain/summary.json",
-        json!({"eval_loss": 1.5, "bits_per_byte": 1.25, "perplexity": 4.4817, "tokens": 64000, "wall_s": 61.25}).to_string(),
+        json!({"eval_loss": 1.5, "bits_per_byte": 1.25, "perplexity": 4.4817, "tokens": 64000, "rows_rejected": 3, "skipped_steps": 0, "wall_s": 61.25}).to_string(),
     );
     let step = |i: u32| {
         let mut row = json!({"step": i, "tokens": i * 640, "loss": 4.0 - 0.025 * f64::from(i), "lr": 1e-3, "tokens_per_s": 1000.0, "wall_s": 0.6 * f64::from(i)});
@@ -56,7 +56,11 @@ pub fn toy_runs(dir: &Path) {
         json!({"step": i, "objective/kl": 0.2 * f64::from(i), "objective/scores": 1.3 * (1.0 - (-0.15 * f64::from(i)).exp()), "objective/rlhf_reward": 0.04 * f64::from(i),
             "response_length": 11.0 + 0.05 * f64::from(i), "episodes_per_s": 20.0})
     };
-    put("ppo/metrics.jsonl", lines((0..=30).map(round).collect()));
+    let held_out = |i: u32| {
+        let kl = 0.21 * f64::from(i);
+        json!({"step": i, "eval/kl": kl, "eval/scores": 0.45 * kl.sqrt(), "eval/scores_sft": 0.0, "eval/response_length": 11.1})
+    };
+    put("ppo/metrics.jsonl", lines((0..=30).flat_map(|i| (i % 10 == 0).then(|| held_out(i)).into_iter().chain([round(i)])).collect()));
     // Gold: the policy wins 2 of 4, ties 1, loses 1: win rate 2.5 / 4. Mean difference (2 + 1 + 0 − 1) / 4 = 0.5.
     let golds = [(1.0, 3.0), (2.0, 3.0), (2.0, 2.0), (3.0, 2.0)];
     let mut rows = Vec::new();
