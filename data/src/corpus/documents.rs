@@ -82,7 +82,10 @@ pub(super) fn read(
 fn document(mut row: Row, column: &str, bad: &mut Quarantine) -> Option<Document> {
     let continues = row.fields.get("continues") == Some(&Value::Bool(true));
     let (reason, detail) = match row.fields.get_mut(column) {
-        Some(Value::String(text)) if text.trim().is_empty() => (Reason::Empty, format!("`{column}` has no visible character")),
+        // Blank lines within a long document are part of it.
+        Some(Value::String(text)) if !continues && text.trim().is_empty() => {
+            (Reason::Empty, format!("`{column}` has no visible character"))
+        }
         Some(Value::String(text)) => return Some(Document { text: std::mem::take(text), continues }),
         None | Some(Value::Null) => {
             (Reason::MissingField, format!("there is no `{column}` (set source.columns.text to the document's field)"))
