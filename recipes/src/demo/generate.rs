@@ -1,5 +1,6 @@
 //! Writes the whole world into a folder: `pretrain.txt`, `demonstrations.jsonl`, `rankings.jsonl`, `prompts.jsonl` (for PPO),
-//! `heldout.jsonl` (for the report) and `world.json` (counts). No slot combination is in two of the files.
+//! `heldout.jsonl` (for the report) and `world.json` (counts). No slot combination is in two of the files,
+//! and the text tells of none that the prompts ask for.
 
 use super::gold::{Gold, score};
 use super::judge::JUDGES;
@@ -117,7 +118,7 @@ pub fn generate(dir: &Path, seed: u64, size: &Size) -> Result<World, GenerateErr
     let mut places = Places { seen: HashSet::new(), dice: Dice::new(seed, "places") };
     let heldout = prompts(&mut places, size.heldout);
     let prompt_rows = prompts(&mut places, size.prompts);
-    let (documents, pretrain) = pretrain(seed, size);
+    let (documents, pretrain) = pretrain(&places.seen, seed, size);
     let (demonstrations, demonstration_gold) = demonstrations(&mut places, seed, size);
     let mut world = World {
         seed,
@@ -184,14 +185,14 @@ fn prompts(places: &mut Places, count: usize) -> String {
 }
 
 /// Documents, parted by lines of `<|endoftext|>`.
-fn pretrain(seed: u64, size: &Size) -> (usize, String) {
+fn pretrain(held_out: &HashSet<Place>, seed: u64, size: &Size) -> (usize, String) {
     let mut dice = Dice::new(seed, "pretrain");
     let (mut out, mut count) = (String::new(), 0);
     while out.len() < size.pretrain_bytes {
         if count > 0 {
             out.push_str("<|endoftext|>\n");
         }
-        out.push_str(&story::document(&mut dice));
+        out.push_str(&story::document(held_out, &mut dice));
         out.push('\n');
         count += 1;
     }

@@ -2,9 +2,10 @@
 //! prompts. A document says the same facts several times over, so that a small model learns to look back for them.
 
 use super::place::{Place, name};
-use super::speak::{capital, clause, sentence};
+use super::speak::{Manner, capital, clause, sentence, speak};
 use super::vocabulary::Slot;
 use crate::dice::Dice;
+use std::collections::HashSet;
 
 /// All fixed texts of this module, for the lexicon of the gold reward.
 pub(super) const TEXTS: &[&[&str]] =
@@ -72,11 +73,10 @@ const CONTRAST: &[&str] = &["But {x}.", "On the other hand, {x}.", "And here {x}
 const LISTS: &[&str] = &["Places {a}: {n}, {m} and {l}.", "On {d} {p} saw {n}, {m} and {l}.", "The best known are {n}, {m} and {l}."];
 const NOTES: &[&str] = &["Notes on {n}:", "{n}, in short:", "From the guide to the town:", "{p} on {n}:", "A place to know:"];
 const GENERAL: &[&str] = &[
-    "The town has six parts, and each of them has its own people.",
+    "The town has five parts, and each of them has its own people.",
     "The old town has narrow streets and high roofs.",
     "Boats come to the harbour early in the morning.",
     "On the market square one can buy fruit, bread and flowers.",
-    "From the north hill you can see the whole town and the sea.",
     "In the mill quarter the houses are red.",
     "On the riverside people walk with their dogs.",
     "The stone bridge is as old as the town.",
@@ -84,9 +84,7 @@ const GENERAL: &[&str] = &[
     "The lighthouse is white, and at night you can see its light from far away.",
     "The post office is open until five.",
     "Children play by the fountain in summer.",
-    "The school has a new roof.",
     "The windmill has not turned for many years.",
-    "Trains stop at the station every hour.",
     "A good cook needs salt, time and a friend.",
     "Bakers get up when others go to bed.",
     "A museum is a quiet place, but a theatre is not.",
@@ -97,11 +95,16 @@ const GENERAL: &[&str] = &[
 ];
 const ALSO: &[&str] = &["What is more, {x}.", "Besides, {x}.", "Also, {x}.", "You should know that {x}.", "{p} says that {x}."];
 
-/// A document of one or a few paragraphs.
-pub fn document(dice: &mut Dice) -> String {
-    let place = Place::draw(dice);
-    let other = Place::draw(dice);
-    match dice.weighted(&[0.40, 0.20, 0.16, 0.14, 0.10]) {
+/// A document of one or a few paragraphs, about none of the places in `avoid`.
+pub fn document(avoid: &HashSet<Place>, dice: &mut Dice) -> String {
+    let draw = |dice: &mut Dice| loop {
+        let place = Place::draw(dice);
+        if !avoid.contains(&place) {
+            return place;
+        }
+    };
+    let (place, other) = (draw(dice), draw(dice));
+    match dice.weighted(&[0.60, 0.14, 0.10, 0.08, 0.08]) {
         0 => guide(&place, dice),
         1 => diary(&place, dice),
         2 => talk(&place, dice),
@@ -172,11 +175,14 @@ fn guide(place: &Place, dice: &mut Dice) -> String {
     if dice.chance(0.4) {
         out += &format!("{}\n", scene.say(NOTES, dice));
     }
-    let mut bare: Vec<String> = place.slots().map(|slot| short(place, slot)).collect();
-    if dice.chance(0.3) {
-        dice.shuffle(&mut bare[1..]);
-    }
+    let labelled = dice.chance(0.6);
+    let bare: Vec<String> = place.slots().map(|slot| short(place, slot, labelled)).collect();
     out += &format!("{}.\n", bare.join(", "));
+    if dice.chance(0.6) {
+        // Several facts to the sentence, as visitors are told them.
+        let manner = Manner { closings: usize::from(dice.chance(0.2)), name_later: 0.25, ..Manner::default() };
+        return out + &speak(place, &manner, dice);
+    }
     let mut lines = Vec::new();
     for (i, fact) in facts(place, 6, dice).iter().enumerate() {
         lines.push(match i {
@@ -192,10 +198,11 @@ fn guide(place: &Place, dice: &mut Dice) -> String {
     out + &lines.join(" ")
 }
 
-/// How the headings of guide entries put a slot: nearly the words of the prompt.
-fn short(place: &Place, slot: Slot) -> String {
+/// How the headings of guide entries put a slot: nearly the words of the prompt, and `labelled` the very ones.
+fn short(place: &Place, slot: Slot, labelled: bool) -> String {
     let word = place.word(slot).unwrap_or_default();
     match slot {
+        _ if labelled => format!("{}: {word}", slot.key()),
         Slot::Price => format!("price {word}"),
         Slot::Families => format!("families {word}"),
         Slot::Near => format!("near the {word}"),
