@@ -147,6 +147,46 @@ fn a_killed_build_and_damaged_shards_are_built_again() {
     }
 }
 
+/// The process that [`a_build_killed_at_any_moment_leaves_nothing_torn`] kills; without its variable there is nothing to do.
+#[test]
+fn child_builds_a_corpus() {
+    let Some(dir) = std::env::var_os("CORPUS_CHILD").map(PathBuf::from) else { return };
+    let source = Source { path: dir.join("src").display().to_string(), ..Source::default() };
+    let cfg = TextData { sources: vec![source], cache: dir.join("cache").display().to_string(), quarantine: Quarantine::default() };
+    Corpus::open(&cfg, &Tokenizer::byte().unwrap(), 0.1, &dir.join("bad.jsonl"), &mut |_, _| {}).unwrap();
+}
+
+#[test]
+fn a_build_killed_at_any_moment_leaves_nothing_torn() {
+    let (world, tok) = (World::new(), Tokenizer::byte().unwrap());
+    world.write("a.jsonl", jsonl(&documents(20_000)));
+    std::fs::create_dir(world.path("cache")).unwrap();
+    let mut unfinished = 0;
+    for milliseconds in [5, 20, 40, 80, 120, 160, 200, 300, 400] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child_builds_a_corpus"])
+            .env("CORPUS_CHILD", world.0.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        match world.shards().pop_first() {
+            // What has its final name is whole: mapped without a build.
+            Some(folder) => {
+                assert!(world.open(&tok, 0.1).unwrap().reused, "killed after {milliseconds} ms");
+                std::fs::remove_dir_all(folder).unwrap();
+            }
+            None => unfinished += 1,
+        }
+    }
+    assert!(unfinished > 0, "no build was caught in the middle");
+    // The lock went with the processes, and what they left behind is no hindrance.
+    let corpus = world.open(&tok, 0.1).unwrap();
+    assert_eq!(sorted([decode(&corpus.train, &tok), decode(&corpus.valid, &tok)].concat()), sorted(documents(20_000)));
+}
+
 #[test]
 fn two_at_once_build_once() {
     let (world, tok) = (World::new(), Tokenizer::byte().unwrap());

@@ -228,7 +228,7 @@ mod tests {
             let (_dir, stream) = write(1000, &ids, 17);
             let targets: Vec<u32> =
                 (0..stream.windows(len)).flat_map(|k| stream.window(k * len as u64, len + 1)[1..].to_vec()).collect();
-            prop_assert_eq!(&targets[..], &ids.get(1..1 + targets.len()).unwrap_or(&[])[..]);
+            prop_assert_eq!(&targets[..], ids.get(1..1 + targets.len()).unwrap_or(&[]));
             prop_assert!(n.saturating_sub(1) - targets.len() < len);
         }
     }
