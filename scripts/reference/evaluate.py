@@ -29,11 +29,14 @@ for t in range(1, len(long)):
     while t > start + context:
         start += context // 2
     long_sum -= log_probs(long[start:t])[-1, long[t]].item()
-prompt = short[:6]
-out = model.generate(torch.tensor([prompt]), max_new_tokens=20, do_sample=False, pad_token_id=1)[0].tolist()
+def greedy(prompt):
+    return model.generate(torch.tensor([prompt]), max_new_tokens=20, do_sample=False, pad_token_id=1)[0].tolist()[len(prompt):]
+
+# Of some prompts the one whose continuation varies most: many end in one token for ever, which would prove little.
+prompt = max((long[i:i + 8] for i in range(60)), key=lambda p: len(set(greedy(p))))
 OUT.parent.mkdir(parents=True, exist_ok=True)
 OUT.write_text(json.dumps({
     "short": {"ids": short, "nll_sum": short_sum},
     "long": {"ids": long, "nll_sum": long_sum},
-    "greedy": {"prompt": prompt, "ids": out[len(prompt):]},
+    "greedy": {"prompt": prompt, "ids": greedy(prompt)},
 }) + "\n")

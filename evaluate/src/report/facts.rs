@@ -16,10 +16,12 @@ pub struct Fact {
     pub detail: String,
 }
 
+/// Key in the report, column of the metrics, and how the column becomes one number.
+type Reduced = (&'static str, &'static str, fn(Expr) -> Expr);
+
 /// What the metrics alone can say: steps, time, speed, first and last evaluation. Keys that the stage's own summary holds stand.
 pub fn from_metrics(metrics: &DataFrame) -> PolarsResult<Map<String, Value>> {
-    // (key in the report, column, how to reduce it)
-    let wanted: [(&str, &str, fn(Expr) -> Expr); 9] = [
+    let wanted: [Reduced; 9] = [
         ("steps", "step", Expr::max),
         ("tokens", "tokens", Expr::max),
         ("wall_s", "wall_s", Expr::max),

@@ -77,7 +77,9 @@ fn read_stage(runs: &Path, stage: &'static str, name: &str) -> Result<StageRun, 
     let summary = read_text(&dir.join("summary.json"))?.map(|text| parse_object(&dir.join("summary.json"), 1, &text)).transpose()?;
     let metrics = read_jsonl(&dir.join("metrics.jsonl"), &mut notes)?;
     let metrics = metrics.filter(|rows| !rows.is_empty()).map(|rows| frame(&rows)).transpose()?;
-    let gold = if stage == "ppo" { first_jsonl(&[dir.join("gold.jsonl"), runs.join("gold.jsonl")], &mut notes)? } else { None };
+    // A recipe's judge may have put its file beside the runs; then it is about the run named `ppo`.
+    let beside = (name == "ppo").then(|| runs.join("gold.jsonl"));
+    let gold = first_jsonl(&[Some(dir.join("gold.jsonl")), beside].into_iter().flatten().collect::<Vec<_>>(), &mut notes)?;
     let samples = match gold {
         Some(rows) => Some(rows),
         None => read_jsonl(&dir.join("samples.jsonl"), &mut notes)?,

@@ -20,7 +20,7 @@ pub fn toy_runs(dir: &Path) {
     );
     let step = |i: u32| {
         let mut row = json!({"step": i, "tokens": i * 640, "loss": 4.0 - 0.025 * f64::from(i), "lr": 1e-3, "tokens_per_s": 1000.0, "wall_s": 0.6 * f64::from(i)});
-        if i % 25 == 0 {
+        if i.is_multiple_of(25) {
             row["eval/loss"] = json!(4.1 - 0.026 * f64::from(i));
         }
         row
@@ -60,7 +60,10 @@ pub fn toy_runs(dir: &Path) {
         let kl = 0.21 * f64::from(i);
         json!({"step": i, "eval/kl": kl, "eval/scores": 0.45 * kl.sqrt(), "eval/scores_sft": 0.0, "eval/response_length": 11.1})
     };
-    put("ppo/metrics.jsonl", lines((0..=30).flat_map(|i| (i % 10 == 0).then(|| held_out(i)).into_iter().chain([round(i)])).collect()));
+    put(
+        "ppo/metrics.jsonl",
+        lines((0..=30u32).flat_map(|i| i.is_multiple_of(10).then(|| held_out(i)).into_iter().chain([round(i)])).collect()),
+    );
     // Gold: the policy wins 2 of 4, ties 1, loses 1: win rate 2.5 / 4. Mean difference (2 + 1 + 0 − 1) / 4 = 0.5.
     let golds = [(1.0, 3.0), (2.0, 3.0), (2.0, 2.0), (3.0, 2.0)];
     let mut rows = Vec::new();
