@@ -140,15 +140,8 @@ fn load_prompts(
     let longest = if c.data.max_length == 0 { room } else { c.data.max_length };
     ensure!(longest <= room, "data.max_length = {longest}: prompt and response must fit into {context} tokens, which leaves {room}");
     let data = PromptData { max_length: longest, ..c.data.clone() };
-    let own = !data.heldout.is_empty();
-    let fraction = if own { 0.0 } else { c.eval.valid_fraction };
-    let split = prompts::load_prompts(&data, tokenizer, template, longest, fraction, c.seed, &run.join("quarantine.jsonl"))?;
-    ensure!(!split.train.is_empty(), "data.sources: no prompt is left to learn on");
+    let split = prompts::load_prompts(&data, tokenizer, template, longest, c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
     let mut heldout = split.valid;
-    if own {
-        let data = PromptData { sources: data.heldout.clone(), ..data };
-        heldout = prompts::load_prompts(&data, tokenizer, template, longest, 0.0, c.seed, &run.join("quarantine-heldout.jsonl"))?.train;
-    }
     if c.eval.max_rows > 0 {
         heldout.truncate(c.eval.max_rows);
     }

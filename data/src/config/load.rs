@@ -78,13 +78,13 @@ fn hint(nearest: &Option<String>) -> String {
 }
 
 /// Reads `path`, applies each `key=value` of `sets`, refuses unknown keys and fills in the defaults.
-pub fn load<T: DeserializeOwned + JsonSchema>(path: &Path, sets: &[String]) -> Result<T, ConfigError> {
+pub fn load<T: Default + Serialize + DeserializeOwned + JsonSchema>(path: &Path, sets: &[String]) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
     parse(&text, path, sets)
 }
 
 /// As [`load`], from text; `path` is only named in errors.
-pub fn parse<T: DeserializeOwned + JsonSchema>(text: &str, path: &Path, sets: &[String]) -> Result<T, ConfigError> {
+pub fn parse<T: Default + Serialize + DeserializeOwned + JsonSchema>(text: &str, path: &Path, sets: &[String]) -> Result<T, ConfigError> {
     let mut table: Table = toml::from_str(text).map_err(|e| ConfigError::Syntax { path: path.into(), message: e.to_string() })?;
     let tree = keys::tree::<T>();
     refuse_unknown(&table, &tree, &mut |key| format!("{}:{}", path.display(), line_of(text, key)))?;
@@ -92,9 +92,27 @@ pub fn parse<T: DeserializeOwned + JsonSchema>(text: &str, path: &Path, sets: &[
         set(&mut table, &tree, argument)?;
     }
     expand_variables(&mut table, "")?;
+    let table = over(defaults::<T>(), table);
     Value::Table(table)
         .try_into()
         .map_err(|e: toml::de::Error| ConfigError::Value { path: path.into(), message: e.to_string().trim_end().replace('\n', " ") })
+}
+
+/// The stage's defaults. Those of a section differ between stages, and a section given in part must not fall back to another stage's.
+fn defaults<T: Default + Serialize>() -> Table {
+    Table::try_from(T::default()).unwrap_or_default()
+}
+
+/// `top` laid over `base`, section by section.
+fn over(mut base: Table, top: Table) -> Table {
+    for (key, value) in top {
+        let value = match (base.remove(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => Value::Table(over(below, above)),
+            (_, value) => value,
+        };
+        base.insert(key, value);
+    }
+    base
 }
 
 /// The resolved configuration as TOML: what `DIR/config.toml` holds.
@@ -241,7 +259,7 @@ fn expand(text: &str, key: &str) -> Result<String, ConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Decay, PretrainConfig, SftConfig};
+    use super::super::{Decay, Eval, PretrainConfig, RewardConfig, SftConfig};
     use super::*;
 
     fn pretrain(text: &str, sets: &[&str]) -> Result<PretrainConfig, ConfigError> {
@@ -276,6 +294,13 @@ mod tests {
         assert_eq!(config.data.sources[0].path, "x y");
         assert!(matches!(pretrain("", &["optim.lr"]), Err(ConfigError::Set { .. })));
         assert!(matches!(pretrain("", &["data.sources.path=x"]), Err(ConfigError::Set { .. })));
+    }
+
+    #[test]
+    fn a_section_given_in_part_keeps_its_stages_defaults() {
+        let config: RewardConfig = parse("[eval]\nevery = 7\n", Path::new("r.toml"), &[]).unwrap();
+        assert_eq!(config.eval, Eval { every: 7, ..RewardConfig::default().eval });
+        assert_ne!(config.eval.valid_fraction, Eval::default().valid_fraction);
     }
 
     #[test]

@@ -1,0 +1,131 @@
+//! The binary as a user drives it: base model and demonstrations to a fine-tuned model; stopping, killing, resuming, help and errors.
+
+use model::HeadKind;
+use std::path::Path;
+use testkit::Stage;
+
+const BIN: &str = env!("CARGO_BIN_EXE_sft");
+
+const TOML: &str = r#"
+seed = 5
+device = "cpu"
+threads = 1
+[model]
+init = "{dir}/base"
+dropout = 0.1
+[[data.sources]]
+path = "{dir}/demos.jsonl"
+[train]
+steps = 10
+batch = 4
+micro_batch = 2
+[eval]
+every = 4
+valid_fraction = 0.2
+[checkpoint]
+every = 3
+"#;
+
+fn stage() -> Stage {
+    let data = |dir: &Path| {
+        testkit::tiny_folder(&dir.join("base"), HeadKind::Lm, 1);
+        let row = |i: usize| format!("{{\"prompt\": \"say {i}\", \"response\": \"well: {}\"}}\n", i * 3);
+        std::fs::write(dir.join("demos.jsonl"), (0..60).map(row).collect::<String>()).unwrap();
+    };
+    Stage::new(BIN, TOML, data)
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bytes() {
+    let stage = stage();
+    stage.run_ok("whole", &[]);
+    let status = stage.signal_at("stopped", 4, "TERM");
+    assert_eq!(status.code(), Some(75), "SIGTERM ends with a checkpoint, to be queued again");
+    let status = stage.signal_at("stopped", 8, "INT");
+    assert_eq!(status.code(), Some(130), "SIGINT ends with a checkpoint");
+    stage.run_ok("stopped", &["--resume"]);
+    stage.assert_same("whole", "stopped");
+}
+
+#[test]
+fn a_killed_run_leaves_no_torn_checkpoint_and_goes_on_to_the_same_bytes() {
+    let stage = stage();
+    let begun = std::time::Instant::now();
+    stage.run_ok("whole", &[]);
+    let killed = stage.kill_at_random("killed", 6, begun.elapsed(), 11);
+    assert!(killed > 0, "no kill came in time");
+    stage.assert_same("whole", "killed");
+}
+
+#[test]
+fn a_finished_run_is_left_alone_and_an_occupied_folder_refused() {
+    let stage = stage();
+    stage.run_ok("run", &[]);
+    let before = std::fs::read(stage.out("run").join("metrics.jsonl")).unwrap();
+    stage.run_ok("run", &["--resume"]);
+    assert_eq!(std::fs::read(stage.out("run").join("metrics.jsonl")).unwrap(), before);
+    let refused = stage.run("run", &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let changed = stage.run("run", &["--resume", "--set", "seed=9"]);
+    assert_eq!(changed.status.code(), Some(2));
+    insta::assert_snapshot!(format!("{}{}", stage.stderr(&refused), stage.stderr(&changed)));
+}
+
+#[test]
+fn wrong_input_is_one_clear_error_and_exit_code_2() {
+    let stage = stage();
+    let mut said = String::new();
+    for sets in [
+        &["optim.lr=-1"][..],
+        &["optim.learning_rate=1"],
+        &["train.batch=eight"],
+        &["data.sources.0.path={dir}/nowhere.jsonl"],
+        &["model.init={dir}/nowhere"],
+        &["device=cuda"],
+    ] {
+        let sets: Vec<String> = sets.iter().map(|s| s.replace("{dir}", &stage.dir.path().display().to_string())).collect();
+        let args: Vec<&str> = sets.iter().flat_map(|s| ["--set", s.as_str()]).collect();
+        let output = stage.run("wrong", &args);
+        assert_eq!(output.status.code(), Some(2), "{sets:?}: {}", stage.stderr(&output));
+        said += &stage.stderr(&output);
+        let _ = std::fs::remove_dir_all(stage.out("wrong"));
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn help() {
+    let output = std::process::Command::new(BIN).arg("--help").output().unwrap();
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn packed_rows_learn_as_padded_ones_do() {
+    // One optimiser step over all rows: the same targets, so the same gradient, however they are laid out.
+    let stage = stage();
+    let all = ["--set", "train.steps=1", "--set", "train.micro_batch=0", "--set", "model.dropout=0.0", "--set", "eval.every=0"];
+    let rows = |out: &str| testkit::metrics(&stage.out(out));
+    let train = 60 - rows_held_out(&stage);
+    let padded = format!("train.batch={train}");
+    stage.run_ok("padded", &[&all[..], &["--set", &padded]].concat());
+    let probe = stage.run(
+        "probe",
+        &[&all[..], &["--set", "train.batch=1", "--set", "data.packing=true", "--set", "train.epochs=1.0", "--set", "train.steps=0"]]
+            .concat(),
+    );
+    assert!(probe.status.success(), "{}", stage.stderr(&probe));
+    let packs = rows("probe").iter().filter(|r| !r["loss"].is_null()).count();
+    let packed = format!("train.batch={packs}");
+    stage.run_ok("packed", &[&all[..], &["--set", &packed, "--set", "data.packing=true"]].concat());
+    let of = |out: &str, key: &str| rows(out).iter().find_map(|r| r[key].as_f64()).unwrap();
+    assert!(packs < train, "{packs} sequences of {train} rows");
+    assert!((of("padded", "loss") - of("packed", "loss")).abs() < 1e-5);
+    assert!((of("padded", "grad_norm") / of("packed", "grad_norm") - 1.0).abs() < 1e-4);
+}
+
+fn rows_held_out(stage: &Stage) -> usize {
+    stage.run_ok("count", &["--set", "train.steps=1"]);
+    let text = std::fs::read_to_string(stage.out("count").join("summary.json")).unwrap();
+    let count = text.lines().find(|l| l.contains("rows_valid")).unwrap();
+    count.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
+}

@@ -1,0 +1,140 @@
+//! What the stages' tests share: tiny model folders, driving a binary as a user would, stopping and killing it, comparing runs.
+
+use data::tokenizer::Tokenizer;
+use model::{Config, HeadKind, Model};
+use rand::RngExt;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Keys of metrics that tell the time, not the training.
+const CLOCKS: [&str; 4] = ["wall_s", "tokens_per_s", "answers_per_s", "episodes_per_s"];
+
+/// Writes a model folder with random weights and a byte tokenizer: 2 blocks, 2 heads, 32 wide, context 96.
+pub fn tiny_folder(dir: &Path, head: HeadKind, seed: u64) {
+    let tokenizer = Tokenizer::byte().expect("byte tokenizer");
+    let mut config = Config::gpt2(tokenizer.vocab_size(), 96, 2, 2, 32, 0.0).expect("shape");
+    config.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
+    std::fs::create_dir_all(dir).expect("folder");
+    Model::new(config, head, tch::Device::Cpu, seed).expect("model").save(dir).expect("weights");
+    tokenizer.save(dir).expect("tokenizer");
+}
+
+/// One stage with a configuration of its own in a folder of its own.
+#[derive(Debug)]
+pub struct Stage {
+    bin: PathBuf,
+    config: PathBuf,
+    /// Holds configuration, data and runs.
+    pub dir: tempfile::TempDir,
+}
+
+impl Stage {
+    /// The binary at `bin` with the configuration `toml`, in which `{dir}` stands for the test's folder; `prepare` fills that folder first.
+    pub fn new(bin: &str, toml: &str, prepare: impl FnOnce(&Path)) -> Stage {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        prepare(dir.path());
+        let config = dir.path().join("stage.toml");
+        std::fs::write(&config, toml.replace("{dir}", &dir.path().display().to_string())).expect("configuration");
+        Stage { bin: bin.into(), config, dir }
+    }
+
+    /// The run folder of this name.
+    pub fn out(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, out: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(&self.bin);
+        command.arg("--config").arg(&self.config).arg("--out").arg(self.out(out)).args(more);
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs to the end.
+    pub fn run(&self, out: &str, more: &[&str]) -> Output {
+        self.command(out, more).output().expect("the binary starts")
+    }
+
+    /// Runs to the end, which must be good.
+    pub fn run_ok(&self, out: &str, more: &[&str]) -> Output {
+        let output = self.run(out, more);
+        assert!(output.status.success(), "{}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    /// Runs with `--resume` and sends `signal` (`TERM`, `INT`) once metrics.jsonl has `lines` lines; returns how it ended.
+    pub fn signal_at(&self, out: &str, lines: usize, signal: &str) -> ExitStatus {
+        let mut child = self.command(out, &["--resume"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the binary starts");
+        let metrics = self.out(out).join("metrics.jsonl");
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let written = || std::fs::read_to_string(&metrics).map_or(0, |t| t.lines().count());
+        while written() < lines && child.try_wait().expect("child").is_none() {
+            assert!(Instant::now() < deadline, "no {lines} lines of metrics within two minutes");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let _ = Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status(); // it may just have ended by itself
+        child.wait().expect("child")
+    }
+
+    /// Starts with `--resume`, kills it after a random time up to `longest`, again and again, at most `kills` times; then runs to the end.
+    /// Every folder below `checkpoints/` must be whole whenever the process is gone. Returns how many starts were killed.
+    pub fn kill_at_random(&self, out: &str, kills: usize, longest: Duration, seed: u64) -> usize {
+        let mut dice = ChaCha8Rng::seed_from_u64(seed);
+        let mut killed = 0;
+        for _ in 0..kills {
+            let mut child =
+                self.command(out, &["--resume"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("the binary starts");
+            std::thread::sleep(longest.mul_f64(dice.random::<f64>()));
+            let ended = child.try_wait().expect("child").is_some();
+            let _ = child.kill();
+            let status = child.wait().expect("child");
+            killed += usize::from(!ended);
+            assert!(!ended || status.success(), "{status}");
+            self.assert_whole_checkpoints(out);
+        }
+        self.run_ok(out, &["--resume"]);
+        killed
+    }
+
+    /// Every checkpoint that has its final name can be loaded.
+    pub fn assert_whole_checkpoints(&self, out: &str) {
+        for entry in std::fs::read_dir(self.out(out).join("checkpoints")).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("step-") {
+                Model::load(&entry.path(), tch::Device::Cpu).unwrap_or_else(|e| panic!("{} is torn: {e}", entry.path().display()));
+                assert!(entry.path().join("state/state.json").is_file(), "{} has no state", entry.path().display());
+            }
+        }
+    }
+
+    /// Both runs ended with the same bytes of weights and, clocks apart, the same metrics.
+    pub fn assert_same(&self, a: &str, b: &str) {
+        let weights = |out: &str| std::fs::read(self.out(out).join("model/model.safetensors")).expect("weights");
+        assert!(weights(a) == weights(b), "weights of {a} and {b} differ");
+        let (left, right) = (metrics(&self.out(a)), metrics(&self.out(b)));
+        for (x, y) in left.iter().zip(&right) {
+            assert_eq!(x, y, "metrics of {a} and {b} differ");
+        }
+        assert_eq!(left.len(), right.len(), "{a} and {b} have different numbers of metrics");
+    }
+
+    /// Standard error with the test's folder and the program's version taken out, for snapshots.
+    pub fn stderr(&self, output: &Output) -> String {
+        String::from_utf8_lossy(&output.stderr).replace(&self.dir.path().display().to_string(), "DIR")
+    }
+}
+
+/// `metrics.jsonl` without the clocks.
+pub fn metrics(run: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics.jsonl");
+    let parse = |line: &str| {
+        let mut row: Value = serde_json::from_str(line).expect("a line of JSON");
+        if let Some(map) = row.as_object_mut() {
+            CLOCKS.iter().for_each(|key| _ = map.remove(*key));
+        }
+        row
+    };
+    text.lines().map(parse).collect()
+}
