@@ -1,7 +1,7 @@
 //! Toolbox of the training stages: optimiser, schedules, run folders, checkpoints, metrics, progress, signals. It holds no loop and no
 //! forward pass: control flow stays in the stage, which reads like this.
 //!
-//! ```ignore
+//! ```text
 //! let run = RunDir::create(&out, &config_toml, args.resume)?;     // lock, config.toml
 //! let stop = Stop::install()?;
 //! let mut state = State::open(&run)?;                             // step 0, or where the newest checkpoint stood

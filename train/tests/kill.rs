@@ -10,17 +10,15 @@ use train::optim::{AdamW, Param};
 use train::{Metrics, RunDir, State, Stop, checkpoint};
 
 const FOLDER: &str = "TRAIN_TEST_CHILD_FOLDER";
+/// Tells the child to write straight into the final folder, as a careless program would.
+const CARELESS: &str = "TRAIN_TEST_CHILD_CARELESS";
 const CONFIG: &str = "seed = 1\n";
 const FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 
-fn child(test: &str, folder: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(FOLDER, folder)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+fn command(test: &str, folder: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(FOLDER, folder).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
 }
 
 /// What file number `file` of step `step` holds: a few hundred kilobytes that no other step has.
@@ -45,13 +43,19 @@ fn writes_until_killed() {
     let mut log = Metrics::open(&run, &state).unwrap();
     for step in state.step.. {
         if state.resumed_at() != Some(step) && step > 0 {
-            let write = |tmp: &Path| {
+            let mut write = |tmp: &Path| {
                 for (i, name) in FILES.iter().enumerate() {
                     fs::write(tmp.join(name), content(step, i))?;
                 }
                 state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
             };
-            checkpoint::commit(&run, step, write).unwrap();
+            if std::env::var_os(CARELESS).is_some() {
+                let folder = run.checkpoints().join(format!("step-{step}"));
+                fs::create_dir_all(&folder).unwrap();
+                write(&folder).unwrap();
+            } else {
+                checkpoint::commit(&run, step, write).unwrap();
+            }
             checkpoint::prune(&run, 2, None).unwrap();
             checkpoint::publish(&run, |tmp| Ok(fs::write(tmp.join(FILES[0]), content(step, 0))?)).unwrap();
         }
@@ -59,9 +63,9 @@ fn writes_until_killed() {
     }
 }
 
-/// Asserts that everything under a final name is whole.
-fn check_whole(folder: &Path) -> usize {
-    let Ok(entries) = fs::read_dir(folder.join("checkpoints")) else { return 0 };
+/// The number of checkpoints under a final name, all of them whole, or the first torn file.
+fn whole(folder: &Path) -> Result<usize, String> {
+    let Ok(entries) = fs::read_dir(folder.join("checkpoints")) else { return Ok(0) };
     let mut whole = 0;
     for entry in entries {
         let path = entry.unwrap().path();
@@ -71,15 +75,43 @@ fn check_whole(folder: &Path) -> usize {
             continue;
         };
         for (i, file) in FILES.iter().enumerate() {
-            assert!(fs::read(path.join(file)).unwrap() == content(step, i), "{name}/{file} is torn");
+            if fs::read(path.join(file)).unwrap_or_default() != content(step, i) {
+                return Err(format!("{name}/{file} is torn"));
+            }
         }
-        optimiser().load(&path.join("state/optim.safetensors")).unwrap();
+        optimiser().load(&path.join("state/optim.safetensors")).map_err(|e| e.to_string())?;
+        serde_json::from_slice::<serde_json::Value>(&fs::read(path.join("state/state.json")).unwrap_or_default())
+            .map_err(|e| e.to_string())?;
         whole += 1;
     }
-    if let Ok(model) = fs::read(folder.join("model").join(FILES[0])) {
-        assert!((0..10_000).any(|step| model == content(step, 0)), "model/ is torn");
+    match fs::read(folder.join("model").join(FILES[0])) {
+        Ok(model) if (0..10_000).all(|step| model != content(step, 0)) => Err("model/ is torn".into()),
+        _ => Ok(whole),
     }
-    whole
+}
+
+/// Lets the process get past step `newest`, kills it a moment later that differs from round to round.
+fn kill_at_random(mut process: Child, folder: &Path, newest: u64, round: u64) {
+    let begun = Instant::now();
+    let count = || checkpoint_steps(folder).into_iter().max().unwrap_or(0);
+    while count() <= newest && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_micros(train::seed::mix(round, 0, 0) as u64 % 30_000));
+    process.kill().unwrap(); // SIGKILL
+    process.wait().unwrap();
+}
+
+/// The test below must be able to fail: a writer without the rename is caught.
+#[test]
+fn a_careless_writer_is_caught() {
+    let caught = (0..40).any(|round| {
+        let tmp = tempfile::tempdir().unwrap();
+        let process = command("writes_until_killed", tmp.path()).env(CARELESS, "1").spawn().unwrap();
+        kill_at_random(process, tmp.path(), 0, round);
+        whole(tmp.path()).is_err()
+    });
+    assert!(caught);
 }
 
 #[test]
@@ -88,21 +120,11 @@ fn sigkill_at_a_random_moment_leaves_no_torn_checkpoint() {
     let folder = tmp.path().join("run");
     let mut newest = 0;
     for round in 0..25u64 {
-        let mut process = child("writes_until_killed", &folder);
-        // Wait for a sign of life, then a moment that differs from round to round.
-        let begun = Instant::now();
-        let count = || checkpoint_steps(&folder).into_iter().max().unwrap_or(0);
-        while count() <= newest && begun.elapsed() < Duration::from_secs(60) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        std::thread::sleep(Duration::from_micros(train::seed::mix(round, 0, 0) as u64 % 30_000));
-        process.kill().unwrap(); // SIGKILL
-        process.wait().unwrap();
-
-        check_whole(&folder);
+        kill_at_random(command("writes_until_killed", &folder).spawn().unwrap(), &folder, newest, round);
+        whole(&folder).unwrap();
         // The dead owner's lock does not stand in the way, and the sweep leaves whole checkpoints only.
         let run = RunDir::create(&folder, CONFIG, true).unwrap();
-        assert!(check_whole(&folder) >= 1);
+        assert!(whole(&folder).unwrap() >= 1);
         for dir in [&folder, &run.checkpoints()] {
             let left = fs::read_dir(dir).unwrap().filter(|e| {
                 let name = e.as_ref().unwrap().file_name().into_string().unwrap();
@@ -167,7 +189,7 @@ fn signals_ask_and_a_second_ctrl_c_insists() {
         (&["TERM", "TERM"], 75, true),
         (&["INT", "INT"], 130, false),
     ] {
-        let mut process = child("loops_until_asked", tmp.path());
+        let mut process = command("loops_until_asked", tmp.path()).spawn().unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(said.any(|line| line.ends_with("listening")));
         signal(&process, signals[0]);
