@@ -5,6 +5,7 @@ mod common;
 use common::{golden, rows, same, tiny, tokens};
 use model::{Config, HeadKind, Model, ModelError, Sampling, generate, lineage};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use tch::{Device, no_grad};
@@ -162,8 +163,11 @@ fn lineage_round_trip() {
 #[test]
 fn transformers_reads_our_folders() {
     let Some(python) = std::env::var_os("RLHF_PYTHON") else {
-        println!("SKIPPED: transformers_reads_our_folders because RLHF_PYTHON names no Python with torch and transformers");
-        eprintln!("SKIPPED: transformers_reads_our_folders because RLHF_PYTHON names no Python with torch and transformers");
+        // Past the test harness's capture: a skipped test must be seen.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: transformers_reads_our_folders because RLHF_PYTHON names no Python with torch and transformers"
+        );
         return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/reference/check_folder.py");

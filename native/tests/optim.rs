@@ -23,7 +23,7 @@ fn reference(p: &Tensor, grads: &[Tensor], h: &AdamWStep) -> Tensor {
         v = &v * h.beta2 + &g * &g * (1.0 - h.beta2);
         p = &p * (1.0 - h.lr * h.weight_decay);
         let root = (&v / (1.0 - h.beta2.powf(t))).sqrt() + h.eps;
-        p = p - (&m / (1.0 - h.beta1.powf(t))) / root * h.lr;
+        p -= (&m / (1.0 - h.beta1.powf(t))) / root * h.lr;
     }
     p
 }
