@@ -1,6 +1,6 @@
 //! A transformer with a head, and its life in a folder.
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, Dropout};
 use crate::error::ModelError;
 use crate::files::{self, WeightFiles};
 use crate::init::{Builder, Init, Supply};
@@ -119,9 +119,10 @@ impl Model {
         &self.config
     }
 
-    /// The shape and special tokens; changing sizes here is a mistake, naming special tokens is not.
-    pub fn config_mut(&mut self) -> &mut Config {
-        &mut self.config
+    /// Changes the dropout of training, in the network and in what `config.json` will say.
+    pub fn set_dropout(&mut self, dropout: Dropout) {
+        self.config.dropout = dropout;
+        self.trunk.set_dropout(dropout);
     }
 
     /// What stands on top.

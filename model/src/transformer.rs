@@ -3,7 +3,7 @@
 //! Between the blocks a batch is one matrix `[N, D]`, N = B·T: linear maps need no other shape.
 
 use crate::cache::Cache;
-use crate::config::{Activation, Config, Family, Position};
+use crate::config::{Activation, Config, Dropout, Family, Position};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
 use crate::layers::{Linear, LinearShape, NormLayer, Rotary};
@@ -178,6 +178,15 @@ impl Transformer {
         let norm = NormLayer::new(b, if gpt2 { "transformer.ln_f" } else { "model.norm" }, c.width, c.norm)?;
         let rotary = Rotary::new(c.position, c.head_dim, device);
         Ok(Transformer { embedding, positions, rotary, blocks, norm, dropout: c.dropout.embedding })
+    }
+
+    /// Changes the dropout probabilities.
+    pub fn set_dropout(&mut self, dropout: Dropout) {
+        self.dropout = dropout.embedding;
+        for block in &mut self.blocks {
+            block.dropout = dropout.residual;
+            block.attention.dropout = dropout.attention;
+        }
     }
 
     /// Rotary tables at `positions` `[.., T]`, if the family turns.

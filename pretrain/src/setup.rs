@@ -61,7 +61,7 @@ impl Setup {
                 Model::new(shape, HeadKind::Lm, device, c.seed)?
             }
         };
-        model.config_mut().dropout = Dropout::all(c.model.dropout);
+        model.set_dropout(Dropout::all(c.model.dropout));
         let context = model.config().context;
         let windows = corpus.train.windows(context);
         ensure!(windows > 0, "data.sources: {} training tokens do not fill one context of {context}", corpus.train.len());

@@ -63,7 +63,7 @@ impl Setup {
         tokenizer.set_chat_template(Some(template.source().to_owned()));
         let from = state.folder().unwrap_or(&init);
         let mut model = Model::load_as(from, HeadKind::Scalar, device).with_context(|| format!("model.init = {:?}", c.model.init))?;
-        model.config_mut().dropout = Dropout::all(c.model.dropout);
+        model.set_dropout(Dropout::all(c.model.dropout));
         let lengths = Lengths { tokenizer: &tokenizer, template: &template, context: model.config().context };
         let mut rankings = rankings::load_rankings(&c.data, Some(lengths), c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
         if rankings.report.rejected > 0 {

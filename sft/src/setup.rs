@@ -59,7 +59,7 @@ impl Setup {
         tokenizer.set_chat_template(Some(template.source().to_owned()));
         let mut model = Model::load_as(state.folder().unwrap_or(&init), HeadKind::Lm, device)
             .with_context(|| format!("model.init = {:?}", c.model.init))?;
-        model.config_mut().dropout = Dropout::all(c.model.dropout);
+        model.set_dropout(Dropout::all(c.model.dropout));
         let context = model.config().context;
         let demos =
             demos::load_demos(&c.data, &tokenizer, &template, context, c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
