@@ -1,0 +1,45 @@
+//! Every configuration that we ship loads, is valid, and names stages in the order in which the pipeline runs them.
+
+use data::config::{self, PpoConfig, PretrainConfig, RewardConfig, SftConfig, plan};
+use std::path::{Path, PathBuf};
+
+fn recipes() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
+    let mut all: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_shipped_configuration_is_valid() {
+    let mut seen = 0;
+    for recipe in recipes() {
+        for entry in std::fs::read_dir(&recipe).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if !name.ends_with(".toml") {
+                continue;
+            }
+            let stage = name.trim_end_matches(".toml").split('-').next().unwrap();
+            let checked = match stage {
+                "pretrain" => config::load::<PretrainConfig>(&path, &[]).and_then(|c| plan::pretrain(&c).map(|_| ())),
+                "sft" => config::load::<SftConfig>(&path, &[]).and_then(|c| plan::sft(&c).map(|_| ())),
+                "reward" => config::load::<RewardConfig>(&path, &[]).and_then(|c| plan::reward(&c).map(|_| ())),
+                "ppo" => config::load::<PpoConfig>(&path, &[]).and_then(|c| plan::ppo(&c).map(|_| ())),
+                other => panic!("{}: no stage is called {other}", path.display()),
+            };
+            checked.unwrap_or_else(|e| panic!("{e}"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "only {seen} configurations found");
+}
+
+#[test]
+fn every_recipe_has_its_four_stages() {
+    for recipe in recipes() {
+        for stage in ["pretrain", "sft", "reward", "ppo"] {
+            assert!(recipe.join(format!("{stage}.toml")).is_file(), "{} has no {stage}.toml", recipe.display());
+        }
+    }
+}
