@@ -10,6 +10,9 @@ use std::path::Path;
 /// What is wrong with a row, and why in words.
 pub(crate) type Fault = (Reason, String);
 
+/// Uses a row of source number `usize`, or finds fault with it.
+pub(crate) type UseRow<'a> = dyn FnMut(usize, &Row, &mut Quarantine) -> Result<Result<(), Fault>, DataError> + 'a;
+
 /// Reads all sources; `use_row` gets the source's number and the row. Rows that it finds fault with go to the quarantine; errors that are no
 /// fault of the row's (a broken tokenizer) end the reading.
 pub(crate) fn read_rows(
@@ -17,7 +20,7 @@ pub(crate) fn read_rows(
     limits: &config::Quarantine,
     quarantine: &Path,
     what: &'static str,
-    use_row: &mut dyn FnMut(usize, &Row, &mut Quarantine) -> Result<Result<(), Fault>, DataError>,
+    use_row: &mut UseRow,
 ) -> Result<QuarantineReport, DataError> {
     if sources.is_empty() {
         let detail = format!("there is no source of {what}: add one, such as sources = [{{ path = \"data/*.jsonl\" }}]");

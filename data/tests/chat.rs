@@ -2,9 +2,11 @@
 //! The fixture is made by scripts/reference/chat_templates.py.
 
 use data::chat::{ChatTemplate, Message, Piece};
+use data::config::Template;
 use data::tokenizer::Tokenizer;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 fn fixture() -> Vec<Value> {
     serde_json::from_str(include_str!("golden/chat_templates.json")).unwrap()
@@ -212,4 +214,41 @@ fn folders_and_their_errors() {
     std::fs::write(dir.path().join("chat_template.jinja"), "{% for %}").unwrap();
     let error = ChatTemplate::from_folder(dir.path()).unwrap_err().to_string();
     assert!(error.contains("chat template of") && error.contains("chat_template:1"), "{error}");
+}
+
+/// A real tokenizer with a real template: what precedes an answer is token for token what transformers gives the model.
+#[test]
+fn ids_with_a_real_folder() {
+    let root = std::env::var_os("RLHF_DATA").map(PathBuf::from);
+    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+    let folder = root.join("t03-minimind-hf-tokenizer");
+    if !folder.exists() {
+        eprintln!(
+            "SKIPPED: chat ids of a real tokenizer, because {} does not exist (set RLHF_DATA to the folder that holds it)",
+            folder.display()
+        );
+        return;
+    }
+    let tokenizer = Tokenizer::load(&folder).unwrap();
+    let template = ChatTemplate::new(Template::Model, &folder).unwrap();
+    template.check(&tokenizer).unwrap();
+    let end = tokenizer.token_to_id("<|im_end|>").unwrap();
+    assert_eq!(template.stop_ids(&tokenizer), [end]);
+    let cases: Vec<Value> = serde_json::from_str(include_str!("golden/chat_ids.json")).unwrap();
+    // The prompt holds an empty thought: of a real one, all but the opening line is the model's own.
+    let thought = Message::list(&cases[3]["messages"]).unwrap();
+    let pieces = template.render_chat(&thought).unwrap();
+    assert_eq!(learnt(&pieces), ["hm, yes\n</think>\n\nBoth.<|im_end|>", "no\n</think>\n\nNeither.<|im_end|>"]);
+    for case in cases {
+        let messages = Message::list(&case["messages"]).unwrap();
+        let encoded = template.encode_chat(&tokenizer, &messages).unwrap();
+        let expected: Vec<u32> = serde_json::from_value(case["prompt_ids"].clone()).unwrap();
+        let start = encoded.loss.iter().rposition(|l| !*l).unwrap() + 1;
+        if messages.len() == 2 {
+            assert_eq!(encoded.ids[..start], expected, "{}", case["messages"]);
+            assert_eq!(template.encode_prompt(&tokenizer, &messages[0].content).unwrap(), expected);
+        }
+        assert_eq!(encoded.ids.last(), Some(&end));
+        assert_eq!(tokenizer.decode(&encoded.ids, false).unwrap(), case["text"].as_str().unwrap().trim_end());
+    }
 }

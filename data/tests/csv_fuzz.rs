@@ -5,8 +5,15 @@ use data::quarantine::{Quarantine, Reason};
 use data::source;
 use proptest::prelude::*;
 
-/// All rows as lists of cells, with the number of rejects.
-fn read(bytes: &[u8], format: Format) -> Result<(Vec<Vec<String>>, Vec<u64>, u64), String> {
+/// What was read.
+struct Table {
+    rows: Vec<Vec<String>>,
+    /// Line of each row.
+    lines: Vec<u64>,
+    rejected: u64,
+}
+
+fn read(bytes: &[u8], format: Format) -> Table {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("table");
     std::fs::write(&path, bytes).unwrap();
@@ -17,9 +24,9 @@ fn read(bytes: &[u8], format: Format) -> Result<(Vec<Vec<String>>, Vec<u64>, u64
         rows.push(row.fields.values().map(|cell| cell.as_str().unwrap_or_default().to_string()).collect());
         Ok(())
     })
-    .map_err(|e| e.to_string())?;
+    .unwrap();
     assert_eq!(met, rows.len() as u64 + bad.rejected());
-    Ok((rows, lines, bad.rejected()))
+    Table { rows, lines, rejected: bad.rejected() }
 }
 
 /// One cell, quoted where it must be or where it pleases.
@@ -60,10 +67,10 @@ proptest! {
             text.push_str(end);
         }
         let expected: Vec<Vec<String>> = table.iter().map(|row| row.iter().map(|(cell, _)| cell.clone()).collect()).collect();
-        let (rows, found, rejected) = read(text.as_bytes(), format).unwrap();
-        prop_assert_eq!(rejected, 0);
-        prop_assert_eq!(rows, expected);
-        prop_assert_eq!(found, lines);
+        let found = read(text.as_bytes(), format);
+        prop_assert_eq!(found.rejected, 0);
+        prop_assert_eq!(found.rows, expected);
+        prop_assert_eq!(found.lines, lines);
     }
 
     #[test]
@@ -72,7 +79,7 @@ proptest! {
     ], 0..200)) {
         for format in [Format::Csv, Format::Tsv] {
             let bytes = [b"a,b\tc,d\n".as_slice(), &body].concat();
-            let (rows, lines, _) = read(&bytes, format).unwrap();
+            let Table { rows, lines, .. } = read(&bytes, format);
             prop_assert_eq!(rows.len(), lines.len());
             prop_assert!(lines.windows(2).all(|pair| pair[0] < pair[1]));
         }

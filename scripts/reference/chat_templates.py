@@ -4,13 +4,17 @@ Writes data/tests/golden/chat_templates.json: per template its source and specia
 precedes the last answer) and, where the template has {% generation %} tags, the spans of characters that transformers marks as the assistant's.
 The templates are those that TRL ships (Apache-2.0), and the ones written here.
 
-    python -m pip install trl==1.9.0 && python scripts/reference/chat_templates.py
+    python -m pip install trl==1.9.0 && python scripts/reference/chat_templates.py [../shared/data/t03-minimind-hf-tokenizer]
+
+With a tokenizer's folder it writes data/tests/golden/chat_ids.json too: token ids by that tokenizer and its own template.
 """
 
 import json
 import pathlib
+import sys
 
 import trl
+from transformers import AutoTokenizer
 from transformers.utils.chat_template_utils import render_jinja_template
 
 SHIPPED = pathlib.Path(trl.__file__).parent / "chat_templates"
@@ -58,7 +62,23 @@ CHATS = [
 ]
 
 
+def ids(folder):
+    """Token ids of conversations with a real tokenizer and its own template: the whole conversation, and what the model is given before its last answer."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    cases = []
+    for chat in CHATS:
+        messages = [{"role": role, "content": content} for role, content in chat]
+        prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        cases.append({"messages": messages, "prompt_ids": prompt, "text": text})
+    return cases
+
+
 def main():
+    if len(sys.argv) > 1:
+        out = OUT.with_name("chat_ids.json")
+        out.write_text(json.dumps(ids(sys.argv[1]), ensure_ascii=False) + "\n")
+        print(f"{out}: {out.stat().st_size} bytes")
     fixture = []
     for name, source, tokens, end in TEMPLATES:
         source = source or (SHIPPED / f"{name}.jinja").read_text()

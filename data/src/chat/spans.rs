@@ -110,11 +110,21 @@ fn marked(template: &Compiled, messages: &[Message]) -> Result<(String, Vec<Span
         let shown = place(2 * i).filter(|at| *at <= end);
         // What the model is given before it answers is not its own; everything after that is.
         let given = given(template, &messages[..i], &text).filter(|at| *at >= previous && *at <= shown.unwrap_or(end));
-        let begin = given.or(shown).filter(|at| *at >= previous);
+        let begin = given.or(shown).or_else(|| shared(template, &messages[..i], &text)).filter(|at| *at >= previous && *at <= end);
         let begin = begin.ok_or_else(|| format!("the beginning of answer {} cannot be found in it", i + 1))?;
         spans.push(begin..with_end(template, &text, end));
     }
     Ok((text, spans))
+}
+
+/// Where the text leaves the generation prompt, at the beginning of a line: for templates that give the model an empty thought where this
+/// answer has a real one. All that precedes the answer has to be the same.
+fn shared(template: &Compiled, messages: &[Message], text: &str) -> Option<usize> {
+    let before = template.render(messages, false).ok().filter(|before| text.starts_with(before.as_str()))?.len();
+    let prompt = template.render(messages, true).ok().filter(|prompt| prompt.len() > before)?;
+    let same: usize = prompt.chars().zip(text.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+    let line = text.get(before..same)?.rfind('\n')? + 1;
+    Some(before + line)
 }
 
 /// An answer with its visible part between marks; blanks around it stay outside, where `strip()` expects them.
