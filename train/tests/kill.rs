@@ -1,7 +1,7 @@
 //! SIGKILL at random moments, and the signals that ask for a clean end. The test binary starts itself as the process to be killed.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use train::{Metrics, RunDir, State, Stop, checkpoint};
 const FOLDER: &str = "TRAIN_TEST_CHILD_FOLDER";
 /// Tells the child to write straight into the final folder, as a careless program would.
 const CARELESS: &str = "TRAIN_TEST_CHILD_CARELESS";
+/// A child whose parent died without killing it leaves after this long.
+const ORPHANED: Duration = Duration::from_secs(120);
 const CONFIG: &str = "seed = 1\n";
 const FILES: [&str; 3] = ["config.json", "model.safetensors", "tokenizer.json"];
 
@@ -41,7 +43,11 @@ fn writes_until_killed() {
     let mut optim = optimiser();
     state.restore("optim", &mut optim).unwrap();
     let mut log = Metrics::open(&run, &state).unwrap();
+    let begun = Instant::now();
     for step in state.step.. {
+        if begun.elapsed() > ORPHANED {
+            return;
+        }
         if state.resumed_at() != Some(step) && step > 0 {
             let mut write = |tmp: &Path| {
                 for (i, name) in FILES.iter().enumerate() {
@@ -119,7 +125,7 @@ fn sigkill_at_a_random_moment_leaves_no_torn_checkpoint() {
     let tmp = tempfile::tempdir().unwrap();
     let folder = tmp.path().join("run");
     let mut newest = 0;
-    for round in 0..25u64 {
+    for round in 0..15u64 {
         kill_at_random(command("writes_until_killed", &folder).spawn().unwrap(), &folder, newest, round);
         whole(&folder).unwrap();
         // The dead owner's lock does not stand in the way, and the sweep leaves whole checkpoints only.
@@ -161,12 +167,13 @@ fn loops_until_asked() {
     let stop = Stop::install().unwrap();
     assert_eq!(stop.requested(), None);
     println!("listening");
-    while stop.requested().is_none() {
+    let begun = Instant::now();
+    while stop.requested().is_none() && begun.elapsed() < ORPHANED {
         std::thread::sleep(Duration::from_millis(5));
     }
     println!("asked {:?}", stop.outcome());
-    // Busy with its last checkpoint: long enough for a second Ctrl-C, which must not wait for it.
-    std::thread::sleep(Duration::from_millis(1500));
+    // Busy with its last checkpoint until the test says so; a second Ctrl-C must not wait for it.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
     println!("left");
     std::process::exit(match stop.outcome() {
         train::exit::Outcome::Requeue => 75,
@@ -189,13 +196,16 @@ fn signals_ask_and_a_second_ctrl_c_insists() {
         (&["TERM", "TERM"], 75, true),
         (&["INT", "INT"], 130, false),
     ] {
-        let mut process = command("loops_until_asked", tmp.path()).spawn().unwrap();
+        let mut process = command("loops_until_asked", tmp.path()).stdin(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(said.any(|line| line.ends_with("listening")));
         signal(&process, signals[0]);
         assert!(said.any(|line| line.starts_with("asked")), "{signals:?}");
         for name in &signals[1..] {
             signal(&process, name);
+        }
+        if leaves {
+            process.stdin.as_mut().unwrap().write_all(b"done\n").unwrap();
         }
         assert_eq!(said.any(|line| line == "left"), leaves, "{signals:?}");
         assert_eq!(process.wait().unwrap().code(), Some(code), "{signals:?}");
