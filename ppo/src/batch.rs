@@ -89,7 +89,7 @@ impl Batch {
 #[derive(Debug)]
 pub enum Critic {
     /// A model of its own.
-    Separate(Model),
+    Separate(Box<Model>),
     /// A head `[1, D]` on the policy's trunk.
     Shared(Tensor),
 }

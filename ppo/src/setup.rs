@@ -110,10 +110,12 @@ pub fn head_file(checkpoint: &Path) -> PathBuf {
 
 fn critic(c: &PpoConfig, judge: &Path, state: &State, policy: &Model, device: Device) -> Result<Critic> {
     match (c.value.kind, state.folder()) {
-        (ValueKind::Separate, Some(checkpoint)) => Ok(Critic::Separate(Model::load(&critic_folder(checkpoint), device)?)),
+        (ValueKind::Separate, Some(checkpoint)) => Ok(Critic::Separate(Box::new(Model::load(&critic_folder(checkpoint), device)?))),
         (ValueKind::Separate, None) => {
             let init = if c.value.init.is_empty() { judge.to_path_buf() } else { model::resolve(Path::new(&c.value.init))? };
-            Ok(Critic::Separate(Model::load_as(&init, HeadKind::Scalar, device).context("the critic's first weights (value.init)")?))
+            Ok(Critic::Separate(Box::new(
+                Model::load_as(&init, HeadKind::Scalar, device).context("the critic's first weights (value.init)")?,
+            )))
         }
         (ValueKind::Shared, checkpoint) => {
             let head = match checkpoint {

@@ -79,7 +79,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let (inputs, targets) = tensors(rows, device); // [B, T], [B·T]
             let hidden = model.forward_hidden(&inputs, None, true).flatten(0, 1); // [B·T, D]
-            nll += loss::lm::nll_backward_chunked(&hidden, &head, &targets, 1.0 / tokens_a_step, HEAD_CHUNK);
+            nll += loss::lm::nll_backward_chunked(&hidden, head, &targets, 1.0 / tokens_a_step, HEAD_CHUNK);
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
         let norm = optim.clip_and_step(lr, c.optim.clip_norm)?;

@@ -78,7 +78,7 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
             let batch = Batch::new(&demos.train, rows, pad, device);
             let hidden = model.forward_hidden(&batch.inputs, batch.segments.as_ref(), true); // [B, T, D]
             let labelled = hidden.flatten(0, 1).index_select(0, &batch.labelled); // [N, D]
-            nll += loss::lm::nll_backward_chunked(&labelled, &head, &batch.targets, 1.0 / tokens, HEAD_CHUNK);
+            nll += loss::lm::nll_backward_chunked(&labelled, head, &batch.targets, 1.0 / tokens, HEAD_CHUNK);
             seen += rows.iter().flat_map(|r| r.iter()).map(|&i| demos.train[i].ids.len()).sum::<usize>();
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);

@@ -132,7 +132,7 @@ fn refuse_unknown(table: &Table, tree: &KeyTree, at: &mut dyn FnMut(&str) -> Str
 /// Dotted paths of all leaves; the entries of a list of tables share their path with the list.
 fn collect_paths(prefix: &str, value: &Value, out: &mut Vec<String>) {
     match value {
-        Value::Table(t) if !(t.is_empty() && !prefix.is_empty()) => {
+        Value::Table(t) if !t.is_empty() || prefix.is_empty() => {
             for (k, v) in t {
                 let path = if prefix.is_empty() { k.clone() } else { format!("{prefix}.{k}") };
                 collect_paths(&path, v, out);

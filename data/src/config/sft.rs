@@ -58,7 +58,7 @@ pub struct InitModel {
 }
 
 /// Demonstrations: prompt and response, or chats.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DemoData {
     /// Where the rows are.
@@ -71,10 +71,4 @@ pub struct DemoData {
     pub packing: bool,
     /// Bad rows allowed.
     pub quarantine: Quarantine,
-}
-
-impl Default for DemoData {
-    fn default() -> Self {
-        DemoData { sources: vec![], template: Template::default(), max_length: 0, packing: false, quarantine: Quarantine::default() }
-    }
 }
