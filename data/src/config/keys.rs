@@ -59,6 +59,11 @@ impl KeyTree {
             .map(|(_, k)| k.path.clone())
     }
 
+    /// Is this section a list of tables?
+    pub(super) fn is_list(&self, path: &str) -> bool {
+        self.keys.iter().any(|k| k.path == path && k.kind == "list of tables")
+    }
+
     /// Does this key hold a number with a fraction (so that `1` may stand for `1.0`)?
     pub(super) fn is_float(&self, path: &str) -> bool {
         self.keys.iter().any(|k| k.path == path && k.kind == "number")

@@ -4,6 +4,10 @@ use crate::config::{self, Format};
 use crate::error::DataError;
 use std::path::{Path, PathBuf};
 
+/// `*` does not take hidden files, as in a shell; `**` and `*` otherwise as `glob` has them.
+const VISIBLE: glob::MatchOptions =
+    glob::MatchOptions { case_sensitive: true, require_literal_separator: false, require_literal_leading_dot: true };
+
 /// Replaces `${NAME}` and `${NAME:-default}` by environment variables.
 pub fn expand(path: &str) -> Result<String, DataError> {
     expand_with(path, |name| std::env::var(name).ok())
@@ -59,7 +63,7 @@ pub fn files(source: &config::Source) -> Result<Vec<(PathBuf, Format)>, DataErro
     if literal.exists() {
         found.push(literal);
     } else if path.contains(['*', '?', '[']) {
-        let matches = glob::glob(&path).map_err(|e| none(&format!("not a valid glob: {e}")))?;
+        let matches = glob::glob_with(&path, VISIBLE).map_err(|e| none(&format!("not a valid glob: {e}")))?;
         for entry in matches {
             found.push(entry.map_err(|e| none(&e.to_string()))?);
         }
