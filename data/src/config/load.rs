@@ -179,6 +179,12 @@ fn set(table: &mut Table, tree: &KeyTree, argument: &str) -> Result<(), ConfigEr
     if !tree.knows(&plain) {
         return Err(ConfigError::UnknownKey { at: format!("--set {argument}"), nearest: tree.nearest(&plain), key: key.into() });
     }
+    let parts: Vec<&str> = key.split('.').collect();
+    for i in 1..parts.len() {
+        if tree.is_list(&parts[..i].join(".")) && parts[i].parse::<usize>().is_err() {
+            return Err(wrong("a list needs an index, such as data.sources.0.path"));
+        }
+    }
     let value =
         toml::from_str::<Table>(&format!("v = {text}")).ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.into()));
     let value = match (value, tree.is_float(&plain)) {
