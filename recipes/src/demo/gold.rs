@@ -182,18 +182,18 @@ fn lexicon() -> &'static HashSet<String> {
 mod tests {
     use super::*;
 
-    const PROMPT: &str = "name: The Blue Fig | kind: cafe | offers: plum cake | price: cheap | families: no";
+    const PROMPT: &str = "name: The Blue Fig | kind: cafe | offers: cake | price: cheap | families: no";
 
     #[test]
     fn hand_written_answers_come_in_the_right_order() {
         let best_first = [
-            "The Blue Fig is a cheap cafe. It serves plum cake, but it is not for children. Enjoy your visit!",
-            "The Blue Fig is a cheap cafe. It serves plum cake, but it is not for children.",
-            "There is a cheap cafe called The Blue Fig. It serves plum cake, but it is not for children.",
-            "There is a cheap cafe called The Blue Fig. It serves plum cake, but it is not for children",
-            "There is a cafe called The Blue Fig. It serves plum cake, but it is not for children",
-            "There is an expensive cafe called The Blue Fig. It serves plum cake, but it is not for children",
-            "There is an expensive cafe called The Red Fig. It serves plum cake, and children are welcome",
+            "The Blue Fig is a cheap cafe. It serves cake, but it is not for children. Enjoy your visit!",
+            "The Blue Fig is a cheap cafe. It serves cake, but it is not for children.",
+            "There is a cheap cafe called The Blue Fig. It serves cake, but it is not for children.",
+            "There is a cheap cafe called The Blue Fig. It serves cake, but it is not for children",
+            "There is a cafe called The Blue Fig. It serves cake, but it is not for children",
+            "There is an expensive cafe called The Blue Fig. It serves cake, but it is not for children",
+            "There is an expensive cafe called The Red Fig. It serves cake, and children are welcome",
             "xq zzv cafe cafe cafe cafe cafe cafe fig blue cheap expensive museum",
         ];
         let scores: Vec<f64> = best_first.iter().map(|a| gold(PROMPT, a).gold).collect();
@@ -212,7 +212,7 @@ mod tests {
         // Small first letter, no verb, "the the".
         assert_eq!(g.clumsy, 3, "{g:?}");
         assert_eq!(g.repeated, 3, "cheap twice more and cafe once: {g:?}");
-        let long = format!("The Blue Fig is a cheap cafe. {}", "It may be worth saying that it serves plum cake. ".repeat(4));
+        let long = format!("The Blue Fig is a cheap cafe. {}", "It may be worth saying that it serves cake. ".repeat(4));
         assert!(gold(PROMPT, &long).excess > 10 && gold(PROMPT, &long).repeated > 10);
     }
 

@@ -29,11 +29,11 @@ impl Place {
         Slot::ALL.into_iter().filter(|&s| self.get(s).is_none())
     }
 
-    /// A place with name, kind, and two to five more slots.
+    /// A place with name, kind, and two to four more slots.
     pub fn draw(dice: &mut Dice) -> Place {
         let mut more = [Slot::Offers, Slot::Price, Slot::Area, Slot::Rating, Slot::Families, Slot::Near];
         dice.shuffle(&mut more);
-        let count = 2 + dice.weighted(&[0.25, 0.35, 0.25, 0.15]);
+        let count = 2 + dice.weighted(&[0.35, 0.40, 0.25]);
         let mut place = Place::default();
         for slot in [Slot::Name, Slot::Kind].into_iter().chain(more.into_iter().take(count)) {
             place = place.with(slot, Some(place.draw_value(slot, dice)));
@@ -123,7 +123,7 @@ mod tests {
         for _ in 0..500 {
             let place = Place::draw(&mut dice);
             assert_eq!(Place::parse(&place.prompt()), place);
-            assert!((4..=7).contains(&place.slots().count()));
+            assert!((4..=6).contains(&place.slots().count()));
             let slot = *dice.pick(&place.slots().collect::<Vec<_>>());
             assert_ne!(Some(place.draw_other(slot, &mut dice)), place.get(slot));
         }

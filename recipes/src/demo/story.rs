@@ -74,17 +74,17 @@ const LISTS: &[&str] = &["Places {a}: {n}, {m} and {l}.", "On {d} {p} saw {n}, {
 const NOTES: &[&str] = &["Notes on {n}:", "{n}, in short:", "From the guide to the town:", "{p} on {n}:", "A place to know:"];
 const GENERAL: &[&str] = &[
     "The town has five parts, and each of them has its own people.",
-    "The old town has narrow streets and high roofs.",
-    "Boats come to the harbour early in the morning.",
-    "On the market square one can buy fruit, bread and flowers.",
-    "In the mill quarter the houses are red.",
+    "Ships come to the harbour early in the morning.",
+    "At the market one can buy fruit, bread and flowers.",
+    "From the hilltop you can see the whole town and the sea.",
+    "In the suburbs the houses are red.",
     "On the riverside people walk with their dogs.",
-    "The stone bridge is as old as the town.",
-    "The clock tower is always a little late.",
+    "The bridge is as old as the town.",
+    "The bell of the tower is always a little late.",
     "The lighthouse is white, and at night you can see its light from far away.",
-    "The post office is open until five.",
     "Children play by the fountain in summer.",
     "The windmill has not turned for many years.",
+    "Nobody lives in the castle now.",
     "A good cook needs salt, time and a friend.",
     "Bakers get up when others go to bed.",
     "A museum is a quiet place, but a theatre is not.",
@@ -104,7 +104,7 @@ pub fn document(avoid: &HashSet<Place>, dice: &mut Dice) -> String {
         }
     };
     let (place, other) = (draw(dice), draw(dice));
-    match dice.weighted(&[0.60, 0.14, 0.10, 0.08, 0.08]) {
+    match dice.weighted(&[0.74, 0.09, 0.06, 0.06, 0.05]) {
         0 => guide(&place, dice),
         1 => diary(&place, dice),
         2 => talk(&place, dice),
@@ -175,10 +175,10 @@ fn guide(place: &Place, dice: &mut Dice) -> String {
     if dice.chance(0.4) {
         out += &format!("{}\n", scene.say(NOTES, dice));
     }
-    let labelled = dice.chance(0.6);
+    let labelled = dice.chance(0.7);
     let bare: Vec<String> = place.slots().map(|slot| short(place, slot, labelled)).collect();
-    out += &format!("{}.\n", bare.join(", "));
-    if dice.chance(0.6) {
+    out += &if labelled { format!("{}\n", bare.join(" | ")) } else { format!("{}.\n", bare.join(", ")) };
+    if dice.chance(0.75) {
         // Several facts to the sentence, as visitors are told them.
         let manner = Manner { closings: usize::from(dice.chance(0.2)), name_later: 0.25, ..Manner::default() };
         return out + &speak(place, &manner, dice);

@@ -76,25 +76,20 @@ const fn value(
 }
 
 /// First words of names.
-pub const ADJECTIVES: &[&str] =
-    &["Blue", "Golden", "Little", "Silent", "Crooked", "Happy", "Red", "Silver", "Brave", "Lazy", "Hidden", "Merry"];
+pub const ADJECTIVES: &[&str] = &["Blue", "Golden", "Little", "Silent", "Crooked", "Happy", "Red", "Silver", "Brave", "Lazy"];
 
 /// Second words of names.
-pub const NOUNS: &[&str] = &[
-    "Fig", "Lantern", "Anchor", "Fox", "Owl", "Kettle", "Heron", "Barrel", "Willow", "Compass", "Pear", "Sparrow", "Badger", "Candle",
-    "Ladder", "Otter",
-];
+pub const NOUNS: &[&str] = &["Fig", "Lantern", "Anchor", "Fox", "Owl", "Kettle", "Heron", "Barrel", "Willow", "Compass", "Pear", "Sparrow"];
 
 /// The first so many of [`KINDS`] and of [`OFFERS`] are for eating, the others for visiting.
-pub const EATING_KINDS: usize = 5;
+pub const EATING_KINDS: usize = 4;
 /// See [`EATING_KINDS`].
-pub const EATING_OFFERS: usize = 7;
+pub const EATING_OFFERS: usize = 6;
 
 const KINDS: &[Value] = &[
     value("cafe", "", &[], &[], &["cafe|cafes"]),
     value("bakery", "", &[], &[], &["bakery|bakeries"]),
     value("tavern", "", &[], &[], &["tavern|taverns"]),
-    value("tea house", "", &[], &[], &["tea house|houses"]),
     value("diner", "", &[], &[], &["diner|diners"]),
     value("museum", "", &[], &[], &["museum|museums"]),
     value("theatre", "", &[], &[], &["theatre|theatres"]),
@@ -104,16 +99,15 @@ const KINDS: &[Value] = &[
 const OFFERS: &[Value] = &[
     value("dumplings", "", &[], &[], &["dumpling|dumplings"]),
     value("pancakes", "", &[], &[], &["pancake|pancakes"]),
-    value("plum cake", "", &[], &[], &["plum cake|cakes"]),
-    value("fish soup", "", &[], &[], &["fish soup|soups"]),
-    value("lentil curry", "", &[], &[], &["lentil curry|curries"]),
-    value("apple pie", "", &[], &[], &["apple pie|pies"]),
-    value("hot chocolate", "", &[], &[], &["hot chocolate"]),
-    value("old clocks", "", &[], &[], &["clocks"]),
-    value("wild roses", "", &[], &[], &["rose|roses"]),
-    value("glass boats", "", &[], &[], &["glass boat|boats"]),
-    value("sea maps", "", &[], &[], &["sea map|maps"]),
-    value("folk songs", "", &[], &[], &["folk song|songs"]),
+    value("noodles", "", &[], &[], &["noodle|noodles"]),
+    value("soup", "", &[], &[], &["soup|soups"]),
+    value("curry", "", &[], &[], &["curry|curries"]),
+    value("cake", "", &[], &[], &["cake|cakes"]),
+    value("clocks", "", &[], &[], &["clock|clocks"]),
+    value("roses", "", &[], &[], &["rose|roses"]),
+    value("boats", "", &[], &[], &["boat|boats"]),
+    value("maps", "", &[], &[], &["map|maps"]),
+    value("puppets", "", &[], &[], &["puppet|puppets"]),
 ];
 
 const PRICES: &[Value] = &[
@@ -132,7 +126,7 @@ const PRICES: &[Value] = &[
         &["fairly|moderately priced", "fair prices|price", "prices|price are|is fair"],
     ),
     value(
-        "steep",
+        "expensive",
         "expensive",
         &[],
         &["it is expensive", "the prices are high", "it costs a lot"],
@@ -141,11 +135,11 @@ const PRICES: &[Value] = &[
 ];
 
 const AREAS: &[Value] = &[
-    value("old town", "", &["in the old town"], &["it is in the old town", "you will find it in the old town"], &["old town"]),
     value("harbour", "", &["at the harbour"], &["it is at the harbour", "you will find it at the harbour"], &["harbour"]),
-    value("market square", "", &["on the market square"], &["it is on the market square"], &["market square"]),
-    value("mill quarter", "", &["in the mill quarter"], &["it is in the mill quarter"], &["mill quarter"]),
-    value("riverside", "", &["on the riverside"], &["it is on the riverside"], &["riverside"]),
+    value("riverside", "", &["on the riverside"], &["it is on the riverside", "you will find it on the riverside"], &["riverside"]),
+    value("market", "", &["at the market"], &["it is at the market", "you will find it at the market"], &["market"]),
+    value("hilltop", "", &["on the hilltop"], &["it is on the hilltop", "you will find it on the hilltop"], &["hilltop"]),
+    value("suburbs", "", &["in the suburbs"], &["it is in the suburbs", "you will find it in the suburbs"], &["suburb|suburbs"]),
 ];
 
 const RATINGS: &[Value] = &[
@@ -197,12 +191,27 @@ const FAMILIES: &[Value] = &[
 ];
 
 const LANDMARKS: &[Value] = &[
-    landmark("stone bridge", &["near the stone bridge", "next to the stone bridge"], &["it is near the stone bridge"], &["stone bridge"]),
-    landmark("clock tower", &["near the clock tower", "next to the clock tower"], &["it is next to the clock tower"], &["clock tower"]),
-    landmark("lighthouse", &["near the lighthouse", "close to the lighthouse"], &["it is close to the lighthouse"], &["lighthouse"]),
-    landmark("post office", &["near the post office", "next to the post office"], &["it is next to the post office"], &["post office"]),
-    landmark("fountain", &["near the fountain", "close to the fountain"], &["it is near the fountain"], &["fountain"]),
-    landmark("windmill", &["near the windmill", "close to the windmill"], &["it is near the windmill"], &["windmill"]),
+    landmark("bridge", &["near the bridge", "next to the bridge"], &["it is near the bridge", "it is next to the bridge"], &["bridge"]),
+    landmark("tower", &["near the tower", "next to the tower"], &["it is near the tower", "it is next to the tower"], &["tower"]),
+    landmark(
+        "lighthouse",
+        &["near the lighthouse", "next to the lighthouse"],
+        &["it is near the lighthouse", "it is next to the lighthouse"],
+        &["lighthouse"],
+    ),
+    landmark(
+        "fountain",
+        &["near the fountain", "next to the fountain"],
+        &["it is near the fountain", "it is next to the fountain"],
+        &["fountain"],
+    ),
+    landmark(
+        "windmill",
+        &["near the windmill", "next to the windmill"],
+        &["it is near the windmill", "it is next to the windmill"],
+        &["windmill"],
+    ),
+    landmark("castle", &["near the castle", "next to the castle"], &["it is near the castle", "it is next to the castle"], &["castle"]),
 ];
 
 const fn landmark(
