@@ -154,7 +154,7 @@ pub enum Decay {
 pub struct Schedule {
     /// Shape after the warm-up.
     pub decay: Decay,
-    /// Optimiser steps over which the rate rises linearly from 0.
+    /// Optimiser steps over which the rate rises in equal parts to the peak; the first of them already moves.
     pub warmup_steps: u64,
     /// Final rate as a share of the peak (0 to 1).
     pub min_ratio: f64,
