@@ -101,6 +101,9 @@ pub struct ScoreArgs {
     /// A UTF-8 text file; - is standard input.
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
+    /// Read special tokens such as <|endoftext|> in the text as tokens, not as characters.
+    #[arg(long, conflicts_with = "ids")]
+    pub special: bool,
     /// Token ids.
     #[arg(long, value_name = "IDS", value_delimiter = ',', num_args = 1)]
     pub ids: Option<Vec<u32>>,

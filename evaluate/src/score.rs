@@ -15,6 +15,7 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let text = args.text.as_deref().map(read).transpose()?; // a missing file should not wait for the model
     let opened = open(&args.model, HeadKind::Lm)?;
     let ids = match &text {
+        Some(text) if args.special => opened.need_tokenizer("--text")?.encode_with_special(text)?,
         Some(text) => opened.need_tokenizer("--text")?.encode(text)?,
         None => args.ids.clone().unwrap_or_default(),
     };

@@ -111,6 +111,9 @@ fn text_is_scored_from_a_file() {
     let mean = got["nll_mean"].as_f64().expect("mean");
     assert!((mean - 260f64.ln()).abs() < 0.3, "a fresh model guesses among 260 tokens: {mean}");
     assert!(stdout(&["score", "--model", text(&run), "--text", text(&file)]).contains("half a context apart"));
+    fs::write(&file, "a<|endoftext|>b").expect("written");
+    let tokens = |more: &[&str]| json_of(&[&["score", "--model", text(&run), "--text", text(&file)], more].concat())["tokens"].clone();
+    assert_eq!((tokens(&[]), tokens(&["--special"])), (json!(15), json!(3)), "characters unless asked");
 }
 
 #[test]

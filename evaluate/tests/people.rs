@@ -3,6 +3,7 @@
 use data::config::{Columns, Quarantine, RankingData, Source};
 use data::rankings::load_rankings;
 use evaluate::preference;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// `RLHF_DATA`, or `shared/data` beside the repository.
@@ -14,7 +15,8 @@ fn data_folder() -> PathBuf {
 fn e2e(file: &str, score: &str) -> Option<RankingData> {
     let path = data_folder().join("r02-e2e-rankme-k5").join(file);
     if !path.exists() {
-        println!("SKIPPED: judgments not counted because {} is absent", path.display());
+        // Past the test harness's capture: a skipped test must be seen.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: agreement_and_length_baseline_on_e2e because {} is absent", path.display());
         return None;
     }
     let five = |name: &str| (1..=5).map(|i| format!("{name}{i}")).collect();
@@ -36,16 +38,16 @@ fn agreement_and_length_baseline_on_e2e() {
         let Some(config) = e2e(file, score) else { return };
         let dir = tempfile::tempdir().expect("temporary folder");
         let split = load_rankings(&config, None, 0.0, 1, &dir.path().join("bad.jsonl")).expect("rankings");
-        println!("{:?}", split.report);
+        assert_eq!(split.report.rejected, 0);
         let rankings = split.train;
         let scores: Vec<Vec<f64>> = rankings.iter().map(|r| r.answers.iter().map(|a| a.chars().count() as f64).collect()).collect();
         let report = preference::evaluate(&rankings, &scores, 1).expect("pairs");
         let agree = report.judge_agreement.clone().expect("several judges");
         let majority = report.majority.clone().expect("several judges");
-        println!("{file}: {report:#?}");
         // Scores that are lengths must give exactly the length baseline.
         assert_eq!(report.accuracy, report.baseline_longer);
         assert_eq!(majority.accuracy, majority.baseline_longer);
+        // The manifest counts a larger set, of which these files are the part with mr_id 1 to 420: the same within a point.
         assert!((agree.agreement - agreement).abs() < 0.01, "{file}: {agree:?}, the manifest says {agreement}");
         assert!((majority.accuracy - longer).abs() < 0.01, "{file}: {majority:?}, the manifest says {longer}");
     }

@@ -222,28 +222,26 @@ pub fn pair(value: &Value) -> Option<[f64; 2]> {
     Some([value.get(0)?.as_f64()?, value.get(1)?.as_f64()?])
 }
 
-/// A number as a person reads it: four significant digits, thousands apart.
+/// A number as a person reads it: whole ones whole, others as [`measured`].
 pub fn number(value: f64) -> String {
+    if value.fract() == 0.0 { thousands(value) } else { measured(value) }
+}
+
+/// A measured value: four significant digits, three decimals at most; a whole one keeps its decimals, so that columns compare.
+pub fn measured(value: f64) -> String {
+    let magnitude = value.abs();
     if !value.is_finite() {
         return value.to_string();
     }
-    let magnitude = value.abs();
-    if magnitude >= 10_000.0 || (magnitude.fract() == 0.0 && magnitude < 10_000.0) {
-        return thousands(value);
-    }
     let digits = match magnitude {
+        m if m >= 10_000.0 => return thousands(value),
         m if m >= 1000.0 => 0,
         m if m >= 100.0 => 1,
         m if m >= 10.0 => 2,
-        m if m >= 0.001 => 3,
+        m if m >= 0.001 || m == 0.0 => 3,
         _ => return format!("{value:.2e}"),
     };
     format!("{value:.digits$}")
-}
-
-/// A measured value: as [`number`], but a whole one keeps its decimals, so that columns compare.
-pub fn measured(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 1000.0 { format!("{value:.3}") } else { number(value) }
 }
 
 fn thousands(value: f64) -> String {
@@ -299,7 +297,7 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!((signed(0.5).as_str(), signed(-0.5).as_str(), percent(0.7123).as_str()), ("+0.500", "-0.500", "71.2%"));
-        assert_eq!([measured(2.0), measured(0.0), measured(1000.0)], ["2.000", "0.000", "1000"]);
+        assert_eq!([measured(2.0), measured(0.0), measured(27.0), measured(1000.0)], ["2.000", "0.000", "27.00", "1000"]);
         assert_eq!([duration(9.96), duration(61.2), duration(3725.0)], ["10.0 s", "1 min 1 s", "1 h 2 min"]);
     }
 }
