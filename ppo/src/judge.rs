@@ -73,7 +73,12 @@ impl Judge {
                 ids.push(self.tokenizer.eos());
             }
         }
-        ids.truncate(self.model.config().context);
+        let context = self.model.config().context;
+        anyhow::ensure!(
+            ids.len() <= context,
+            "prompt and answer have {} tokens for a reward model of context {context}: lower data.max_length or rollout.max_new_tokens",
+            ids.len()
+        );
         Ok(ids)
     }
 
