@@ -49,6 +49,21 @@ enum Demo {
 
 #[derive(Subcommand)]
 enum E2e {
+    /// Write demonstrations (columns `mr` and `ref`) as JSON Lines, each with variations: other names, slots in another order.
+    Augment {
+        /// CSV file of the E2E data.
+        #[arg(long = "in", value_name = "FILE")]
+        input: PathBuf,
+        /// Rows with `prompt`, `response` and `group`; rows that are no demonstration go to a quarantine file beside it.
+        #[arg(long = "out", value_name = "FILE")]
+        output: PathBuf,
+        /// Variations of each row.
+        #[arg(long, default_value_t = 4)]
+        copies: usize,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Add the share of slots said rightly, slots made up, repetition and length to samples.
     Score(Files),
 }
@@ -77,9 +92,14 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("error: {error:#}");
             // A file that is not there or rows that cannot be scored are the user's input.
-            ExitCode::from(if error.is::<SampleError>() || error.is::<demo::GenerateError>() { 2 } else { 1 })
+            ExitCode::from(if wrong_input(&error) { 2 } else { 1 })
         }
     }
+}
+
+fn wrong_input(error: &anyhow::Error) -> bool {
+    let data = error.downcast_ref::<data::error::DataError>();
+    error.is::<SampleError>() || error.is::<demo::GenerateError>() || data.is_some_and(data::error::DataError::is_input)
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -113,6 +133,11 @@ fn run(cli: Cli) -> Result<()> {
                 mean(&rows, |g| g.repeated as f64),
                 mean(&rows, |g| g.words as f64)
             );
+        }
+        Recipe::E2e { action: E2e::Augment { input, output, copies, seed } } => {
+            let quarantine = output.with_extension("quarantine.jsonl");
+            let a = e2e::augment(&input, &output, &quarantine, copies, seed)?;
+            println!("{}: {} demonstrations from {} rows ({} in quarantine)", output.display(), a.written, a.read, a.rejected);
         }
         Recipe::E2e { action: E2e::Score(files) } => {
             let rows = score_file(&files.input, &files.output, |p, r| e2e::score(p, r).map_err(|e| e.to_string()))?;

@@ -1,6 +1,6 @@
-//! Rankings as tensors: every answer is a row of prompt and answer, padded right; scores come back as a grid of answers by ranking.
+//! Rankings as tensors: every answer is a row of prompt and answer, padded right; scores come back as a grid of answers by item.
 //!
-//! Shapes: B rankings, K most answers of one, N answers of all, T longest row.
+//! Shapes: B items, J judgments of them, K most answers of one, N answers of all, T longest row.
 
 use anyhow::Result;
 use data::{chat::ChatTemplate, rankings::Ranking, tokenizer::Tokenizer};
@@ -8,32 +8,54 @@ use model::Model;
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// A ranking in tokens.
-#[derive(Debug, Clone)]
-pub struct Row {
-    /// Prompt and answer, one list an answer, each ending with the end token.
-    pub answers: Vec<Vec<u32>>,
-    /// 1 is best, equal is a tie.
+/// A prompt's answers in tokens: prompt and answer, one list an answer, each ending with the end token.
+pub type Answers = Vec<Vec<u32>>;
+
+/// What one judge made of an item's answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgment {
+    /// 1 is best, equal is a tie; one an answer.
     pub ranks: Vec<u32>,
     /// How much it counts.
     pub weight: f32,
 }
 
-/// Encodes rankings as the policy would have sampled them.
-pub fn encode(rankings: &[Ranking], tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Vec<Row>> {
-    let row = |r: &Ranking| {
-        let answers = r.answers.iter().map(|answer| {
-            let (mut prompt, response) = template.encode_pair(tokenizer, &r.prompt, answer)?;
-            prompt.extend(response);
-            Ok(prompt)
-        });
-        let answers = answers.collect::<Result<Vec<_>>>()?;
-        Ok(Row { answers, ranks: r.ranks.clone(), weight: r.weight })
-    };
-    rankings.iter().map(row).collect()
+/// Answers that were judged together, with all their judgments: the answers go through the model once, however many people saw them.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// The answers.
+    pub answers: Answers,
+    /// In the order of the source.
+    pub judgments: Vec<Judgment>,
 }
 
-/// Rankings that go through the model together.
+/// Encodes a ranking's answers as the policy would have sampled them.
+pub fn encode(ranking: &Ranking, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Answers> {
+    let encode = |answer: &String| {
+        let (mut prompt, response) = template.encode_pair(tokenizer, &ranking.prompt, answer)?;
+        prompt.extend(response);
+        Ok(prompt)
+    };
+    ranking.answers.iter().map(encode).collect()
+}
+
+/// Groups rankings of the same answers to the same prompt, in the order of their first.
+pub fn items(rankings: &[Ranking], tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Vec<Item>> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut items: Vec<(&Ranking, Item)> = Vec::new();
+    for ranking in rankings {
+        let at = *places.entry(ranking.item()).or_insert(items.len());
+        if at == items.len() {
+            items.push((ranking, Item { answers: encode(ranking, tokenizer, template)?, judgments: vec![] }));
+        }
+        let (first, item) = &mut items[at];
+        let ranks = ranking.places_of(&first.answers).into_iter().map(|i| ranking.ranks[i]).collect();
+        item.judgments.push(Judgment { ranks, weight: ranking.weight });
+    }
+    Ok(items.into_iter().map(|(_, item)| item).collect())
+}
+
+/// Items that go through the model together.
 #[derive(Debug)]
 pub struct Batch {
     /// Token ids, padded right. `[N, T]`
@@ -42,37 +64,48 @@ pub struct Batch {
     pub last: Tensor,
     /// Flat positions in the `[B, K]` grid. `[N]`
     grid: Tensor,
-    /// Ranks, 1 is best, 0 where a ranking has fewer than K answers. `[B, K]`
+    /// 1 where an item has an answer, 0 elsewhere. `[B, K]`
+    pub present: Tensor,
+    /// Each judgment's item. `[J]`
+    item: Tensor,
+    /// Ranks, 1 is best, 0 where an item has fewer than K answers. `[J, K]`
     pub ranks: Tensor,
-    /// Weights. `[B]`
+    /// Weights. `[J]`
     pub weights: Tensor,
 }
 
 impl Batch {
-    /// Lays out `rows`.
-    pub fn new(rows: &[&Row], pad: u32, device: Device) -> Batch {
-        let (b, k) = (rows.len(), rows.iter().map(|r| r.answers.len()).max().unwrap_or(1));
-        let all = || rows.iter().flat_map(|r| r.answers.iter());
+    /// Lays out `items`.
+    pub fn new(items: &[&Item], pad: u32, device: Device) -> Batch {
+        let (b, k) = (items.len(), items.iter().map(|r| r.answers.len()).max().unwrap_or(1));
+        let all = || items.iter().flat_map(|r| r.answers.iter());
         let (n, t) = (all().count(), all().map(Vec::len).max().unwrap_or(1));
         let mut ids = vec![i64::from(pad); n * t];
         let last: Vec<i64> = all().enumerate().map(|(i, a)| (i * t + a.len() - 1) as i64).collect();
         for (i, answer) in all().enumerate() {
             answer.iter().enumerate().for_each(|(j, &id)| ids[i * t + j] = i64::from(id));
         }
-        let (mut grid, mut ranks) = (vec![], vec![0i64; b * k]);
-        for (i, row) in rows.iter().enumerate() {
-            for j in 0..row.answers.len() {
-                grid.push((i * k + j) as i64);
-                ranks[i * k + j] = i64::from(row.ranks[j]);
+        let (mut grid, mut present) = (vec![], vec![0i64; b * k]);
+        let (mut item, mut ranks, mut weights) = (vec![], vec![], vec![]);
+        for (i, judged) in items.iter().enumerate() {
+            for j in i * k..i * k + judged.answers.len() {
+                grid.push(j as i64);
+                present[j] = 1;
+            }
+            for judgment in &judged.judgments {
+                item.push(i as i64);
+                ranks.extend((0..k).map(|j| judgment.ranks.get(j).map_or(0, |&rank| i64::from(rank))));
+                weights.push(judgment.weight);
             }
         }
-        let weights: Vec<f32> = rows.iter().map(|r| r.weight).collect();
         let to = |v: &[i64]| Tensor::from_slice(v).to_device(device);
         Batch {
             ids: to(&ids).view([n as i64, t as i64]),
             last: to(&last),
             grid: to(&grid),
-            ranks: to(&ranks).view([b as i64, k as i64]),
+            present: to(&present).view([b as i64, k as i64]),
+            item: to(&item),
+            ranks: to(&ranks).view([-1, k as i64]),
             weights: Tensor::from_slice(&weights).to_device(device),
         }
     }
@@ -80,23 +113,28 @@ impl Batch {
     /// Scores at the rows' last tokens as a grid, 0 where there is no answer: hidden `[N, T, D]` to `[B, K]`.
     pub fn scores(&self, model: &Model, hidden: &Tensor) -> Tensor {
         let flat = model.scalar(&hidden.flatten(0, 1).index_select(0, &self.last)); // [N]
-        let zeros = Tensor::zeros([self.ranks.numel() as i64], (flat.kind(), flat.device()));
-        zeros.index_put(&[Some(&self.grid)], &flat, false).view_as(&self.ranks)
+        let zeros = Tensor::zeros([self.present.numel() as i64], (flat.kind(), flat.device()));
+        zeros.index_put(&[Some(&self.grid)], &flat, false).view_as(&self.present)
+    }
+
+    /// The scores that each judgment is about: `[B, K]` to `[J, K]`.
+    pub fn judged(&self, scores: &Tensor) -> Tensor {
+        scores.index_select(0, &self.item)
     }
 }
 
 /// Scores of all answers of all rows. Answers that several judges saw are scored once; rows of like length go together.
-pub fn score_all(model: &Model, rows: &[Row], at_a_time: usize, pad: u32) -> Result<Vec<Vec<f64>>> {
+pub fn score_all(model: &Model, rows: &[Answers], at_a_time: usize, pad: u32) -> Result<Vec<Vec<f64>>> {
     let mut distinct: HashMap<&[u32], usize> = HashMap::new();
     let mut answers: Vec<&[u32]> = Vec::new();
-    for answer in rows.iter().flat_map(|r| r.answers.iter()) {
+    for answer in rows.iter().flatten() {
         distinct.entry(answer).or_insert_with(|| {
             answers.push(answer);
             answers.len() - 1
         });
     }
     let scores = score_rows(model, &answers, at_a_time, pad)?;
-    Ok(rows.iter().map(|r| r.answers.iter().map(|a| scores[distinct[a.as_slice()]]).collect()).collect())
+    Ok(rows.iter().map(|answers| answers.iter().map(|a| scores[distinct[a.as_slice()]]).collect()).collect())
 }
 
 /// Scores at the last token of each row.
@@ -118,12 +156,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ragged_rankings_become_a_grid() {
-        let row = |answers: Vec<Vec<u32>>, ranks: Vec<u32>| Row { answers, ranks, weight: 1.0 };
-        let (a, b) = (row(vec![vec![5, 6, 0], vec![5, 7, 8, 0]], vec![2, 1]), row(vec![vec![9, 0]; 3], vec![1, 1, 2]));
+    fn ragged_items_become_grids_and_every_judgment_finds_its_answers() {
+        let judgment = |ranks: &[u32]| Judgment { ranks: ranks.to_vec(), weight: 1.0 };
+        let a = Item { answers: vec![vec![5, 6, 0], vec![5, 7, 8, 0]], judgments: vec![judgment(&[2, 1]), judgment(&[1, 1])] };
+        let b = Item { answers: vec![vec![9, 0]; 3], judgments: vec![judgment(&[1, 1, 2])] };
         let batch = Batch::new(&[&a, &b], 1, Device::Cpu);
         assert_eq!(batch.ids.size(), [5, 4]);
         assert_eq!(Vec::<i64>::try_from(&batch.last).unwrap(), [2, 7, 9, 13, 17]);
-        assert_eq!(Vec::<i64>::try_from(batch.ranks.flatten(0, 1)).unwrap(), [2, 1, 0, 1, 1, 2]);
+        assert_eq!(Vec::<i64>::try_from(batch.present.flatten(0, 1)).unwrap(), [1, 1, 0, 1, 1, 1]);
+        assert_eq!(batch.ranks.size(), [3, 3]);
+        assert_eq!(Vec::<i64>::try_from(batch.ranks.flatten(0, 1)).unwrap(), [2, 1, 0, 1, 1, 0, 1, 1, 2]);
+        let scores = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]);
+        assert_eq!(Vec::<f32>::try_from(batch.judged(&scores).flatten(0, 1)).unwrap(), [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn judgments_of_the_same_answers_are_one_item_in_one_order() {
+        let ranking = |answers: [&str; 2], ranks: [u32; 2]| Ranking {
+            prompt: "p".into(),
+            answers: answers.map(String::from).to_vec(),
+            ranks: ranks.to_vec(),
+            scores: None,
+            judge: None,
+            weight: 1.0,
+            group: "g".into(),
+            file: "f".into(),
+            row: 1,
+        };
+        let rankings = [ranking(["a", "b"], [1, 2]), ranking(["a", "c"], [2, 1]), ranking(["b", "a"], [1, 2])];
+        let (tokenizer, template) = (Tokenizer::byte().unwrap(), ChatTemplate::plain());
+        let items = items(&rankings, &tokenizer, &template).unwrap();
+        let ranks = |item: &Item| item.judgments.iter().map(|j| j.ranks.clone()).collect::<Vec<_>>();
+        assert_eq!(items.len(), 2);
+        assert_eq!(ranks(&items[0]), [[1, 2], [2, 1]]);
+        assert_eq!(ranks(&items[1]), [[2, 1]]);
+        assert_eq!(items[0].answers, encode(&rankings[0], &tokenizer, &template).unwrap());
     }
 }

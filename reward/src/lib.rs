@@ -8,7 +8,7 @@ mod centre;
 mod setup;
 
 use anyhow::{Context, Result};
-use batch::{Batch, Row};
+use batch::{Answers, Batch, Item};
 use data::config::{PreferenceKind, RewardConfig, Ties};
 use data::{order::Order, rankings::Ranking};
 use evaluate::preference::PreferenceReport;
@@ -67,24 +67,25 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
 
         rate.start();
         let first = step * plan.batch as u64;
-        let mut rows: Vec<&Row> = (0..plan.batch as u64).map(|i| &train[order.at(first + i) as usize]).collect();
-        rows.sort_by_key(|r| r.answers.iter().map(Vec::len).max()); // rankings of like length share a micro-batch
-        let micro_batches: Vec<Batch> = rows.chunks(plan.micro_batch).map(|chunk| Batch::new(chunk, pad, device)).collect();
+        let mut items: Vec<&Item> = (0..plan.batch as u64).map(|i| &train[order.at(first + i) as usize]).collect();
+        items.sort_by_key(|item| item.answers.iter().map(Vec::len).max()); // items of like length share a micro-batch
+        let micro_batches: Vec<Batch> = items.chunks(plan.micro_batch).map(|chunk| Batch::new(chunk, pad, device)).collect();
         let totals = Totals::of(&micro_batches, &c); // of the whole step, so that micro-batches of any size give one gradient
         let (mut loss_sum, mut margins) = (0.0, Vec::new());
         for (micro, batch) in micro_batches.iter().enumerate() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let hidden = model.forward_hidden(&batch.ids, None, true); // [N, T, D]
             let scores = batch.scores(&model, &hidden); // [B, K]
-            let loss = objective(&scores, batch, &c, &totals);
+            let judged = batch.judged(&scores); // [J, K]
+            let loss = objective((&scores, &judged), batch, &c, &totals);
             loss.f_backward()?;
             loss_sum += loss.double_value(&[]);
-            margins.push(preference::margins(&scores.detach(), &batch.ranks));
+            margins.push(preference::margins(&judged.detach(), &batch.ranks));
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
         let norm = optim.clip_and_step(lr, c.optim.clip_norm)?;
-        let answers: usize = rows.iter().map(|r| r.answers.len()).sum();
-        state.tokens += rows.iter().flat_map(|r| &r.answers).map(Vec::len).sum::<usize>() as u64;
+        let answers: usize = items.iter().map(|item| item.answers.len()).sum();
+        state.tokens += items.iter().flat_map(|item| &item.answers).map(Vec::len).sum::<usize>() as u64;
         rate.stop(answers as f64);
         let done = step + 1;
         if done.is_multiple_of(c.train.log_every) || done == steps {
@@ -117,6 +118,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;
     figures.insert("wall_s".into(), log.wall_s().into());
     figures.insert("rankings_train".into(), (rankings.train.len() as u64).into());
+    figures.insert("items_train".into(), (train.len() as u64).into());
     figures.insert("rows_rejected".into(), rankings.report.rejected.into());
     for (cause, count) in &rankings.report.skipped {
         figures.insert(format!("rows_skipped_{}", cause.replace(' ', "_")), (*count).into());
@@ -153,23 +155,23 @@ fn ties(c: &RewardConfig) -> preference::Ties {
     }
 }
 
-/// A micro-batch's share of the step's loss: preference and centring terms.
-fn objective(scores: &Tensor, batch: &Batch, c: &RewardConfig, totals: &Totals) -> Tensor {
+/// A micro-batch's share of the step's loss: preference term over the judgments, centring term over the answers.
+fn objective((scores, judged): (&Tensor, &Tensor), batch: &Batch, c: &RewardConfig, totals: &Totals) -> Tensor {
     let preference = match c.loss.kind {
         PreferenceKind::BradleyTerry => {
-            preference::bradley_terry_rankings(scores, &batch.ranks, &batch.weights, ties(c), c.loss.label_smoothing)
+            preference::bradley_terry_rankings(judged, &batch.ranks, &batch.weights, ties(c), c.loss.label_smoothing)
         }
-        PreferenceKind::PlackettLuce => preference::plackett_luce(scores, &batch.ranks, &batch.weights),
+        PreferenceKind::PlackettLuce => preference::plackett_luce(judged, &batch.ranks, &batch.weights),
     };
     let mut loss = preference / totals.rankings;
     if c.loss.centre_coef > 0.0 {
-        loss += preference::centre_sum(scores, &batch.ranks) * (c.loss.centre_coef / totals.answers);
+        loss += preference::centre_sum(scores, &batch.present) * (c.loss.centre_coef / totals.answers);
     }
     loss
 }
 
 /// The model against the held-out rankings.
-fn judge(model: &Model, rankings: &[Ranking], rows: &[Row], at_a_time: usize, pad: u32, seed: u64) -> Result<PreferenceReport> {
+fn judge(model: &Model, rankings: &[Ranking], rows: &[Answers], at_a_time: usize, pad: u32, seed: u64) -> Result<PreferenceReport> {
     let scores = batch::score_all(model, rows, at_a_time * 4, pad)?;
     evaluate::preference::evaluate(rankings, &scores, seed).context("no held-out ranking tells any pair apart")
 }

@@ -1,6 +1,6 @@
 //! Everything before the first step. What fails here is the user's input.
 
-use crate::batch::{self, Row};
+use crate::batch::{self, Answers, Item};
 use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, RewardConfig, plan};
@@ -33,10 +33,10 @@ pub struct Setup {
     pub template: ChatTemplate,
     /// The rankings.
     pub rankings: Split<Ranking>,
-    /// Training rankings in tokens.
-    pub train: Vec<Row>,
-    /// Held-out rankings in tokens.
-    pub valid: Vec<Row>,
+    /// What is learned from: the training rankings in tokens, together where they are of the same answers.
+    pub train: Vec<Item>,
+    /// The answers of each held-out ranking in tokens.
+    pub valid: Vec<Answers>,
     /// Where tensors live.
     pub device: Device,
     /// Where the model comes from.
@@ -85,8 +85,8 @@ impl Setup {
             *rankings.report.skipped.entry("all tied".into()).or_default() += all_tied as u64;
         }
         ensure!(!rankings.train.is_empty(), "data.sources: no ranking is left to learn from");
-        let train = batch::encode(&rankings.train, &tokenizer, &template)?;
-        let valid = batch::encode(&rankings.valid, &tokenizer, &template)?;
+        let train = batch::items(&rankings.train, &tokenizer, &template)?;
+        let valid = rankings.valid.iter().map(|r| batch::encode(r, &tokenizer, &template)).collect::<Result<_>>()?;
         let steps = plan.total(train.len() as u64);
         let lineage = Lineage::new("reward", &[&init], &config::to_toml(c))?.with_prompt_prefix(&c.data.prompt_prefix);
         Ok(Some(Setup { run, init, plan, steps, state, model, tokenizer, template, rankings, train, valid, device, lineage }))

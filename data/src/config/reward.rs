@@ -27,7 +27,7 @@ pub struct RewardConfig {
     pub optim: Optim,
     /// Learning rate over time.
     pub schedule: Schedule,
-    /// Length and batches (`batch` counts rankings; a pair is a ranking of two).
+    /// Length and batches. `batch` counts items: a prompt's answers with every judgment of them; a pair is an item of two answers.
     pub train: Train,
     /// Evaluation.
     pub eval: Eval,

@@ -29,12 +29,8 @@ fn merge(item: Vec<Ranking>) -> Option<Ranking> {
     let mut sums: Vec<f64> = scores(&first, scored).iter().map(|s| s * f64::from(first.weight)).collect();
     for judgment in judgments {
         let scores = scores(&judgment, scored);
-        // Each judge may have seen the answers in another order, and the same answer may stand there twice.
-        let mut free: Vec<usize> = (0..judgment.answers.len()).collect();
-        for (sum, answer) in sums.iter_mut().zip(&first.answers) {
-            if let Some(at) = free.iter().position(|i| &judgment.answers[*i] == answer) {
-                *sum += scores[free.remove(at)] * f64::from(judgment.weight);
-            }
+        for (sum, at) in sums.iter_mut().zip(judgment.places_of(&first.answers)) {
+            *sum += scores[at] * f64::from(judgment.weight);
         }
     }
     let means: Vec<f32> = sums.iter().map(|sum| (sum / weights) as f32).collect();

@@ -49,6 +49,14 @@ impl Ranking {
         hasher.finalize().to_hex()[..16].to_string()
     }
 
+    /// Where each of `answers` stands among this ranking's: judges may have seen them in another order, and the same text may stand there twice.
+    /// Texts that are not there are left out.
+    pub fn places_of(&self, answers: &[String]) -> Vec<usize> {
+        let mut free: Vec<usize> = (0..self.answers.len()).collect();
+        let mut take = |answer: &String| free.iter().position(|&i| &self.answers[i] == answer).map(|at| free.remove(at));
+        answers.iter().filter_map(|answer| take(answer)).collect()
+    }
+
     /// Indices (better, worse) of all pairs that are not ties.
     pub fn pairs(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let n = self.ranks.len();

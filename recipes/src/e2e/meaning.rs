@@ -67,6 +67,11 @@ impl Meaning {
         Ok(Meaning(slots))
     }
 
+    /// All slots with their values, in the order of the text.
+    pub fn slots(&self) -> &[(Slot, String)] {
+        &self.0
+    }
+
     /// The value of `slot`.
     pub fn get(&self, slot: Slot) -> Option<&str> {
         self.0.iter().find(|(s, _)| *s == slot).map(|(_, v)| v.as_str())
