@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod demos;
 pub mod error;
 mod fields;
+pub mod inputs;
 pub mod mapped;
 pub mod order;
 pub mod prefetch;

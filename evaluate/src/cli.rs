@@ -23,6 +23,8 @@ pub enum Command {
     Reward(RewardArgs),
     /// Compute the report of a pipeline: report.json, report.html and a table.
     Report(ReportArgs),
+    /// Print what a model was made from, back to its texts and rankings.
+    Lineage(LineageArgs),
 }
 
 /// The model and the machine.
@@ -151,4 +153,18 @@ pub struct ReportArgs {
     /// runs/RECIPE: the folder that holds pretrain, sft, reward and ppo.
     #[arg(long, value_name = "DIR")]
     pub runs: PathBuf,
+}
+
+/// Arguments of `lineage`.
+#[derive(Debug, Args)]
+pub struct LineageArgs {
+    /// A model folder with a lineage.json, or a run folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Compare folders and files that are still there with what was recorded.
+    #[arg(long)]
+    pub check: bool,
+    /// Print one JSON object instead of a tree.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -1,8 +1,9 @@
-//! `evaluate`: generate, score, reward, report.
+//! `evaluate`: generate, score, reward, report, lineage.
 
 mod cli;
 mod exit;
 mod generate;
+mod lineage;
 mod open;
 mod reward;
 mod score;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         Command::Score(args) => score::run(&args),
         Command::Reward(args) => reward::run(&args),
         Command::Report(args) => report(&args),
+        Command::Lineage(args) => lineage::run(&args),
     };
     exit::code(result)
 }

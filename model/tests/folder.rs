@@ -3,6 +3,7 @@
 mod common;
 
 use common::{golden, rows, same, tiny, tokens};
+use data::inputs::Inputs;
 use model::{Config, HeadKind, Model, ModelError, Sampling, generate, lineage};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -149,11 +150,16 @@ fn lineage_round_trip() {
     let dir = tempfile::tempdir().unwrap();
     let parent = dir.path().join("parent");
     tiny(HeadKind::Lm, 0.0).save(&parent).unwrap();
-    let record = lineage::Lineage::new("sft", &[&parent], "seed = 1").unwrap().with_tokens(12).with_prompt_prefix("Q: ");
+    let first = lineage::Lineage::new("pretrain", vec![], Inputs::new(1), "seed = 0").with_tokens(7);
+    first.write(&parent).unwrap();
+    let parents = vec![lineage::Parent::new("model.init", &parent).unwrap()];
+    let record = lineage::Lineage::new("sft", parents, Inputs::new(1), "seed = 1").with_tokens(12).with_prompt_prefix("Q: ");
     record.write(dir.path()).unwrap();
     let read = lineage::read(dir.path()).unwrap();
     assert_eq!(read, record);
     assert_eq!((read.stage.as_str(), read.tokens, read.parents[0].hash.len()), ("sft", 12, 64));
+    assert_eq!(read.parents[0].lineage.as_deref(), Some(&first), "the parent's own record goes with it");
+    assert_eq!(read.inputs.items[0].hash, read.parents[0].hash, "weights are an input");
     let before = read.parents[0].hash.clone();
     tiny(HeadKind::Scalar, 0.0).save(&parent).unwrap();
     assert_ne!(before, lineage::weights_hash(&parent).unwrap());

@@ -6,10 +6,14 @@ use crate::ptx::Mixer;
 use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, PpoConfig, PromptData, ValueKind, plan};
+use data::inputs::Inputs;
 use data::prompts::{self, Prompt};
 use data::tokenizer::Tokenizer;
 use dist::World;
-use model::{HeadKind, Model, lineage::Lineage};
+use model::{
+    HeadKind, Model,
+    lineage::{Lineage, Parent},
+};
 use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
@@ -50,7 +54,7 @@ impl Setup {
     /// Opens the run folder; `None` where the run is already done.
     pub fn new(c: &PpoConfig, args: &StageArgs) -> Result<Option<Setup>> {
         let rounds = plan::ppo(c)?;
-        World::from_env()?;
+        let world = World::from_env()?;
         let device = device::pick(c.device)?;
         device::set_threads(c.threads);
         let sft = model::resolve(Path::new(&c.policy.init))?;
@@ -63,6 +67,12 @@ impl Setup {
         }
         let state = State::open(&run)?;
         let tokenizer = Tokenizer::load(&sft)?;
+        let parents = parents(c, &sft, &judge)?;
+        let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.sources("data.heldout", &c.data.heldout)?;
+        let inputs = inputs.sources("ptx.data.sources", &c.ptx.data.sources)?.tokenizer(&sft, &tokenizer);
+        let lineage = Lineage::new("ppo", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
+        run.check_inputs(&lineage.inputs)?;
+        state.within(rounds.rounds)?;
         let reference = Model::load_as(&sft, HeadKind::Lm, device).with_context(|| format!("policy.init = {:?}", c.policy.init))?;
         reference.freeze();
         let policy = Model::load_as(state.folder().unwrap_or(&sft), HeadKind::Lm, device)?;
@@ -72,7 +82,6 @@ impl Setup {
         let stop_ids = template.stop_ids(&tokenizer);
         let (prompts, heldout) = load_prompts(c, &tokenizer, &template, reference.config().context, &run)?;
         let mixer = Mixer::open(&c.ptx, &tokenizer, c.seed, &run.join("quarantine-ptx.jsonl"), device)?;
-        let lineage = Lineage::new("ppo", &[&sft, &judge], &config::to_toml(c))?;
         let setup =
             Setup { run, rounds, state, policy, reference, critic, judges, tokenizer, stop_ids, prompts, heldout, mixer, device, lineage };
         Ok(Some(setup))
@@ -106,6 +115,18 @@ pub fn critic_folder(checkpoint: &Path) -> PathBuf {
 /// The file of a shared head in a checkpoint.
 pub fn head_file(checkpoint: &Path) -> PathBuf {
     checkpoint.join("state").join("value_head.safetensors")
+}
+
+/// All folders that the policy is made from.
+fn parents(c: &PpoConfig, sft: &Path, judge: &Path) -> Result<Vec<Parent>> {
+    let mut parents = vec![Parent::new("policy.init", sft)?, Parent::new("reward.model", judge)?];
+    for more in &c.reward.more {
+        parents.push(Parent::new("reward.more", &model::resolve(Path::new(&more.model))?)?);
+    }
+    if c.value.kind == ValueKind::Separate && !c.value.init.is_empty() {
+        parents.push(Parent::new("value.init", &model::resolve(Path::new(&c.value.init))?)?);
+    }
+    Ok(parents)
 }
 
 fn critic(c: &PpoConfig, judge: &Path, state: &State, policy: &Model, device: Device) -> Result<Critic> {
@@ -143,6 +164,10 @@ fn load_prompts(
     ensure!(longest <= room, "data.max_length = {longest}: prompt and response must fit into {context} tokens, which leaves {room}");
     let data = PromptData { max_length: longest, ..c.data.clone() };
     let split = prompts::load_prompts(&data, tokenizer, template, longest, c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
+    let report = &split.report;
+    if report.rejected > 0 {
+        eprintln!("ppo: {} of {} prompts are in {}", report.rejected, report.read, report.path.display());
+    }
     let mut heldout = split.valid;
     if c.eval.max_rows > 0 {
         heldout.truncate(c.eval.max_rows);

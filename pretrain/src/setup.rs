@@ -3,9 +3,14 @@
 use anyhow::{Context, Result, ensure};
 use data::config::{self, PretrainConfig, TokenizerKind, plan};
 use data::corpus::Corpus;
+use data::inputs::Inputs;
 use data::tokenizer::Tokenizer;
 use dist::World;
-use model::{Config, HeadKind, Model, config::Dropout, lineage::Lineage};
+use model::{
+    Config, HeadKind, Model,
+    config::Dropout,
+    lineage::{Lineage, Parent},
+};
 use std::path::Path;
 use tch::Device;
 use train::{AdamW, Progress, RunDir, State, cli::StageArgs, device, optim::Param, summary};
@@ -36,7 +41,7 @@ impl Setup {
     /// Opens the run folder; `None` where the run is already done.
     pub fn new(c: &PretrainConfig, args: &StageArgs) -> Result<Option<Setup>> {
         let plan = plan::pretrain(c)?;
-        World::from_env()?;
+        let world = World::from_env()?;
         let device = device::pick(c.device)?;
         device::set_threads(c.threads);
         let init = if c.model.init.is_empty() { None } else { Some(model::resolve(Path::new(&c.model.init))?) };
@@ -51,6 +56,13 @@ impl Setup {
             Some(folder) => Tokenizer::load(folder)?,
             None => tokenizer(c)?,
         };
+        let mut inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?;
+        if let Some(init) = &init {
+            inputs = inputs.tokenizer(init, &Tokenizer::load(init)?);
+        }
+        let parents = init.as_deref().map(|init| Parent::new("model.init", init)).transpose()?;
+        let lineage = Lineage::new("pretrain", parents.into_iter().collect(), inputs, &config::to_toml(c)).with_changes(run.changes());
+        run.check_inputs(&lineage.inputs)?;
         let corpus = corpus(c, &tokenizer, &run)?;
         let mut model = match state.folder().or(init.as_deref()) {
             Some(folder) => Model::load_as(folder, HeadKind::Lm, device).with_context(|| format!("model.init = {:?}", c.model.init))?,
@@ -71,8 +83,7 @@ impl Setup {
             corpus.valid.len()
         );
         let steps = plan.total(windows);
-        let parents: Vec<&Path> = init.as_deref().into_iter().collect();
-        let lineage = Lineage::new("pretrain", &parents, &config::to_toml(c))?;
+        state.within(steps)?;
         Ok(Some(Setup { run, plan, steps, state, model, tokenizer, corpus, device, lineage }))
     }
 

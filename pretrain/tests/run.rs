@@ -42,66 +42,16 @@ fn stage() -> Stage {
     Stage::new(BIN, TOML, text)
 }
 
-#[test]
-fn a_stopped_run_goes_on_to_the_same_bytes() {
-    let stage = stage();
-    stage.run_ok("whole", &[]);
-    let status = stage.signal_at("stopped", 4, "TERM");
-    assert_eq!(status.code(), Some(75), "SIGTERM ends with a checkpoint, to be queued again");
-    let status = stage.signal_at("stopped", 8, "INT");
-    assert_eq!(status.code(), Some(130), "SIGINT ends with a checkpoint");
-    stage.run_ok("stopped", &["--resume"]);
-    stage.assert_same("whole", "stopped");
-}
-
-#[test]
-fn a_killed_run_leaves_no_torn_checkpoint_and_goes_on_to_the_same_bytes() {
-    let stage = stage();
-    let begun = std::time::Instant::now();
-    stage.run_ok("whole", &[]);
-    let killed = stage.kill_at_random("killed", 6, begun.elapsed(), 11);
-    assert!(killed > 0, "no kill came in time");
-    stage.assert_same("whole", "killed");
-}
-
-#[test]
-fn a_finished_run_is_left_alone_and_an_occupied_folder_refused() {
-    let stage = stage();
-    stage.run_ok("run", &[]);
-    let before = std::fs::read(stage.out("run").join("metrics.jsonl")).unwrap();
-    stage.run_ok("run", &["--resume"]);
-    assert_eq!(std::fs::read(stage.out("run").join("metrics.jsonl")).unwrap(), before);
-    let refused = stage.run("run", &[]);
-    assert_eq!(refused.status.code(), Some(2));
-    let changed = stage.run("run", &["--resume", "--set", "seed=9"]);
-    assert_eq!(changed.status.code(), Some(2));
-    insta::assert_snapshot!(format!("{}{}", stage.stderr(&refused), stage.stderr(&changed)));
-}
-
-#[test]
-fn wrong_input_is_one_clear_error_and_exit_code_2() {
-    let stage = stage();
-    let mut said = String::new();
-    for sets in [
-        &["optim.lr=-1"][..],
-        &["optim.learning_rate=1"],
-        &["train.batch=eight"],
-        &["data.sources.0.path={dir}/nowhere.jsonl"],
-        &["model.init={dir}/nowhere"],
-        &["device=cuda"],
-    ] {
-        let sets: Vec<String> = sets.iter().map(|s| s.replace("{dir}", &stage.dir.path().display().to_string())).collect();
-        let args: Vec<&str> = sets.iter().flat_map(|s| ["--set", s.as_str()]).collect();
-        let output = stage.run("wrong", &args);
-        assert_eq!(output.status.code(), Some(2), "{sets:?}: {}", stage.stderr(&output));
-        said += &stage.stderr(&output);
-        let _ = std::fs::remove_dir_all(stage.out("wrong"));
-    }
-    insta::assert_snapshot!(said);
-}
-
-#[test]
-fn help() {
-    let output = std::process::Command::new(BIN).arg("--help").output().unwrap();
-    insta::assert_snapshot!(String::from_utf8_lossy(&output.stdout));
-}
+testkit::stage_tests!(
+    stage(),
+    "train.steps" = 10,
+    reads: ["text.txt"],
+    wrong: [
+        "optim.lr=-1",
+        "optim.learning_rate=1",
+        "train.batch=eight",
+        "data.sources.0.path={dir}/nowhere.jsonl",
+        "model.init={dir}/nowhere",
+        "device=cuda",
+    ]
+);

@@ -4,11 +4,16 @@ use crate::batch::{self, Answers, Item};
 use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, RewardConfig, plan};
+use data::inputs::Inputs;
 use data::rankings::{self, Lengths, Ranking, table};
 use data::split::Split;
 use data::tokenizer::Tokenizer;
 use dist::World;
-use model::{HeadKind, Model, config::Dropout, lineage::Lineage};
+use model::{
+    HeadKind, Model,
+    config::Dropout,
+    lineage::{Lineage, Parent},
+};
 use std::path::{Path, PathBuf};
 use tch::Device;
 use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
@@ -47,7 +52,7 @@ impl Setup {
     /// Opens the run folder; `None` where the run is already done.
     pub fn new(c: &RewardConfig, args: &StageArgs) -> Result<Option<Setup>> {
         let plan = plan::reward(c)?;
-        World::from_env()?;
+        let world = World::from_env()?;
         let device = device::pick(c.device)?;
         device::set_threads(c.threads);
         let init = model::resolve(Path::new(&c.model.init))?;
@@ -59,6 +64,12 @@ impl Setup {
         }
         let state = State::open(&run)?;
         let mut tokenizer = Tokenizer::load(&init)?;
+        let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.tokenizer(&init, &tokenizer);
+        let parents = vec![Parent::new("model.init", &init)?];
+        let lineage = Lineage::new("reward", parents, inputs, &config::to_toml(c))
+            .with_changes(run.changes())
+            .with_prompt_prefix(&c.data.prompt_prefix);
+        run.check_inputs(&lineage.inputs)?;
         let template = ChatTemplate::new(c.data.template, &init)?;
         tokenizer.set_chat_template(Some(template.source().to_owned()));
         let from = state.folder().unwrap_or(&init);
@@ -88,7 +99,7 @@ impl Setup {
         let train = batch::items(&rankings.train, &tokenizer, &template)?;
         let valid = rankings.valid.iter().map(|r| batch::encode(r, &tokenizer, &template)).collect::<Result<_>>()?;
         let steps = plan.total(train.len() as u64);
-        let lineage = Lineage::new("reward", &[&init], &config::to_toml(c))?.with_prompt_prefix(&c.data.prompt_prefix);
+        state.within(steps)?;
         Ok(Some(Setup { run, init, plan, steps, state, model, tokenizer, template, rankings, train, valid, device, lineage }))
     }
 

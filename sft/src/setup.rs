@@ -5,10 +5,15 @@ use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, SftConfig, plan};
 use data::demos::{self, Demo};
+use data::inputs::Inputs;
 use data::split::Split;
 use data::tokenizer::Tokenizer;
 use dist::World;
-use model::{HeadKind, Model, config::Dropout, lineage::Lineage};
+use model::{
+    HeadKind, Model,
+    config::Dropout,
+    lineage::{Lineage, Parent},
+};
 use std::path::Path;
 use tch::Device;
 use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
@@ -43,7 +48,7 @@ impl Setup {
     /// Opens the run folder; `None` where the run is already done.
     pub fn new(c: &SftConfig, args: &StageArgs) -> Result<Option<Setup>> {
         let plan = plan::sft(c)?;
-        World::from_env()?;
+        let world = World::from_env()?;
         let device = device::pick(c.device)?;
         device::set_threads(c.threads);
         let init = model::resolve(Path::new(&c.model.init))?;
@@ -55,6 +60,10 @@ impl Setup {
         }
         let state = State::open(&run)?;
         let mut tokenizer = Tokenizer::load(&init)?;
+        let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.tokenizer(&init, &tokenizer);
+        let parents = vec![Parent::new("model.init", &init)?];
+        let lineage = Lineage::new("sft", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
+        run.check_inputs(&lineage.inputs)?;
         let template = ChatTemplate::new(c.data.template, &init)?;
         tokenizer.set_chat_template(Some(template.source().to_owned()));
         let mut model = Model::load_as(state.folder().unwrap_or(&init), HeadKind::Lm, device)
@@ -70,7 +79,7 @@ impl Setup {
         }
         let sequences = batch::sequences(&demos.train, c.data.packing, context);
         let steps = plan.total(sequences.len() as u64);
-        let lineage = Lineage::new("sft", &[&init], &config::to_toml(c))?;
+        state.within(steps)?;
         Ok(Some(Setup { run, plan, steps, state, model, tokenizer, template, demos, sequences, device, lineage }))
     }
 

@@ -1,5 +1,7 @@
 //! What the stages' tests share: tiny model folders, driving a binary as a user would, stopping and killing it, comparing runs.
 
+pub mod suite;
+
 use data::tokenizer::Tokenizer;
 use model::{Config, HeadKind, Model};
 use rand::RngExt;
@@ -118,6 +120,12 @@ impl Stage {
             assert_eq!(x, y, "metrics of {a} and {b} differ");
         }
         assert_eq!(left.len(), right.len(), "{a} and {b} have different numbers of metrics");
+    }
+
+    /// What `--help` prints.
+    pub fn help(&self) -> String {
+        let output = Command::new(&self.bin).arg("--help").output().expect("the binary starts");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Standard error with the test's folder and the program's version taken out, for snapshots.

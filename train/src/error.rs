@@ -16,12 +16,28 @@ pub enum Error {
     #[error("{} is not empty and not a run folder (it has no config.toml): give another --out", .0.display())]
     NotARun(PathBuf),
     /// `--resume` with a configuration other than the run's.
-    #[error("{} was started with another configuration ({difference}): use the same one, or give another --out", dir.display())]
+    #[error("{} was started with another configuration ({differences}): use the same one, or give another --out", dir.display())]
     ConfigChanged {
         /// Run folder.
         dir: PathBuf,
-        /// First lines that differ.
-        difference: String,
+        /// The keys that differ.
+        differences: String,
+    },
+    /// `--resume` with other data, another tokenizer, other parents or another number of processes.
+    #[error("{} was started with other inputs ({}): restore them, or start anew with another --out", dir.display(), .differences.join("; "))]
+    InputsChanged {
+        /// Run folder.
+        dir: PathBuf,
+        /// One sentence each.
+        differences: Vec<String>,
+    },
+    /// A run that has gone further than it is now asked to.
+    #[error("the run has done {done} steps already, more than the {total} asked for: ask for at least as many, or give another --out")]
+    Shortened {
+        /// Steps done.
+        done: u64,
+        /// Steps of the run as configured now.
+        total: u64,
     },
     /// Another live process writes this folder.
     #[error("{} is in use by {owner}: two runs must not write one folder; wait for it, stop it, or give another --out", dir.display())]
@@ -77,7 +93,16 @@ pub enum Error {
 impl Error {
     /// Whether the user's input is at fault (exit code 2).
     pub fn is_input(&self) -> bool {
-        matches!(self, Error::Occupied(_) | Error::NotARun(_) | Error::ConfigChanged { .. } | Error::Locked { .. } | Error::NoCuda)
+        matches!(
+            self,
+            Error::Occupied(_)
+                | Error::NotARun(_)
+                | Error::ConfigChanged { .. }
+                | Error::InputsChanged { .. }
+                | Error::Shortened { .. }
+                | Error::Locked { .. }
+                | Error::NoCuda
+        )
     }
 
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {

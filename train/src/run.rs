@@ -1,17 +1,24 @@
 //! The run folder: `config.toml`, `metrics.jsonl`, `checkpoints/step-N/`, `model/`, and a lock held while a process writes it.
 
-use crate::{Error, durable};
+use crate::{Error, checkpoint, durable, summary};
+use data::config::{self, Change};
+use data::inputs::Inputs;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = ".lock";
+/// Harmless changes of the configuration since the run began.
+const CHANGES: &str = "changes.json";
+/// What the run reads, by content.
+const INPUTS: &str = "inputs.json";
 
 /// A run folder that this process owns until it is dropped.
 #[derive(Debug)]
 pub struct RunDir {
     dir: PathBuf,
+    changes: Vec<Change>,
     /// Holds the kernel's lock, which ends with the process however it dies: a dead owner never blocks the next run.
     _lock: File,
 }
@@ -19,8 +26,9 @@ pub struct RunDir {
 impl RunDir {
     /// Opens `out` for writing: locks it, clears what a killed process left half-written, and keeps the resolved configuration in it.
     ///
-    /// Without `resume` the folder must be new or empty. With it, a run there is continued (its configuration must be this one), and
-    /// where there is none it is started.
+    /// Without `resume` the folder must be new or empty. With it, a run there is continued, and where there is none it is started. The
+    /// configuration must then be the run's, but for keys that may change as it goes on ([`config::HARMLESS`]); those changes are kept, and a
+    /// finished run that was made longer is no longer finished.
     pub fn create(out: &Path, config_toml: &str, resume: bool) -> Result<RunDir, Error> {
         fs::create_dir_all(out).map_err(Error::io(out))?;
         let config = out.join("config.toml");
@@ -35,15 +43,53 @@ impl RunDir {
                 return Err(Error::Occupied(out.to_owned()));
             }
             let before = fs::read_to_string(&config).map_err(Error::io(&config))?;
-            if before != config_toml {
-                return Err(Error::ConfigChanged { dir: out.to_owned(), difference: difference(&before, config_toml) });
+            let new = config::changes(&before, config_toml);
+            if let Some(differences) = refused(&new) {
+                return Err(Error::ConfigChanged { dir: out.to_owned(), differences });
             }
             durable::sweep(&out.join("checkpoints"))?;
             durable::sweep(out)?;
-        } else {
-            durable::write_file(&config, config_toml.as_bytes())?;
+            let mut run = RunDir { dir: out.to_owned(), changes: read_json(&out.join(CHANGES))?.unwrap_or_default(), _lock: lock };
+            if !new.is_empty() {
+                run.keep(new, config_toml)?;
+            }
+            return Ok(run);
         }
-        Ok(RunDir { dir: out.to_owned(), _lock: lock })
+        durable::write_file(&config, config_toml.as_bytes())?;
+        Ok(RunDir { dir: out.to_owned(), changes: vec![], _lock: lock })
+    }
+
+    /// Takes on a configuration with harmless changes.
+    fn keep(&mut self, new: Vec<Change>, config_toml: &str) -> Result<(), Error> {
+        let step = checkpoint::latest(self)?.map_or(0, |c| c.step);
+        for change in new {
+            eprintln!("{}: {change}", self.dir.display());
+            if ["train.steps", "train.epochs", "rollout.rounds"].contains(&change.key.as_str()) {
+                summary::remove(self)?;
+            }
+            self.changes.push(Change { step, ..change });
+        }
+        let text = serde_json::to_vec_pretty(&self.changes).map_err(|e| Error::state(&self.join(CHANGES), e.to_string()))?;
+        self.write(CHANGES, &text)?;
+        self.write("config.toml", config_toml.as_bytes()) // last: what was not recorded is asked for again
+    }
+
+    /// What changed in the configuration since the run began.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Keeps what a new run reads; refuses to go on with a run that read something else.
+    pub fn check_inputs(&self, now: &Inputs) -> Result<(), Error> {
+        let path = self.join(INPUTS);
+        if let Some(before) = read_json::<Inputs>(&path)? {
+            let differences = before.differences(now);
+            if !differences.is_empty() {
+                return Err(Error::InputsChanged { dir: self.dir.clone(), differences });
+            }
+        }
+        let text = serde_json::to_vec_pretty(now).map_err(|e| Error::state(&path, e.to_string()))?;
+        self.write(INPUTS, &text)
     }
 
     /// The folder.
@@ -109,18 +155,19 @@ fn alive_here(owner: &str) -> bool {
     at == host() && pid != std::process::id().to_string() && Path::new("/proc").join(pid).exists()
 }
 
-/// The first line of the stored configuration that differs, and its new form.
-fn difference(before: &str, now: &str) -> String {
-    let (mut b, mut n, mut section) = (before.lines(), now.lines(), String::new());
-    loop {
-        match (b.next(), n.next()) {
-            (Some(x), Some(y)) if x == y => {
-                if x.starts_with('[') {
-                    section = format!("{x} ");
-                }
-            }
-            (None, None) => return "only its line ends differ".into(),
-            (x, y) => return format!("there {section}{}, now {}", x.unwrap_or("(nothing)").trim(), y.unwrap_or("(nothing)").trim()),
-        }
+/// The changes that make it another run, as the user should read them; `None` where all may be.
+fn refused(changes: &[Change]) -> Option<String> {
+    const SHOWN: usize = 5;
+    let bad: Vec<String> = changes.iter().filter(|c| !c.is_harmless()).map(ToString::to_string).collect();
+    let more = bad.len().saturating_sub(SHOWN);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!bad.is_empty()).then(|| bad.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ") + &rest)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|e| Error::state(path, e.to_string())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io(path)(e)),
     }
 }

@@ -80,6 +80,11 @@ impl State {
         self.from.as_ref().map(|_| self.step)
     }
 
+    /// Refuses a run of `total` steps that has done more.
+    pub fn within(&self, total: u64) -> Result<(), Error> {
+        if self.step > total { Err(Error::Shortened { done: self.step, total }) } else { Ok(()) }
+    }
+
     /// Restores the optimiser that was saved under `name`; does nothing in a new run.
     pub fn restore(&self, name: &str, optim: &mut AdamW) -> Result<(), Error> {
         match &self.from {

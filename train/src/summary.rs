@@ -11,6 +11,15 @@ pub fn write(run: &RunDir, figures: &Map<String, Value>) -> Result<(), Error> {
     durable::write_file(&run.join(FILE), text.as_bytes())
 }
 
+/// The run is to go on: its figures are no longer its last.
+pub(crate) fn remove(run: &RunDir) -> Result<(), Error> {
+    let path = run.join(FILE);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&path)(e)),
+        _ => Ok(()),
+    }
+}
+
 /// Is the run finished: model and figures both there?
 pub fn done(run: &RunDir) -> bool {
     run.join(FILE).is_file() && run.model().is_dir()

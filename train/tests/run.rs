@@ -31,7 +31,7 @@ fn a_run_folder_is_never_taken_by_accident() {
 
     let other = RunDir::create(&out, &CONFIG.replace("0.1", "0.2"), true).unwrap_err();
     assert!(other.is_input());
-    assert!(other.to_string().contains("there [optim] lr = 0.1, now lr = 0.2"), "{other}");
+    assert!(other.to_string().contains("optim.lr was 0.1, now 0.2"), "{other}");
     drop(RunDir::create(&out, CONFIG, true).unwrap());
 
     let foreign = tmp.path().join("home");

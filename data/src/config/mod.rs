@@ -2,6 +2,7 @@
 //!
 //! Raw configuration first ([`load()`]), then a validated plan with the derived sizes ([`plan`]).
 
+mod change;
 mod common;
 pub mod docs;
 pub mod keys;
@@ -12,6 +13,7 @@ mod pretrain;
 mod reward;
 mod sft;
 
+pub use change::{Change, HARMLESS, changes};
 pub use common::*;
 pub use load::{ConfigError, load, parse, to_toml};
 pub use ppo::*;

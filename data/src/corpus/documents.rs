@@ -5,7 +5,7 @@ use crate::error::DataError;
 use crate::quarantine::{Quarantine, Reason};
 use crate::source::{self, Row};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What a compressed byte of text, or a byte of Parquet, is worth uncompressed: a guess that only the progress bar and the sampling rate use.
 const UNPACKED: u64 = 4;
@@ -99,12 +99,4 @@ fn document(mut row: Row, column: &str, bad: &mut Quarantine) -> Option<Document
 /// The paths of the sources, for messages.
 pub(super) fn names(cfg: &TextData) -> String {
     cfg.sources.iter().map(|s| s.path.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// blake3 of a file's contents.
-pub(super) fn hash_file(path: &Path) -> Result<blake3::Hash, DataError> {
-    let mut hasher = blake3::Hasher::new();
-    let file = std::fs::File::open(path).map_err(DataError::io("open", path))?;
-    hasher.update_reader(file).map_err(DataError::io("read", path))?;
-    Ok(hasher.finalize())
 }

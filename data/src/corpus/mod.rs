@@ -123,7 +123,7 @@ fn key(inputs: &[Input], tok: &Tokenizer, valid_fraction: f64) -> Result<String,
     hasher.update(&tok.eos().to_le_bytes());
     hasher.update(&valid_fraction.to_le_bytes());
     for input in inputs {
-        hasher.update(documents::hash_file(&input.path)?.as_bytes());
+        hasher.update(crate::inputs::hash_file(&input.path)?.as_bytes());
         // With its quotes and escapes, so that no two differ only in where one ends.
         hasher.update(format!("{:?}{:?}", input.format, input.source.columns.text).as_bytes());
     }

@@ -1,0 +1,142 @@
+//! The tests that every stage must pass, as one macro: [`stage_tests!`](crate::stage_tests).
+
+use crate::{Stage, metrics};
+use std::path::Path;
+use std::time::Instant;
+
+/// Kills of one stage. Most come before its end: each start is given a random share of an undisturbed run's time.
+const KILLS: usize = 12;
+
+/// SIGTERM and SIGINT end with a checkpoint, and going on gives the bytes of a run that was never stopped.
+pub fn stopped(stage: &Stage) {
+    stage.run_ok("whole", &[]);
+    let status = stage.signal_at("stopped", 4, "TERM");
+    assert_eq!(status.code(), Some(75), "SIGTERM ends with a checkpoint, to be queued again");
+    let status = stage.signal_at("stopped", 8, "INT");
+    assert_eq!(status.code(), Some(130), "SIGINT ends with a checkpoint");
+    stage.run_ok("stopped", &["--resume"]);
+    stage.assert_same("whole", "stopped");
+}
+
+/// SIGKILL at random moments never leaves a torn checkpoint, and going on gives the bytes of a run that was never killed.
+pub fn killed(stage: &Stage) {
+    let begun = Instant::now();
+    stage.run_ok("whole", &[]);
+    let killed = stage.kill_at_random("killed", KILLS, begun.elapsed(), 11);
+    println!("{killed} of {KILLS} starts were killed before their end");
+    assert!(killed > KILLS / 4, "only {killed} of {KILLS} kills came in time");
+    stage.assert_same("whole", "killed");
+}
+
+/// A finished run is left alone; an occupied folder and another configuration are refused. Returns what was said.
+pub fn occupied(stage: &Stage) -> String {
+    stage.run_ok("run", &[]);
+    let before = std::fs::read(stage.out("run").join("metrics.jsonl")).expect("metrics");
+    stage.run_ok("run", &["--resume"]);
+    assert_eq!(std::fs::read(stage.out("run").join("metrics.jsonl")).expect("metrics"), before);
+    let refused = stage.run("run", &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let changed = stage.run("run", &["--resume", "--set", "seed=9"]);
+    assert_eq!(changed.status.code(), Some(2));
+    format!("{}{}", stage.stderr(&refused), stage.stderr(&changed))
+}
+
+/// A run stopped half-way does not go on when a file it reads has changed, and goes on when that file is as it was.
+pub fn other_inputs(stage: &Stage, file: &str) {
+    let key = |said: &str| said.contains("data.sources") || said.contains("init") || said.contains("reward.model");
+    assert_eq!(stage.signal_at("run", 4, "TERM").code(), Some(75));
+    let path = stage.dir.path().join(file);
+    let before = std::fs::read(&path).expect("input");
+    std::fs::write(&path, changed(&path, &before)).expect("input");
+    let refused = stage.run("run", &["--resume"]);
+    let said = stage.stderr(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("has other contents") && key(&said), "{said}");
+    std::fs::write(&path, before).expect("input");
+    stage.run_ok("run", &["--resume"]);
+}
+
+/// The same kind of file with other contents: one line fewer, or another last weight.
+fn changed(path: &Path, bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if path.extension().is_some_and(|e| e == "safetensors") {
+        *bytes.last_mut().expect("weights") ^= 1;
+        return bytes;
+    }
+    let cut = bytes[..bytes.len() - 1].iter().rposition(|b| *b == b'\n').expect("lines");
+    bytes.truncate(cut + 1);
+    bytes
+}
+
+/// A finished run goes on when it is made longer by `key`, which its lineage then tells; it is never made shorter.
+pub fn longer(stage: &Stage, key: &str, from: u64, to: u64) {
+    stage.run_ok("run", &[]);
+    let set = |n: u64| format!("{key}={n}");
+    stage.run_ok("run", &["--resume", "--set", &set(to)]);
+    let last = metrics(&stage.out("run")).iter().filter_map(|row| row["step"].as_u64()).max();
+    assert_eq!(last, Some(to));
+    let text = std::fs::read_to_string(stage.out("run").join("model/lineage.json")).expect("lineage");
+    let lineage: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let change = &lineage["changes"][0];
+    assert_eq!((change["key"].as_str(), change["step"].as_u64()), (Some(key), Some(from)), "{change}");
+    let shorter = stage.run("run", &["--resume", "--set", &set(from)]);
+    assert_eq!(shorter.status.code(), Some(2), "{}", stage.stderr(&shorter));
+    assert!(stage.stderr(&shorter).contains(&format!("has done {to} steps")), "{}", stage.stderr(&shorter));
+}
+
+/// Each of `wrong` (`key=value`, `{dir}` being the test's folder) ends with exit code 2. Returns what was said.
+pub fn wrong_input(stage: &Stage, wrong: &[&str]) -> String {
+    let mut said = String::new();
+    for set in wrong {
+        let set = set.replace("{dir}", &stage.dir.path().display().to_string());
+        let output = stage.run("wrong", &["--set", &set]);
+        assert_eq!(output.status.code(), Some(2), "{set}: {}", stage.stderr(&output));
+        said += &stage.stderr(&output);
+        let _ = std::fs::remove_dir_all(stage.out("wrong"));
+    }
+    said
+}
+
+/// The tests of a stage: `stage` makes a [`Stage`] whose run has `length` steps by the key `key`; `reads` are files below its folder that it
+/// reads; `wrong` are overrides that must be refused.
+#[macro_export]
+macro_rules! stage_tests {
+    ($stage:expr, $key:literal = $length:literal, reads: $reads:expr, wrong: $wrong:expr) => {
+        #[test]
+        fn a_stopped_run_goes_on_to_the_same_bytes() {
+            $crate::suite::stopped(&$stage);
+        }
+
+        #[test]
+        fn a_killed_run_leaves_no_torn_checkpoint_and_goes_on_to_the_same_bytes() {
+            $crate::suite::killed(&$stage);
+        }
+
+        #[test]
+        fn a_finished_run_is_left_alone_and_an_occupied_folder_refused() {
+            insta::assert_snapshot!($crate::suite::occupied(&$stage));
+        }
+
+        #[test]
+        fn a_run_does_not_go_on_with_other_inputs() {
+            for file in $reads {
+                $crate::suite::other_inputs(&$stage, file);
+            }
+        }
+
+        #[test]
+        fn a_finished_run_goes_on_when_it_is_made_longer() {
+            $crate::suite::longer(&$stage, $key, $length, $length + 4);
+        }
+
+        #[test]
+        fn wrong_input_is_one_clear_error_and_exit_code_2() {
+            insta::assert_snapshot!($crate::suite::wrong_input(&$stage, &$wrong));
+        }
+
+        #[test]
+        fn help() {
+            insta::assert_snapshot!($stage.help());
+        }
+    };
+}
