@@ -2,6 +2,7 @@
 
 use crate::error::ModelError;
 use crate::model::Parameter;
+use crate::names;
 use native::MappedFile;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde_json::{Map, Value};
@@ -78,10 +79,8 @@ impl WeightFiles {
         self.key(name).is_some()
     }
 
-    /// Folders of the bare trunk (the first GPT-2 release) lack the prefix `transformer.` or `model.`.
     fn key<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let bare = name.strip_prefix("transformer.").or_else(|| name.strip_prefix("model."));
-        [Some(name), bare].into_iter().flatten().find(|n| self.entries.contains_key(*n))
+        names::aliases(name).find(|n| self.entries.contains_key(*n))
     }
 
     /// One tensor, as float32 on `device`.
@@ -110,8 +109,7 @@ impl WeightFiles {
 
     /// Complains of tensors that nobody took, but for buffers and heads that `spare` allows.
     pub fn finish(self, spare: impl Fn(&str) -> bool) -> Result<(), ModelError> {
-        let buffers = [".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq"]; // masks and tables that old versions saved
-        let known = |name: &str| spare(name) || buffers.iter().any(|end| name.ends_with(end));
+        let known = |name: &str| spare(name) || names::is_buffer(name);
         let left: Vec<&String> = self.entries.keys().filter(|name| !self.used.contains(*name) && !known(name)).collect();
         match left.first() {
             None => Ok(()),
