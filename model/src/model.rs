@@ -87,9 +87,14 @@ impl Model {
         Ok(Model { config, head, trunk, head_weight, parameters: b.parameters, device })
     }
 
-    /// Writes config.json, generation_config.json and model.safetensors into `folder`, which is made if need be. The tokenizer's files
-    /// and lineage.json are other people's.
+    /// Writes config.json, generation_config.json and model.safetensors (in shards above 5 GB) into `folder`, which is made if need be. The
+    /// tokenizer's files and lineage.json are other people's.
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        self.save_in_shards(folder, files::SHARD_BYTES)
+    }
+
+    /// The same with weight files of at most `largest` bytes of tensors each; one file if they all fit.
+    pub fn save_in_shards(&self, folder: &Path, largest: u64) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
         files::write_json(&folder.join("config.json"), &self.config.to_hf(self.head))?;
         let tokens = [
@@ -99,7 +104,7 @@ impl Model {
         ];
         let known: Map<String, Value> = tokens.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_string(), v)).collect();
         files::write_json(&folder.join("generation_config.json"), &known)?;
-        files::write_weights(folder, &self.parameters)
+        files::write_weights(folder, &self.parameters, largest)
     }
 
     /// An independent copy of the weights, trainable.
