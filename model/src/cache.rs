@@ -61,12 +61,17 @@ impl Cache {
         self.columns += 1;
     }
 
-    /// Writes a block's key and value `[B, K, 1, C]` of the newest column and returns all columns so far, `[B, K, t, C]`.
-    pub fn push(&self, block: usize, key: &Tensor, value: &Tensor) -> (Tensor, Tensor) {
+    /// The first column that the newest token sees: rows end at a common column, so columns apart are places apart.
+    pub fn first_seen(&self, window: Option<i64>) -> i64 {
+        window.map_or(0, |w| (self.columns - w).max(0))
+    }
+
+    /// Writes a block's key and value `[B, K, 1, C]` of the newest column and returns all columns from `first` on, `[B, K, t, C]`.
+    pub fn push(&self, block: usize, key: &Tensor, value: &Tensor, first: i64) -> (Tensor, Tensor) {
         let (keys, values) = &self.blocks[block];
         let put = |slot: &Tensor, new: &Tensor| {
-            let seen = slot.narrow(0, 0, self.rows).narrow(2, 0, self.columns);
-            seen.narrow(2, self.columns - 1, 1).copy_(new);
+            let seen = slot.narrow(0, 0, self.rows).narrow(2, first, self.columns - first);
+            seen.narrow(2, self.columns - first - 1, 1).copy_(new);
             seen
         };
         (put(keys, key), put(values, value))

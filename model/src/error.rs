@@ -46,6 +46,24 @@ pub enum ModelError {
         /// Why.
         reason: String,
     },
+    /// An index of shards that does not fit its shards.
+    #[error("{path}: {reason}")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Weights as a pickle.
+    #[error(
+        "{path}: pickled weights are not read, because reading a pickle runs whatever program is in it. Where you trust the file, convert it \
+         once: python -c \"from transformers import AutoModelForCausalLM as M; M.from_pretrained('FOLDER').save_pretrained('NEW')\" \
+         (AutoModelForSequenceClassification for a reward model)"
+    )]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+    },
     /// A tensor is missing from the weights.
     #[error("{path}: tensor {name} is missing (found {found} tensors, for example {example}); does config.json belong to these weights?")]
     MissingTensor {

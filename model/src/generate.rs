@@ -1,10 +1,11 @@
 //! Batched sampling with a key-value cache. Token ids in, token ids out.
 
+use crate::attention::{Memory, Pass};
 use crate::cache::Cache;
 use crate::error::ModelError;
 use crate::model::{HeadKind, Model, pad_right};
+use crate::rotary::Reach;
 use crate::sample::{self, Filter};
-use crate::transformer::{Memory, Pass};
 use tch::{Device, Kind, Tensor};
 
 /// How to continue prompts.
@@ -136,9 +137,9 @@ impl<'a> Batch<'a> {
         let longest = lengths.iter().copied().max().unwrap_or(1);
         let ids = pad_right(&rows, longest as usize, 0).to_device(device);
         let last: Vec<i64> = lengths.iter().enumerate().map(|(i, n)| i as i64 * longest + n - 1).collect();
-        let rotary = trunk.tables_from_zero(longest);
-        let memory = Memory::Fill(cache, lengths);
-        let pass = Pass { rows: rows.len() as i64, time: longest, train: false, mask: None, rotary, memory };
+        let rotary = trunk.tables_from_zero(longest, Reach::Rows(lengths));
+        let (window_mask, memory) = (trunk.window_mask(longest, None), Memory::Fill(cache, lengths));
+        let pass = Pass { rows: rows.len() as i64, time: longest, train: false, mask: None, window_mask, rotary, memory };
         let x = trunk.blocks(trunk.embed(&ids, None, false), &pass);
         trunk.norm.forward(&x.index_select(0, &Tensor::from_slice(&last).to_device(device)))
     }
@@ -150,8 +151,9 @@ impl<'a> Batch<'a> {
             |f: &dyn Fn(&Live) -> i64| Tensor::from_slice(&self.live.iter().map(f).collect::<Vec<_>>()).to_device(device).unsqueeze(1);
         let (ids, places) = (column(&|l| i64::from(l.token)), column(&|l| l.position)); // [live, 1]
         let mask = cache.mask();
-        let rotary = trunk.tables(&places);
-        let pass = Pass { rows: self.live.len() as i64, time: 1, train: false, mask: mask.as_ref(), rotary, memory: Memory::Step(cache) };
+        let rotary = trunk.tables(&places, Reach::Newest);
+        let memory = Memory::Step(cache);
+        let pass = Pass { rows: self.live.len() as i64, time: 1, train: false, mask: mask.as_ref(), window_mask: None, rotary, memory };
         let x = trunk.blocks(trunk.embed(&ids, Some(&places), false), &pass);
         trunk.norm.forward(&x)
     }

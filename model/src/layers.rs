@@ -1,9 +1,9 @@
-//! Linear maps, norms, rotary positions.
+//! Linear maps, norms, non-linearities.
 
-use crate::config::{Activation, Norm, Position};
+use crate::config::{Activation, Norm};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 /// A linear map on rows, with the weight in the orientation of its family's folders.
 #[derive(Debug)]
@@ -85,45 +85,5 @@ impl Activation {
             Activation::Silu if keep => x.silu(),
             Activation::Silu => x.silu_(),
         }
-    }
-}
-
-/// Rotary positions (arXiv 2104.09864) in transformers' half-split layout: feature i turns with feature i + C/2.
-#[derive(Debug)]
-pub(crate) struct Rotary {
-    /// Radians a place, `[C/2]`.
-    frequencies: Tensor,
-}
-
-impl Rotary {
-    pub fn new(position: Position, head_dim: usize, device: Device) -> Option<Rotary> {
-        let Position::Rotary { theta, scaling } = position else { return None };
-        let exponents = Tensor::arange_start_step(0, head_dim as i64, 2, (Kind::Float, device)) / head_dim as f64;
-        let mut frequencies = Tensor::pow_scalar(theta, &exponents).reciprocal();
-        if let Some(s) = scaling {
-            // Llama 3.1: short waves stay, long ones are stretched by `factor`, those between are interpolated.
-            let wavelength = (std::f64::consts::TAU / &frequencies).to_kind(Kind::Float);
-            let (long, short) = (s.original_context / s.low, s.original_context / s.high);
-            let stretched = &frequencies / s.factor;
-            let smooth: Tensor = (s.original_context / &wavelength - s.low) / (s.high - s.low);
-            let between: Tensor = (1.0 - &smooth) * &stretched + &frequencies * &smooth;
-            let scaled = between.where_self(&wavelength.le(long), &stretched);
-            frequencies = frequencies.where_self(&wavelength.lt(short), &scaled);
-        }
-        Some(Rotary { frequencies })
-    }
-
-    /// Cosine and sine at `positions` `[.., T]`, each `[.., 1, T, C]` so that heads broadcast.
-    pub fn tables(&self, positions: &Tensor) -> (Tensor, Tensor) {
-        let angles = positions.to_kind(Kind::Float).unsqueeze(-1) * &self.frequencies; // [.., T, C/2]
-        let angles = Tensor::cat(&[&angles, &angles], -1).unsqueeze(-3);
-        (angles.cos(), angles.sin())
-    }
-
-    /// Turns `[B, H, T, C]`.
-    pub fn turn(x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
-        let halves = x.chunk(2, -1);
-        let turned = Tensor::cat(&[&halves[1].neg(), &halves[0]], -1);
-        x * cos + turned * sin
     }
 }

@@ -1,6 +1,6 @@
 //! One decoder-only transformer, its heads, its key-value cache and sampling, and the Hugging Face model folders it lives in.
 //!
-//! - [`Config`]: the shape, read from and written to `config.json`; the GPT-2 and Llama families are settings of one network.
+//! - [`Config`]: the shape, read from and written to `config.json`; the GPT-2, Llama and GPT-NeoX families are settings of one network.
 //! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
 //! - [`generate`](mod@generate): batched sampling with a cache. Token ids in, token ids out; text is the binaries' business.
 //! - [`lineage`]: where a folder came from.
@@ -9,6 +9,7 @@
 //!
 //! Letters of the shapes: B rows, T tokens, N = B·T, D width, H heads, K key-value heads, C features of a head, V vocabulary.
 
+mod attention;
 mod cache;
 pub mod config;
 mod error;
@@ -18,6 +19,8 @@ mod init;
 mod layers;
 pub mod lineage;
 mod model;
+mod names;
+mod rotary;
 pub mod sample;
 mod segments;
 mod transformer;

@@ -1,11 +1,14 @@
 //! A transformer with a head, and its life in a folder.
 
+use crate::attention::{Memory, Pass};
 use crate::config::{self, Config, Dropout};
 use crate::error::ModelError;
 use crate::files::{self, WeightFiles};
 use crate::init::{Builder, Init, Supply};
+use crate::names::{self, Names, SCALAR_HEAD};
+use crate::rotary::Reach;
 use crate::segments::Segments;
-use crate::transformer::{Memory, Pass, Transformer};
+use crate::transformer::Transformer;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -42,9 +45,6 @@ pub struct Model {
     device: Device,
 }
 
-const LM_HEAD: &str = "lm_head.weight";
-const SCALAR_HEAD: &str = "score.weight";
-
 impl Model {
     /// A fresh model: weights N(0, 0.02), those that end a branch smaller by √(2L) (GPT-2), a scalar head N(0, 1/√(D+1)) (arXiv
     /// 2009.01325). The same seed gives the same weights on every device.
@@ -70,9 +70,9 @@ impl Model {
         let by_weights = if files.has(SCALAR_HEAD) { HeadKind::Scalar } else { HeadKind::Lm };
         let declared = config.declared_head(&folder.join("config.json"))?.unwrap_or(by_weights);
         let head = wanted.unwrap_or(declared);
-        let fresh: &[&str] = if head == declared { &[] } else { &[LM_HEAD, SCALAR_HEAD] };
+        let fresh: &[&str] = if head == declared { &[] } else { &[Names::of(config.family).head, SCALAR_HEAD] };
         let model = Model::build(config, head, device, Builder::new(Supply::Files { files: &mut files, fresh, device }))?;
-        files.finish(|name| name == LM_HEAD || name == SCALAR_HEAD)?;
+        files.finish(names::is_head)?;
         Ok(model)
     }
 
@@ -81,15 +81,20 @@ impl Model {
         let width = config.width as i64;
         let head_weight = match head {
             HeadKind::Lm if config.tied => trunk.embedding.shallow_clone(),
-            HeadKind::Lm => b.take(LM_HEAD, &[config.vocab_size as i64, width], Init::Normal(config.init_std))?,
+            HeadKind::Lm => b.take(Names::of(config.family).head, &[config.vocab_size as i64, width], Init::Normal(config.init_std))?,
             HeadKind::Scalar => b.take(SCALAR_HEAD, &[1, width], Init::Normal(1.0 / (width as f64 + 1.0).sqrt()))?,
         };
         Ok(Model { config, head, trunk, head_weight, parameters: b.parameters, device })
     }
 
-    /// Writes config.json, generation_config.json and model.safetensors into `folder`, which is made if need be. The tokenizer's files
-    /// and lineage.json are other people's.
+    /// Writes config.json, generation_config.json and model.safetensors (in shards above 5 GB) into `folder`, which is made if need be. The
+    /// tokenizer's files and lineage.json are other people's.
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
+        self.save_in_shards(folder, files::SHARD_BYTES)
+    }
+
+    /// The same with weight files of at most `largest` bytes of tensors each; one file if they all fit.
+    pub fn save_in_shards(&self, folder: &Path, largest: u64) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
         files::write_json(&folder.join("config.json"), &self.config.to_hf(self.head))?;
         let tokens = [
@@ -99,7 +104,7 @@ impl Model {
         ];
         let known: Map<String, Value> = tokens.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_string(), v)).collect();
         files::write_json(&folder.join("generation_config.json"), &known)?;
-        files::write_weights(folder, &self.parameters)
+        files::write_weights(folder, &self.parameters, largest)
     }
 
     /// An independent copy of the weights, trainable.
@@ -158,10 +163,12 @@ impl Model {
         let (rows, time) = ids.size2().expect("token ids must be [B, T]");
         assert!(time as usize <= self.config.context, "{time} tokens do not fit into a context of {}", self.config.context);
         let rotary = match segments {
-            Some(s) => self.trunk.tables(&s.positions),
-            None => self.trunk.tables_from_zero(time),
+            Some(s) => self.trunk.tables(&s.positions, Reach::Pass),
+            None => self.trunk.tables_from_zero(time, Reach::Pass),
         };
-        let pass = Pass { rows, time, train, mask: segments.map(|s| &s.mask), rotary, memory: Memory::None };
+        let mask = segments.map(|s| &s.mask);
+        let window_mask = self.trunk.window_mask(time, mask);
+        let pass = Pass { rows, time, train, mask, window_mask, rotary, memory: Memory::None };
         let x = self.trunk.embed(ids, segments.map(|s| &s.positions), train);
         let x = self.trunk.norm.forward(&self.trunk.blocks(x, &pass)); // [N, D]
         x.view([rows, time, self.config.width as i64])

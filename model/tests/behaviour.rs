@@ -2,9 +2,15 @@
 
 mod common;
 
-use common::{gap, rows, same, tiny, tokens};
+use common::{FAMILIES, gap, golden, rows, same, tiny, tokens};
 use model::{HeadKind, Model, Sampling, Segments, generate};
 use tch::{Device, IndexOp, Kind, Tensor, no_grad};
+
+/// A fresh GPT-2, and every family's fixture of a context of 64.
+fn families() -> impl Iterator<Item = Model> {
+    let fixtures = FAMILIES.iter().filter(|n| **n != "gpt2").map(|name| Model::load(&golden(name), Device::Cpu).unwrap());
+    std::iter::once(tiny(HeadKind::Lm, 0.0)).chain(fixtures)
+}
 
 /// Continues `prompt` greedily without a cache, one whole forward pass a token.
 fn uncached(model: &Model, prompt: &[u32], n: usize) -> (Vec<u32>, Vec<f64>) {
@@ -21,7 +27,7 @@ fn uncached(model: &Model, prompt: &[u32], n: usize) -> (Vec<u32>, Vec<f64>) {
 
 #[test]
 fn cached_equals_uncached() {
-    for model in [tiny(HeadKind::Lm, 0.0), Model::load(&common::golden("llama"), Device::Cpu).unwrap()] {
+    for model in families() {
         let prompts: Vec<Vec<u32>> = vec![vec![3, 9, 4, 30, 12], vec![7], vec![2, 2, 8]];
         let sampling = Sampling { max_new: 20, temperature: 0.0, ..Sampling::default() };
         for (prompt, got) in prompts.iter().zip(generate(&model, &prompts, &sampling).unwrap()) {
@@ -70,23 +76,24 @@ fn padding_changes_nothing() {
 
 #[test]
 fn a_row_samples_the_same_in_any_company() {
-    let model = tiny(HeadKind::Lm, 0.0);
-    let prompts: Vec<Vec<u32>> = rows(&tokens(9, 6, 3)).into_iter().enumerate().map(|(i, r)| r[..=i % 6].to_vec()).collect();
-    for (top_k, top_p) in [(0, 1.0), (5, 1.0), (0, 0.8), (8, 0.9)] {
-        let sampling = Sampling { max_new: 24, top_k, top_p, stop: vec![0, 11], seed: 5, ..Sampling::default() };
-        let together = generate(&model, &prompts, &sampling).unwrap();
-        for batch in [1, 2, 4] {
-            let parts = generate(&model, &prompts, &Sampling { batch, ..sampling.clone() }).unwrap();
-            for (a, b) in together.iter().zip(&parts) {
-                assert_eq!((&a.ids, a.finished), (&b.ids, b.finished), "top_k {top_k}, top_p {top_p}, batch {batch}");
+    for model in [tiny(HeadKind::Lm, 0.0), Model::load(&golden("mistral"), Device::Cpu).unwrap()] {
+        let prompts: Vec<Vec<u32>> = rows(&tokens(9, 6, 3)).into_iter().enumerate().map(|(i, r)| r[..=i % 6].to_vec()).collect();
+        for (top_k, top_p) in [(0, 1.0), (5, 1.0), (0, 0.8), (8, 0.9)] {
+            let sampling = Sampling { max_new: 24, top_k, top_p, stop: vec![0, 11], seed: 5, ..Sampling::default() };
+            let together = generate(&model, &prompts, &sampling).unwrap();
+            for batch in [1, 2, 4] {
+                let parts = generate(&model, &prompts, &Sampling { batch, ..sampling.clone() }).unwrap();
+                for (a, b) in together.iter().zip(&parts) {
+                    assert_eq!((&a.ids, a.finished), (&b.ids, b.finished), "top_k {top_k}, top_p {top_p}, batch {batch}");
+                }
             }
+            let tail = generate(&model, &prompts[4..], &Sampling { first_row: 4, ..sampling.clone() }).unwrap();
+            assert_eq!(together[5].ids, tail[1].ids);
+            let lengths: std::collections::BTreeSet<usize> = together.iter().map(|g| g.ids.len()).collect();
+            assert!(lengths.len() > 2, "rows should end at different times, or leaving the batch is not tried: {lengths:?}");
+            let other = generate(&model, &prompts, &Sampling { seed: 6, ..sampling.clone() }).unwrap();
+            assert_ne!(together[0].ids, other[0].ids, "another seed, another sample");
         }
-        let tail = generate(&model, &prompts[4..], &Sampling { first_row: 4, ..sampling.clone() }).unwrap();
-        assert_eq!(together[5].ids, tail[1].ids);
-        let lengths: std::collections::BTreeSet<usize> = together.iter().map(|g| g.ids.len()).collect();
-        assert!(lengths.len() > 2, "rows should end at different times, or leaving the batch is not tried: {lengths:?}");
-        let other = generate(&model, &prompts, &Sampling { seed: 6, ..sampling.clone() }).unwrap();
-        assert_ne!(together[0].ids, other[0].ids, "another seed, another sample");
     }
 }
 
@@ -131,7 +138,7 @@ fn wrong_requests_are_refused_in_words() {
 
 #[test]
 fn packed_documents_do_not_see_each_other() {
-    for model in [tiny(HeadKind::Lm, 0.0), Model::load(&common::golden("llama"), Device::Cpu).unwrap()] {
+    for model in families() {
         let ids = tokens(2, 16, 4);
         let lengths = vec![vec![5, 7], vec![1, 3, 12]];
         let segments = Segments::from_lengths(&lengths, 16, Device::Cpu);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{golden, rows, same, tiny, tokens};
+use common::{FAMILIES, REWARDS, golden, rows, same, tiny, tokens};
 use data::inputs::Inputs;
 use model::{Config, HeadKind, Model, ModelError, Sampling, generate, lineage};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ fn json_file(path: &Path) -> Value {
 
 #[test]
 fn round_trip_is_byte_identical() {
-    for name in ["gpt2", "llama", "qwen2", "qwen3", "gpt2_reward", "llama_reward"] {
+    for name in FAMILIES.into_iter().chain(REWARDS) {
         let dir = tempfile::tempdir().unwrap();
         let (first, second) = (dir.path().join("a"), dir.path().join("b"));
         let model = Model::load(&golden(name), Device::Cpu).unwrap();
@@ -180,11 +180,13 @@ fn transformers_reads_our_folders() {
     let dir = tempfile::tempdir().unwrap();
     let mut models = vec![("fresh_lm".to_string(), tiny(HeadKind::Lm, 0.1)), ("fresh_reward".to_string(), tiny(HeadKind::Scalar, 0.1))];
     models[1].1.shift_score(0.5).unwrap();
-    for name in ["gpt2_shards", "llama", "qwen2", "qwen3", "llama_reward"] {
+    for name in FAMILIES.into_iter().chain(REWARDS).chain(["gpt2_shards", "mistral_shards", "neox_shards"]) {
         models.push((name.into(), Model::load(&golden(name), Device::Cpu).unwrap()));
     }
     // And the heads exchanged: what reward training starts from, written out.
-    models.push(("llama_as_reward".into(), Model::load_as(&golden("llama"), HeadKind::Scalar, Device::Cpu).unwrap()));
+    for name in ["llama", "mistral", "qwen2_window", "qwen3", "neox"] {
+        models.push((format!("{name}_as_reward"), Model::load_as(&golden(name), HeadKind::Scalar, Device::Cpu).unwrap()));
+    }
     let mut command = Command::new(&python);
     command.arg(&script);
     for (name, model) in models {

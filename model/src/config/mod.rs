@@ -1,8 +1,12 @@
 //! The shape of a decoder. Fields are general; a family is a setting of them.
 
 mod hf;
+mod reader;
+mod rope;
+mod write;
 
-pub(crate) use hf::ids;
+pub use rope::{Rope, RopeScaling};
+pub(crate) use write::ids;
 
 use crate::error::ModelError;
 use serde_json::{Map, Value};
@@ -15,12 +19,14 @@ pub enum Family {
     Gpt2,
     /// Llama: rotary positions, RMSNorm, gated MLP, grouped key-value heads.
     Llama,
-    /// Mistral without a sliding window: Llama's network.
+    /// Mistral: Llama with a sliding window in every block.
     Mistral,
-    /// Qwen2: Llama with biases on query, key and value.
+    /// Qwen2: Llama with biases on query, key and value, and a window in some blocks where asked for.
     Qwen2,
-    /// Qwen3: Llama with RMSNorm on every head's query and key.
+    /// Qwen3: Llama with RMSNorm on every head's query and key, and a window in some blocks where asked for.
     Qwen3,
+    /// GPT-NeoX, Pythia: LayerNorm, rotation of a part of each head, query-key-value fused head by head, both branches from one input.
+    GptNeoX,
 }
 
 /// Normalisation before each branch and at the end.
@@ -39,30 +45,21 @@ pub enum Norm {
 }
 
 /// How a token knows its place.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Position {
     /// A learned vector for each of the context's places, added to the embedding.
     Learned,
     /// Rotation of queries and keys (arXiv 2104.09864).
-    Rotary {
-        /// Base of the wavelengths.
-        theta: f64,
-        /// Llama 3's stretching of long wavelengths; `None` for plain rotation.
-        scaling: Option<RotaryScaling>,
-    },
+    Rotary(Rope),
 }
 
-/// Llama 3.1's scaling of rotary frequencies to a longer context than the one first trained on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RotaryScaling {
-    /// Long wavelengths are stretched by this.
-    pub factor: f64,
-    /// Wavelengths above `original_context / low` are long.
-    pub low: f64,
-    /// Wavelengths below `original_context / high` stay as they are.
-    pub high: f64,
-    /// Context in tokens before the stretching.
-    pub original_context: f64,
+/// Attention that reaches back a bounded number of tokens (arXiv 2004.05150, section 3.1; Mistral: arXiv 2310.06825).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Tokens that a token sees, itself among them.
+    pub size: usize,
+    /// Which blocks have it.
+    pub layers: Vec<bool>,
 }
 
 /// Non-linearity of the MLP.
@@ -133,6 +130,10 @@ pub struct Config {
     pub mlp_bias: bool,
     /// RMSNorm on every head's query and key.
     pub qk_norm: bool,
+    /// Both branches of a block read its input, and are added to it together (GPT-NeoX's `use_parallel_residual`).
+    pub parallel: bool,
+    /// A bounded reach of attention; `None` where every block sees the whole sequence.
+    pub window: Option<Window>,
     /// Divide attention scores by the root of `head_dim` (GPT-2's `scale_attn_weights`).
     pub scale_attention: bool,
     /// Divide attention scores of block i by i + 1 as well (GPT-2's `scale_attn_by_inverse_layer_idx`).
@@ -174,6 +175,8 @@ impl Config {
             out_bias: true,
             mlp_bias: true,
             qk_norm: false,
+            parallel: false,
+            window: None,
             scale_attention: true,
             scale_by_layer: false,
             tied: true,
@@ -211,14 +214,17 @@ impl Config {
         if let Some((key, _)) = sizes.iter().find(|(_, n)| *n == 0) {
             return fail(key, "must be at least 1".into());
         }
-        if self.family == Family::Gpt2 && !self.width.is_multiple_of(self.heads) {
+        if matches!(self.family, Family::Gpt2 | Family::GptNeoX) && !self.width.is_multiple_of(self.heads) {
             return fail("heads", format!("{} heads do not divide a width of {}", self.heads, self.width));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return fail("key-value heads", format!("{} do not divide {} heads", self.kv_heads, self.heads));
         }
-        if matches!(self.position, Position::Rotary { .. }) && !self.head_dim.is_multiple_of(2) {
-            return fail("head size", format!("{} is odd: rotation takes features in pairs", self.head_dim));
+        if let Position::Rotary(rope) = &self.position {
+            rope.check().or_else(|reason| fail("rope_parameters", reason))?;
+        }
+        if self.window.as_ref().is_some_and(|w| w.size == 0) {
+            return fail("sliding_window", "must be at least 1: a token sees itself".into());
         }
         let d = self.dropout;
         for (key, p) in [("embedding dropout", d.embedding), ("attention dropout", d.attention), ("residual dropout", d.residual)] {
@@ -233,6 +239,11 @@ impl Config {
     pub(crate) fn attention_scale(&self, layer: usize) -> f64 {
         let base = if self.scale_attention { 1.0 / (self.head_dim as f64).sqrt() } else { 1.0 };
         if self.scale_by_layer { base / (layer + 1) as f64 } else { base }
+    }
+
+    /// How many tokens block `layer` sees, itself among them; `None` for all.
+    pub(crate) fn window_of(&self, layer: usize) -> Option<i64> {
+        self.window.as_ref().filter(|w| w.layers[layer]).map(|w| w.size as i64)
     }
 
     /// Reads `config.json` of a model folder.

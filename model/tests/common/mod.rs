@@ -5,6 +5,13 @@ use model::{Config, HeadKind, Model};
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
+/// The language models among the fixtures.
+pub const FAMILIES: [&str; 11] =
+    ["gpt2", "llama", "llama_tied", "mistral", "mistral_tied", "qwen2", "qwen2_window", "qwen3", "qwen3_window", "neox", "neox_serial"];
+
+/// The reward models among the fixtures.
+pub const REWARDS: [&str; 6] = ["gpt2_reward", "llama_reward", "mistral_reward", "qwen2_reward", "qwen3_reward", "neox_reward"];
+
 /// A fixture of scripts/reference/model.py.
 pub fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)

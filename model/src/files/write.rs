@@ -1,0 +1,103 @@
+//! Writing weights as safetensors, in one file or, above a size, in shards with an index.
+
+use super::{INDEX, SINGLE, write_json};
+use crate::error::ModelError;
+use crate::model::Parameter;
+use safetensors::tensor::{Dtype, View};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+
+/// Largest file in bytes: the 5 GB that transformers 4 had.
+pub(crate) const SHARD_BYTES: u64 = 5_000_000_000;
+
+/// A tensor on its way into a file: bytes are copied out when its turn comes.
+struct Outgoing<'a> {
+    tensor: &'a Tensor,
+    shape: Vec<usize>,
+}
+
+impl View for Outgoing<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> Cow<'_, [u8]> {
+        let tensor = self.tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+        let mut bytes = vec![0u8; self.data_len()];
+        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        bytes.into()
+    }
+    fn data_len(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
+}
+
+/// Writes `model.safetensors`, or shards of at most `largest` bytes of tensors (one that is larger has a shard to itself) and their index.
+/// Weight files of an earlier save that are no longer meant are removed at the end.
+pub(crate) fn write_weights(folder: &Path, parameters: &[Parameter], largest: u64) -> Result<(), ModelError> {
+    let shards = cut(parameters, largest);
+    let name = |i: usize| format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
+    let mut keep = BTreeSet::new();
+    if let [all] = shards[..] {
+        write_file(folder, SINGLE, all)?;
+        keep.insert(SINGLE.to_string());
+    } else {
+        let mut map = Map::new();
+        for (i, shard) in shards.iter().enumerate() {
+            write_file(folder, &name(i), shard)?;
+            map.extend(shard.iter().map(|p| (p.name.clone(), json!(name(i)))));
+            keep.insert(name(i));
+        }
+        map.sort_keys();
+        let total: u64 = parameters.iter().map(bytes).sum();
+        write_json(&folder.join(INDEX), &json!({"metadata": {"total_size": total}, "weight_map": Value::Object(map)}))?;
+        keep.insert(INDEX.to_string());
+    }
+    for entry in std::fs::read_dir(folder).map_err(ModelError::io(folder))? {
+        let path = entry.map_err(ModelError::io(folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let ours = name == SINGLE || name == INDEX || (name.starts_with("model-") && name.ends_with(".safetensors"));
+        if ours && !keep.contains(&name) {
+            std::fs::remove_file(&path).map_err(ModelError::io(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn bytes(p: &Parameter) -> u64 {
+    4 * p.tensor.numel() as u64
+}
+
+/// Consecutive parameters that fit together; at least one part.
+fn cut(parameters: &[Parameter], largest: u64) -> Vec<&[Parameter]> {
+    let (mut shards, mut start, mut size) = (vec![], 0, 0);
+    for (i, p) in parameters.iter().enumerate() {
+        if i > start && size + bytes(p) > largest {
+            shards.push(&parameters[start..i]);
+            (start, size) = (i, 0);
+        }
+        size += bytes(p);
+    }
+    shards.push(&parameters[start..]);
+    shards
+}
+
+/// Writes one file, whole or not at all. transformers asks for the entry `format = pt`.
+fn write_file(folder: &Path, name: &str, parameters: &[Parameter]) -> Result<(), ModelError> {
+    let path = folder.join(name);
+    let views = parameters.iter().map(|p| {
+        let shape = p.tensor.size().iter().map(|&n| n as usize).collect();
+        (p.name.as_str(), Outgoing { tensor: &p.tensor, shape })
+    });
+    let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
+    safetensors::serialize_to_file(views, Some(metadata), &path)
+        .map_err(|e| ModelError::Weights { path: path.clone(), reason: format!("writing failed: {e}") })?;
+    // The file was made private to its owner; give it the permissions that the folder's other files have.
+    let like = std::fs::metadata(folder.join("config.json")).map_err(ModelError::io(folder))?;
+    std::fs::set_permissions(&path, like.permissions()).map_err(ModelError::io(&path))
+}
