@@ -219,3 +219,25 @@ fn frozen_and_cloned_weights_stay_apart() {
     assert!(model.parameters().iter().all(|p| p.tensor.requires_grad()));
     assert!(model.parameters().iter().all(|p| p.decay == (p.tensor.dim() >= 2)));
 }
+
+#[test]
+fn fresh_models_of_every_family_learn_and_are_written_and_read() {
+    use model::config::{Family, Shape};
+    let shape = Shape { vocab_size: 40, context: 32, layers: 2, heads: 4, kv_heads: 2, width: 32, dropout: 0.0 };
+    for family in [Family::Gpt2, Family::Llama, Family::Mistral, Family::Qwen2, Family::Qwen3, Family::GptNeoX] {
+        let config = Config::fresh(family, shape).unwrap();
+        let model = Model::new(config, HeadKind::Lm, Device::Cpu, 3).unwrap();
+        let ids = Tensor::arange(24, (Kind::Int64, Device::Cpu)).view([2, 12]);
+        let logits = model.logits(&model.forward_hidden(&ids, None, false));
+        logits.logsumexp(-1, false).sum(Kind::Float).backward();
+        let reached = model.parameters().iter().filter(|p| p.tensor.grad().defined()).count();
+        let unused = usize::from(family == Family::Gpt2 && reached + 1 == model.parameters().len());
+        assert_eq!(reached + unused, model.parameters().len(), "{family:?}: every weight has a gradient");
+        let dir = tempfile::tempdir().unwrap();
+        model.save(dir.path()).unwrap();
+        let back = Model::load(dir.path(), Device::Cpu).unwrap();
+        assert_eq!(back.config().position, model.config().position);
+        let again = back.logits(&back.forward_hidden(&ids, None, false));
+        assert_eq!((logits - again).abs().max().double_value(&[]), 0.0, "{family:?}");
+    }
+}

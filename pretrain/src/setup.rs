@@ -6,9 +6,9 @@ use data::corpus::Corpus;
 use data::inputs::Inputs;
 use data::tokenizer::Tokenizer;
 use dist::World;
+use model::config::{Dropout, Family, Shape};
 use model::{
     Config, HeadKind, Model,
-    config::Dropout,
     lineage::{Lineage, Parent},
 };
 use std::path::Path;
@@ -68,7 +68,7 @@ impl Setup {
             Some(folder) => Model::load_as(folder, HeadKind::Lm, device).with_context(|| format!("model.init = {:?}", c.model.init))?,
             None => {
                 let m = &c.model;
-                let mut shape = Config::gpt2(tokenizer.vocab_size(), m.context, m.layers, m.heads, m.width, m.dropout)?;
+                let mut shape = Config::fresh(family(m.family), shape(m, tokenizer.vocab_size()))?;
                 shape.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
                 Model::new(shape, HeadKind::Lm, device, c.seed)?
             }
@@ -94,6 +94,21 @@ impl Setup {
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }
+}
+
+fn family(family: config::Family) -> Family {
+    match family {
+        config::Family::Gpt2 => Family::Gpt2,
+        config::Family::Llama => Family::Llama,
+        config::Family::GptNeox => Family::GptNeoX,
+        config::Family::Qwen2 => Family::Qwen2,
+        config::Family::Qwen3 => Family::Qwen3,
+    }
+}
+
+fn shape(m: &config::ModelShape, vocab_size: usize) -> Shape {
+    let config::ModelShape { context, layers, heads, kv_heads, width, dropout, .. } = *m;
+    Shape { vocab_size, context, layers, heads, kv_heads, width, dropout }
 }
 
 fn tokenizer(c: &PretrainConfig) -> Result<Tokenizer> {

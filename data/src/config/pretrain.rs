@@ -56,10 +56,14 @@ impl Default for PretrainConfig {
 pub struct ModelShape {
     /// Model folder or run folder to start from; empty makes a fresh model of the shape below.
     pub init: String,
+    /// Family of a fresh model.
+    pub family: Family,
     /// Transformer blocks.
     pub layers: usize,
     /// Attention heads; must divide `width`.
     pub heads: usize,
+    /// Heads of keys and values, which query heads share; must divide `heads`. 0 means as many as `heads`. Not for gpt2 and gpt-neox.
+    pub kv_heads: usize,
     /// Features of the residual stream.
     pub width: usize,
     /// Longest sequence in tokens.
@@ -70,8 +74,34 @@ pub struct ModelShape {
 
 impl Default for ModelShape {
     fn default() -> Self {
-        ModelShape { init: String::new(), layers: 4, heads: 4, width: 128, context: 128, dropout: 0.0 }
+        ModelShape {
+            init: String::new(),
+            family: Family::default(),
+            kv_heads: 0,
+            layers: 4,
+            heads: 4,
+            width: 128,
+            context: 128,
+            dropout: 0.0,
+        }
     }
+}
+
+/// Family of a fresh model. All have a tied head; a model folder in `model.init` brings its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Learned positions, LayerNorm, GELU.
+    #[default]
+    Gpt2,
+    /// Rotary positions, RMSNorm, gated MLP without biases.
+    Llama,
+    /// Rotary positions on a quarter of each head, LayerNorm, both branches of a block side by side: the family of Pythia.
+    GptNeox,
+    /// Llama with biases on query, key and value.
+    Qwen2,
+    /// Llama with RMSNorm on every head's query and key.
+    Qwen3,
 }
 
 /// Kind of tokenizer.

@@ -1,10 +1,12 @@
 //! The shape of a decoder. Fields are general; a family is a setting of them.
 
+mod fresh;
 mod hf;
 mod reader;
 mod rope;
 mod write;
 
+pub use fresh::Shape;
 pub use rope::{Rope, RopeScaling};
 pub(crate) use write::ids;
 
