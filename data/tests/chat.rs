@@ -58,6 +58,39 @@ fn text_is_what_transformers_renders() {
     assert!(compared >= 50, "{compared}");
 }
 
+/// The same template read from a model folder, in each of the places where transformers keeps it, renders the same.
+#[test]
+fn a_folder_gives_the_template_that_is_in_it() {
+    for golden in fixture() {
+        let direct = template(&golden);
+        let config = |more: Value| {
+            let mut all = golden["tokens"].as_object().unwrap().clone();
+            all.extend(more.as_object().unwrap().clone());
+            Value::Object(all).to_string()
+        };
+        let source = &golden["source"];
+        let named = serde_json::json!([{"name": "tool_use", "template": "x"}, {"name": "default", "template": source}]);
+        let places = [
+            (config(serde_json::json!({"chat_template": source})), None),
+            (config(serde_json::json!({"chat_template": named})), None),
+            (config(serde_json::json!({"chat_template": "the file wins"})), source.as_str()),
+        ];
+        for (config, jinja) in places {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
+            if let Some(jinja) = jinja {
+                std::fs::write(dir.path().join("chat_template.jinja"), jinja).unwrap();
+            }
+            let read = ChatTemplate::new(Template::Model, dir.path()).unwrap();
+            assert_eq!(read.source(), direct.source());
+            for case in golden["cases"].as_array().unwrap().iter().filter(|case| case["error"].is_null()) {
+                let messages = Message::list(&case["messages"]).unwrap();
+                assert_eq!(read.render_chat(&messages).unwrap(), direct.render_chat(&messages).unwrap(), "{}", golden["name"]);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_answer_is_learnt_with_its_end_and_nothing_else() {
     for golden in fixture() {

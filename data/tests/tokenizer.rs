@@ -149,16 +149,19 @@ fn gpt2_ids() {
     let Some(folder) = beside("t01-gpt2-bpe") else { return };
     let tok = Tokenizer::load(&folder).unwrap();
     assert_eq!((tok.vocab_size(), tok.eos(), tok.bos(), tok.pad()), (50257, 50256, None, 50256));
-    for row in json(&folder.join("golden_gpt-3-encoder.json")).as_array().unwrap() {
+    // What was a vocabulary and merges is saved as a tokenizer.json.
+    let dir = tempfile::tempdir().unwrap();
+    tok.save(dir.path()).unwrap();
+    let saved = Tokenizer::load(dir.path()).unwrap();
+    assert_eq!(saved.hash(), tok.hash());
+    let rows = json(&folder.join("golden_gpt-3-encoder.json"));
+    assert_eq!(rows.as_array().unwrap().len(), 18, "every record");
+    for (row, tok) in rows.as_array().unwrap().iter().flat_map(|row| [(row, &tok), (row, &saved)]) {
         let text = row["text"].as_str().unwrap();
         assert_eq!(tok.encode(text).unwrap(), ids(&row["ids"]), "{text:?}");
         assert_eq!(tok.decode(&ids(&row["ids"]), false).unwrap(), text);
     }
     assert_eq!(tok.encode_with_special(END_OF_TEXT).unwrap(), [50256]);
-    // What was a vocabulary and merges is saved as a tokenizer.json.
-    let dir = tempfile::tempdir().unwrap();
-    tok.save(dir.path()).unwrap();
-    assert_eq!(Tokenizer::load(dir.path()).unwrap().hash(), tok.hash());
 }
 
 /// A tokenizer.json of others, Chinese and English, with its configuration and chat template.
@@ -167,7 +170,9 @@ fn a_foreign_tokenizer_json() {
     let Some(folder) = beside("t03-minimind-hf-tokenizer") else { return };
     let tok = Tokenizer::load(&folder).unwrap();
     assert_eq!((tok.vocab_size(), tok.eos(), tok.bos(), tok.pad()), (6400, 2, Some(1), 0), "as its tokenizer_config.json says");
-    for row in json(&folder.join("golden_hf_tokenizers.json")).as_array().unwrap() {
+    let rows = json(&folder.join("golden_hf_tokenizers.json"));
+    assert_eq!(rows.as_array().unwrap().len(), 18, "every record");
+    for row in rows.as_array().unwrap() {
         let text = row["text"].as_str().unwrap();
         assert_eq!(tok.encode_with_special(text).unwrap(), ids(&row["ids"]), "{text:?}");
         if text != END_OF_TEXT {

@@ -113,6 +113,7 @@ pub struct ScoreArgs {
 
 /// Arguments of `reward`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["data", "ids"])))]
 #[command(after_help = "Rows are prompt and response; prompt, chosen and rejected; or prompt, answers and ranks (1 is best) or scores. \
                         Any format that training reads. Template, prefix and column names are those of the model's run folder where it has a \
                         config.toml, unless given here.")]
@@ -121,7 +122,10 @@ pub struct RewardArgs {
     pub model: ModelArgs,
     /// Rows to score: JSONL, CSV, TSV, Parquet or Arrow.
     #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
+    pub data: Option<PathBuf>,
+    /// Token ids of one prompt with its answer, scored as they are.
+    #[arg(long, value_name = "IDS", value_delimiter = ',', num_args = 1, conflicts_with_all = ["config", "template", "prompt_prefix"])]
+    pub ids: Option<Vec<u32>>,
     /// A reward.toml whose data section tells template, prefix and column names.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -26,11 +26,12 @@ enum Rows {
 
 /// Scores every row and prints the scores, with the accuracy where people's order is known.
 pub fn run(args: &RewardArgs) -> anyhow::Result<()> {
-    if !args.data.exists() {
-        return Err(input(format!("{}: no such file", args.data.display())));
+    let Some(file) = &args.data else { return ids(args) };
+    if !file.exists() {
+        return Err(input(format!("{}: no such file", file.display())));
     }
     let opened = open(&args.model, HeadKind::Scalar)?;
-    let data = settings(args, &opened)?;
+    let data = settings(args, file, &opened)?;
     let tokenizer = opened.need_tokenizer("scoring text")?;
     let template = ChatTemplate::new(data.template, &opened.folder)?;
     let folder = tempfile::tempdir()?;
@@ -57,12 +58,24 @@ pub fn run(args: &RewardArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The score of token ids as they are: no template, no end token added, no tokenizer needed.
+fn ids(args: &RewardArgs) -> anyhow::Result<()> {
+    let opened = open(&args.model, HeadKind::Scalar)?;
+    let row = args.ids.clone().unwrap_or_default();
+    let scores = score(&opened, std::slice::from_ref(&row), 1, 0)?; // one row needs no padding
+    match args.model.json {
+        true => println!("{}", json!({ "ids": row, "score": scores[0] })),
+        false => println!("score {:.5}", scores[0]),
+    }
+    Ok(())
+}
+
 /// Column names, template and prefix: from --config or the run's config.toml, overruled by arguments.
-fn settings(args: &RewardArgs, opened: &Opened) -> anyhow::Result<RankingData> {
+fn settings(args: &RewardArgs, file: &Path, opened: &Opened) -> anyhow::Result<RankingData> {
     let beside = [args.model.model.join("config.toml"), opened.folder.join("../config.toml")].into_iter().find(|p| p.is_file());
-    let file = args.config.clone().or(beside);
+    let config = args.config.clone().or(beside);
     // A run's folder may be that of another stage, whose config has other keys: only an explicit --config must fit.
-    let run = match (&file, &args.config) {
+    let run = match (&config, &args.config) {
         (Some(path), Some(_)) => Some(config::load::<RewardConfig>(path, &[]).map_err(|e| input(e.to_string()))?),
         (Some(path), None) => config::load::<RewardConfig>(path, &[]).ok(),
         (None, _) => None,
@@ -84,7 +97,7 @@ fn settings(args: &RewardArgs, opened: &Opened) -> anyhow::Result<RankingData> {
     let mut columns: Vec<Columns> = data.take().into_iter().flat_map(|d| d.sources).map(|s| s.columns).collect();
     columns.push(Columns::default());
     columns.push(Columns { scores: vec!["scores".into()], ..Columns::default() });
-    let path = args.data.display().to_string();
+    let path = file.display().to_string();
     let source = |columns: Columns| Source { path: path.clone(), format: None, columns };
     let columns = choose(columns.into_iter().map(source).collect())?;
     Ok(RankingData {

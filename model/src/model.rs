@@ -217,8 +217,15 @@ impl Model {
         Ok(())
     }
 
+    /// Can [`Model::shift_score`] work? It asks for a bias in the final norm, which GPT-2 and GPT-NeoX have. RMSNorm gives g·x/rms(x): every
+    /// constant that could be put into the weights of the other families would be divided by the token's own rms, and their heads have no bias.
+    pub fn can_shift_score(&self) -> bool {
+        self.head == HeadKind::Scalar && self.trunk.norm.bias.is_some()
+    }
+
     /// Adds `c` to every score, exactly and without a bias that transformers would not know: the final norm gives h = g·z + b and the score
-    /// is w·h, so b grows by c·w/|w|². Only for norms with a bias (GPT-2).
+    /// is w·h, so b grows by c·w/|w|². Only for norms with a bias
+    /// ([`Model::can_shift_score`]).
     pub fn shift_score(&self, c: f64) -> Result<(), ModelError> {
         if self.head != HeadKind::Scalar {
             return Err(ModelError::Input("a language model has no score to shift".into()));

@@ -163,6 +163,23 @@ fn packed_documents_do_not_see_each_other() {
     }
 }
 
+/// Which keys a token sees: a change of token 4 must reach token 4 + 2 · (window − 1) through two blocks, and no further.
+#[test]
+fn a_window_ends_where_it_should() {
+    let window = 5;
+    for (name, blocks) in [("mistral", 2), ("llama", 0)] {
+        let model = Model::load(&golden(name), Device::Cpu).unwrap();
+        let ids = tokens(1, 20, 4);
+        let other = ids.copy();
+        let _ = other.i((0, 4)).fill_(if ids.int64_value(&[0, 4]) == 7 { 8 } else { 7 });
+        let [a, b] = [&ids, &other].map(|ids| no_grad(|| model.forward_hidden(ids, None, false)));
+        let changed: Vec<bool> = (0..20).map(|t| gap(&a.i((0, t)), &b.i((0, t))) > 0.0).collect();
+        let last = if blocks == 0 { 19 } else { 4 + blocks * (window - 1) };
+        let want: Vec<bool> = (0..20).map(|t| (4..=last).contains(&t)).collect();
+        assert_eq!(changed, want, "{name}");
+    }
+}
+
 #[test]
 fn packed_gradients_equal_separate_ones() {
     let model = tiny(HeadKind::Lm, 0.0);
@@ -196,14 +213,23 @@ fn training_and_scoring_forward_are_bitwise_equal() {
 
 #[test]
 fn shift_score_is_exact() {
-    let model = tiny(HeadKind::Scalar, 0.0);
-    let ids = tokens(3, 9, 9);
-    let score = || no_grad(|| model.scalar(&model.forward_hidden(&ids, None, false)));
-    let before = score();
-    model.shift_score(-2.75).unwrap();
-    assert!(gap(&(&before - 2.75), &score()) < 1e-5);
-    let again = tiny(HeadKind::Lm, 0.0).shift_score(1.0).unwrap_err().to_string();
-    assert!(again.contains("language model"), "{again}");
+    let neox = Model::load(&golden("neox_reward"), Device::Cpu).unwrap();
+    for model in [tiny(HeadKind::Scalar, 0.0), neox] {
+        let ids = tokens(3, 9, 9);
+        let score = || no_grad(|| model.scalar(&model.forward_hidden(&ids, None, false)));
+        let before = score();
+        assert!(model.can_shift_score());
+        model.shift_score(-2.75).unwrap();
+        assert!(gap(&(&before - 2.75), &score()) < 1e-5);
+    }
+    let lm = tiny(HeadKind::Lm, 0.0);
+    assert!(!lm.can_shift_score());
+    let message = lm.shift_score(1.0).unwrap_err().to_string();
+    assert!(message.contains("language model"), "{message}");
+    let llama = Model::load(&golden("llama_reward"), Device::Cpu).unwrap();
+    assert!(!llama.can_shift_score());
+    let message = llama.shift_score(1.0).unwrap_err().to_string();
+    assert!(message.contains("without a bias in its final norm"), "{message}");
 }
 
 #[test]

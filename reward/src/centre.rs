@@ -1,7 +1,7 @@
 //! Moving the scores so that 0 means "as good as the SFT model's own answers" (Stiennon et al., arXiv 2009.01325, appendix B.1).
 
 use crate::batch;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use data::{chat::ChatTemplate, config::RewardConfig, order::Order, rankings::Ranking, tokenizer::Tokenizer};
 use model::{HeadKind, Model, generate::Sampling};
 use std::path::Path;
@@ -10,6 +10,26 @@ use train::seed;
 
 /// Answers sampled at a time.
 const AT_A_TIME: usize = 64;
+
+/// Refuses prompts that leave no room for a sampled answer, before anything is trained. The reward model reads the longer ones: its prefix
+/// stands before each.
+pub fn check(rankings: &[Ranking], (tokenizer, template): (&Tokenizer, &ChatTemplate), c: &RewardConfig, context: usize) -> Result<()> {
+    let mut prompts: Vec<&str> = rankings.iter().map(|r| r.prompt.as_str()).collect();
+    prompts.sort_unstable();
+    prompts.dedup();
+    let mut longest = 0;
+    for prompt in prompts {
+        longest = longest.max(template.encode_prompt(tokenizer, prompt)?.len());
+    }
+    let new = c.centre.max_new_tokens;
+    ensure!(
+        longest + new <= context,
+        "centre.max_new_tokens = {new}: with the longest prompt of {longest} tokens it exceeds the model's context of {context}: set it to {} \
+         or less, or centre.samples = 0",
+        context.saturating_sub(longest)
+    );
+    Ok(())
+}
 
 /// Mean score of answers that the SFT model samples to the training prompts.
 pub fn sft_score(
@@ -42,7 +62,6 @@ pub fn sft_score(
         for (prompt, answer) in chunk.iter().zip(model::generate::generate(&policy, &asked, &sampling)?) {
             let mut row = template.encode_prompt(tokenizer, prompt)?;
             row.extend(answer.ids);
-            row.truncate(reward.config().context);
             rows.push(row);
         }
     }

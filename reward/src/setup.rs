@@ -1,6 +1,7 @@
 //! Everything before the first step. What fails here is the user's input.
 
 use crate::batch::{self, Answers, Item};
+use crate::centre;
 use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, RewardConfig, plan};
@@ -75,6 +76,12 @@ impl Setup {
         let from = state.folder().unwrap_or(&init);
         let mut model = Model::load_as(from, HeadKind::Scalar, device).with_context(|| format!("model.init = {:?}", c.model.init))?;
         model.set_dropout(Dropout::all(c.model.dropout));
+        ensure!(
+            c.centre.samples == 0 || model.can_shift_score(),
+            "centre.samples = {}: the scores of this model cannot be centred, because its final norm has no bias (GPT-2 and GPT-NeoX have \
+             one): set centre.samples = 0",
+            c.centre.samples
+        );
         let lengths = Lengths { tokenizer: &tokenizer, template: &template, context: model.config().context };
         let mut rankings = rankings::load_rankings(&c.data, Some(lengths), c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
         if rankings.report.rejected > 0 {
@@ -96,6 +103,9 @@ impl Setup {
             *rankings.report.skipped.entry("all tied".into()).or_default() += all_tied as u64;
         }
         ensure!(!rankings.train.is_empty(), "data.sources: no ranking is left to learn from");
+        if c.centre.samples > 0 {
+            centre::check(&rankings.train, (&tokenizer, &template), c, model.config().context)?;
+        }
         let train = batch::items(&rankings.train, &tokenizer, &template)?;
         let valid = rankings.valid.iter().map(|r| batch::encode(r, &tokenizer, &template)).collect::<Result<_>>()?;
         let steps = plan.total(train.len() as u64);

@@ -53,3 +53,28 @@ testkit::stage_tests!(
         "device=cuda",
     ]
 );
+
+#[test]
+fn centring_that_cannot_be_is_refused_before_training() {
+    let stage = stage();
+    // A Llama of transformers: RMSNorm has no bias that could take up the shift.
+    let (golden, llama) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden"), stage.dir.path().join("llama"));
+    std::fs::create_dir(&llama).unwrap();
+    for from in [golden.join("llama"), golden.join("tokenizer")] {
+        for entry in std::fs::read_dir(from).unwrap().map(|e| e.unwrap()) {
+            std::fs::copy(entry.path(), llama.join(entry.file_name())).unwrap();
+        }
+    }
+    let refused = |set: &str, words: &[&str]| {
+        let output = stage.run("refused", &["--set", set]);
+        let said = stage.stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(words.iter().all(|w| said.contains(w)), "{said}");
+        assert!(!stage.out("refused").join("metrics.jsonl").exists(), "nothing was trained");
+        let _ = std::fs::remove_dir_all(stage.out("refused"));
+    };
+    refused(&format!("model.init={}", llama.display()), &["centre.samples = 8", "final norm has no bias", "centre.samples = 0"]);
+    // The longest prompt is "say 59" and a newline, in bytes; the context has 96 places.
+    refused("centre.max_new_tokens=90", &["centre.max_new_tokens = 90", "prompt of 7 tokens", "context of 96", "set it to 89"]);
+}
+

@@ -4,7 +4,7 @@ Writes data/tests/golden/chat_templates.json: per template its source and specia
 precedes the last answer) and, where the template has {% generation %} tags, the spans of characters that transformers marks as the assistant's.
 The templates are those that TRL ships (Apache-2.0), and the ones written here.
 
-    python -m pip install trl==1.9.0 && python scripts/reference/chat_templates.py [../shared/data/t03-minimind-hf-tokenizer]
+    python scripts/reference/chat_templates.py [../shared/data/t03-minimind-hf-tokenizer]
 
 With a tokenizer's folder it writes data/tests/golden/chat_ids.json too: token ids by that tokenizer and its own template.
 """
@@ -42,6 +42,39 @@ TEMPLATES = [
         "{% else %}{{ raise_exception('no system turns') }}{% endif %}{% endfor %}",
         {"bos_token": "<s>", "eos_token": "</s>"},
         "</s>",
+    ),
+    (
+        "chatml",  # as the tokenizer_config.json of many models has it, with a system turn of its own
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+        "{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}{% endif %}"
+        "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+        IM,
+        "<|im_end|>",
+    ),
+    (
+        "zephyr",  # HuggingFaceH4/zephyr-7b-beta
+        "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
+        "{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n"
+        "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
+        "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}",
+        {"bos_token": "<s>", "eos_token": "</s>"},
+        "</s>",
+    ),
+    (
+        "llama3_meta",  # meta-llama/Meta-Llama-3-8B-Instruct
+        "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + message['role'] + "
+        "'<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}"
+        "{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
+        LLAMA,
+        "<|eot_id|>",
+    ),
+    (
+        "plain",  # the one that data/src/chat writes into folders for others
+        "{% for message in messages %}{{ message['content'] }}"
+        "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}{% endfor %}",
+        {"eos_token": "<|endoftext|>"},
+        "<|endoftext|>",
     ),
     (
         "without_end",

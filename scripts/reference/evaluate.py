@@ -46,9 +46,9 @@ OUT.write_text(json.dumps({
 
 GOLDEN = ROOT / "model" / "tests" / "golden"
 tokenizer = transformers.AutoTokenizer.from_pretrained(GOLDEN / "tokenizer")
-PROMPTS = ["the cat sat on a tree", "where is the rat?\nin the house,", "on"]
-TEXT = "the cat sat on the tree, and the other cat ate it.\nwhat a cat"
-ANSWERS = [("is the cat in?", "no, it sat on the tree."), ("where?", "there"), ("what is that", "the other cat, or a rat in a hat")]
+PROMPTS = ["the cat sat on a tree", "where is the rat?\nin", "on"]
+TEXT = "the cat sat on the tree, and there\nwas rain"
+ANSWERS = [("is the cat in?", "on the tree."), ("where?", "there"), ("what is", "the other cat, a rat")]
 
 def encode(text):
     return tokenizer(text, add_special_tokens=False)["input_ids"]

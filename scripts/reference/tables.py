@@ -1,6 +1,6 @@
 """Golden tables for data/tests/sources.rs, written by pyarrow as other programs write them.
 
-    python -m pip install pyarrow==26.0.1 && python scripts/reference/tables.py
+    python scripts/reference/tables.py
 """
 
 import datetime
