@@ -11,6 +11,7 @@ mod ppo;
 mod pretrain;
 mod reward;
 mod sft;
+mod watch;
 
 pub use common::*;
 pub use load::{ConfigError, load, parse, to_toml};
@@ -18,3 +19,4 @@ pub use ppo::*;
 pub use pretrain::*;
 pub use reward::*;
 pub use sft::*;
+pub use watch::*;
