@@ -64,7 +64,7 @@ fn collapse_of_entropy_and_length() {
 
 #[test]
 fn end_tokens_becoming_rare() {
-    assert_eq!(curve("eos_rate", |step| if step <= 10 { 0.9 } else { 0.4 }), [(14, "eos")]);
+    assert_eq!(curve("eos_rate", |step| if step <= 10 { 0.9 } else { 0.45 }), [(14, "eos")]);
     assert_eq!(curve("eos_rate", |step| 0.9 - 0.005 * step as f64), []);
     assert_eq!(curve("eos_rate", |_| 0.05), [], "a model that never ended is no news");
 }
