@@ -172,6 +172,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
     run.write("samples.jsonl", &samples)?;
     checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
     summary::write(&run, &figures)?;
+    evaluate::report::write_run(run.path())?;
     bar.finish(total, &[]);
     Ok(Outcome::Done)
 }

@@ -112,11 +112,14 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
     {
         figures.insert(key.into(), value.into());
     }
-    for (key, count) in [("tokens", state.tokens), ("rows_rejected", corpus.report.rejected), ("skipped_steps", optim.skipped()), ("alarms", log.alarms())] {
+    for (key, count) in
+        [("tokens", state.tokens), ("rows_rejected", corpus.report.rejected), ("skipped_steps", optim.skipped()), ("alarms", log.alarms())]
+    {
         figures.insert(key.into(), Value::from(count));
     }
     figures.insert("parameters".into(), (optim.sizes().0 + optim.sizes().1).into());
     summary::write(&run, &figures)?;
+    evaluate::report::write_run(run.path())?;
     bar.finish(steps, &[("loss", last_eval)]);
     Ok(Outcome::Done)
 }

@@ -125,6 +125,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     figures.insert("skipped_steps".into(), Value::from(optim.skipped()));
     figures.insert("alarms".into(), Value::from(log.alarms()));
     summary::write(&run, &figures)?;
+    evaluate::report::write_run(run.path())?;
     bar.finish(steps, &[("accuracy", report.accuracy), ("ECE", report.ece)]);
     Ok(Outcome::Done)
 }

@@ -51,7 +51,11 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
                 &Sampling { max_new: c.eval.sample_tokens, temperature: 0.0, stop: template.stop_ids(&tokenizer), ..Sampling::default() },
             )?;
             let sample = format!("{prompt}\n> {}", tokenizer.decode(&answers[0].ids, true)?.trim());
-            log.line(step).set("eval/loss", last_eval).set("eval/perplexity", last_eval.exp()).value("eval/sample", sample.as_str()).write()?;
+            log.line(step)
+                .set("eval/loss", last_eval)
+                .set("eval/perplexity", last_eval.exp())
+                .value("eval/sample", sample.as_str())
+                .write()?;
             improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
             bar.say(&format!("step {step}: validation loss {last_eval:.4}\n  | {}", sample.replace('\n', "\n  | ")));
         }
@@ -121,6 +125,7 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         figures.insert(key.into(), Value::from(count));
     }
     summary::write(&run, &figures)?;
+    evaluate::report::write_run(run.path())?;
     bar.finish(steps, &[("loss", last_eval)]);
     Ok(Outcome::Done)
 }

@@ -58,7 +58,8 @@ impl EventFile {
 
     /// Numbers become curves, texts texts; what has no value (null) is left out.
     fn encode(&self, line: &Map<String, Value>) -> Vec<u8> {
-        let (step, wall) = (line.get("step").and_then(Value::as_u64).unwrap_or(0), line.get("wall_s").and_then(Value::as_f64).unwrap_or(0.0));
+        let (step, wall) =
+            (line.get("step").and_then(Value::as_u64).unwrap_or(0), line.get("wall_s").and_then(Value::as_f64).unwrap_or(0.0));
         let figure = |(key, value): (&String, &Value)| match value {
             Value::Number(x) if key != "step" => x.as_f64().map(|x| (key.clone(), Figure::Scalar(x as f32))),
             // Indented by four spaces: the Text tab reads Markdown, and a sample is to be shown as it is.

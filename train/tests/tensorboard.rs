@@ -65,8 +65,7 @@ fn it_can_be_switched_off() {
     let dir = tempfile::tempdir().unwrap();
     let run = RunDir::create(dir.path(), CONFIG, true).unwrap();
     let (bar, off) = (Progress::steps("test", 0, 10), data::config::Log { tensorboard: false });
-    let mut log =
-        Metrics::open(&run, &State::default()).unwrap().watched(&run, &off, Alarms::new(&Default::default()), &bar).unwrap();
+    let mut log = Metrics::open(&run, &State::default()).unwrap().watched(&run, &off, Alarms::new(&Default::default()), &bar).unwrap();
     log.line(1).set("loss", 1.0).write().unwrap();
     assert!(!dir.path().join("tensorboard").exists());
 }

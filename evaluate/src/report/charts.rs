@@ -59,7 +59,11 @@ pub fn main(run: &StageRun, object: &Map<String, Value>) -> Result<Vec<Chart>, R
                         ("SFT, held-out", "eval/scores_sft", Reference, 4),
                     ],
                 )?);
-                charts.push(from.over_time("KL over rounds", "KL from SFT, nats a response", &train_and_held_out("objective/kl", "eval/kl"))?);
+                charts.push(from.over_time(
+                    "KL over rounds",
+                    "KL from SFT, nats a response",
+                    &train_and_held_out("objective/kl", "eval/kl"),
+                )?);
                 charts.push(frontier(&from)?);
                 let length = train_and_held_out("response_length", "eval/response_length");
                 charts.push(from.over_time("length of the answers", "tokens", &length)?);
@@ -112,7 +116,9 @@ pub fn further(run: &StageRun) -> Result<Vec<Chart>, ReportError> {
     add("gradient norm", "before clipping", &[("norm", "grad_norm", Line, 1)])?;
     add("learning rate", "learning rate", &[("rate", "lr", Line, 1)])?;
     add("steps left out", "optimiser steps", &[("skipped", "skipped_steps", Line, 1)])?;
-    for (column, unit) in [("tokens_per_s", "tokens a second"), ("answers_per_s", "answers a second"), ("episodes_per_s", "episodes a second")] {
+    for (column, unit) in
+        [("tokens_per_s", "tokens a second"), ("answers_per_s", "answers a second"), ("episodes_per_s", "episodes a second")]
+    {
         add("speed", unit, &[(unit, column, Line, 1)])?;
     }
     charts.retain(|c| !c.title.ends_with("steps left out") || c.curves.iter().flat_map(|c| &c.points).any(|p| p.1 > 0.0));
@@ -125,7 +131,7 @@ fn train_and_held_out<'a>(train: &'a str, held_out: &'a str) -> [(&'a str, &'a s
 
 /// KL against reward: how much each nat bought.
 fn frontier(from: &Source) -> Result<Chart, ReportError> {
-    let training = from.curve("training prompts", "objective/kl", "objective/scores", Mark::Line, 1)?;
+    let training = from.curve("training prompts", "objective/kl", "objective/scores", Mark::Scatter, 1)?;
     let mut heldout = from.curve("held-out prompts", "eval/kl", "eval/scores", Mark::Dots, 2)?;
     heldout.notes = [(0, "first"), (heldout.points.len().saturating_sub(1), "last")].map(|(i, n)| (i, n.to_string())).to_vec();
     Ok(Chart {

@@ -63,7 +63,10 @@ pub enum ReportError {
 impl ReportError {
     /// True when what was given is wrong (exit code 2) rather than this program or the machine.
     pub fn is_input(&self) -> bool {
-        matches!(self, ReportError::NoRuns { .. } | ReportError::NoRun { .. } | ReportError::Damaged { .. } | ReportError::Io { action: "read", .. })
+        matches!(
+            self,
+            ReportError::NoRuns { .. } | ReportError::NoRun { .. } | ReportError::Damaged { .. } | ReportError::Io { action: "read", .. }
+        )
     }
 }
 

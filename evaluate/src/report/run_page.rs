@@ -36,7 +36,8 @@ fn render(report: &Report, dir: &Path) -> Result<String, ReportError> {
     page += &html::numbers(report);
     page += &lineage(dir)?;
     if let Some(config) = read_text(&dir.join("config.toml"))? {
-        let _ = writeln!(page, "<h2>Configuration</h2>\n<details><summary>config.toml</summary><pre>{}</pre></details>", html::escape(&config));
+        let _ =
+            writeln!(page, "<h2>Configuration</h2>\n<details><summary>config.toml</summary><pre>{}</pre></details>", html::escape(&config));
     }
     Ok(page + html::FOOT)
 }
@@ -88,6 +89,7 @@ fn flatten(name: &str, value: &Value, rows: &mut String) {
         Value::Object(map) => map.iter().for_each(|(key, value)| flatten(&below(key), value, rows)),
         Value::Array(list) => list.iter().enumerate().for_each(|(i, value)| flatten(&below(&i.to_string()), value, rows)),
         Value::Null => {}
+        Value::String(text) if text.is_empty() => {}
         leaf => {
             let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
             let _ = writeln!(rows, "<tr><td>{}</td><td>{}</td></tr>", html::escape(name), html::escape(&text));

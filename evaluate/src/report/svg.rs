@@ -10,6 +10,8 @@ pub enum Mark {
     Line,
     /// A line with a dot at each point.
     Dots,
+    /// Dots alone, for points without an order worth a line.
+    Scatter,
     /// A dashed line to compare with, not in focus.
     Reference,
 }
@@ -49,7 +51,7 @@ pub struct Chart {
 // Size of the drawing and of its margins, in SVG units.
 const W: f64 = 460.0;
 const H: f64 = 260.0;
-const LEFT: f64 = 56.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
@@ -75,11 +77,8 @@ impl Chart {
             svg += &format!("<text class=\"tick\" text-anchor=\"end\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>", LEFT - 6.0, y + 3.5);
         }
         for (t, label) in xs.iter().zip(labels(&xs)) {
-            svg += &format!(
-                "<text class=\"tick\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>",
-                px(*t),
-                H - BOTTOM + 15.0,
-            );
+            svg +=
+                &format!("<text class=\"tick\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>", px(*t), H - BOTTOM + 15.0,);
         }
         let base = H - BOTTOM;
         svg += &format!("<line class=\"axis\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{base}\" y2=\"{base}\"/>", W - RIGHT);
@@ -114,12 +113,14 @@ impl Chart {
     fn curve(&self, curve: &Curve, px: &dyn Fn(f64) -> f64, py: &dyn Fn(f64) -> f64) -> String {
         let points: Vec<String> = curve.points.iter().map(|p| format!("{:.1},{:.1}", px(p.0), py(p.1))).collect();
         let dashed = if curve.mark == Mark::Reference { " dashed" } else { "" };
-        let mut svg = format!("<polyline class=\"curve s{}{dashed}\" points=\"{}\"/>", curve.colour, points.join(" "));
-        if curve.mark == Mark::Dots || curve.points.len() == 1 {
+        let line = format!("<polyline class=\"curve s{}{dashed}\" points=\"{}\"/>", curve.colour, points.join(" "));
+        let mut svg = if curve.mark == Mark::Scatter { String::new() } else { line };
+        if matches!(curve.mark, Mark::Dots | Mark::Scatter) || curve.points.len() == 1 {
+            let radius = if curve.mark == Mark::Scatter { 2.2 } else { 3.2 };
             for &(x, y) in &curve.points {
                 let title = format!("{} {}, {} {}", escape(&self.x), number(x), escape(&curve.name), number(y));
                 svg += &format!(
-                    "<circle class=\"f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.2\"><title>{title}</title></circle>",
+                    "<circle class=\"f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"><title>{title}</title></circle>",
                     curve.colour,
                     px(x),
                     py(y)
@@ -200,7 +201,8 @@ mod tests {
     #[test]
     fn names_are_escaped_and_emptiness_draws_nothing() {
         let curve = |points| Curve { name: "<b>".into(), points, mark: Mark::Line, colour: 1, notes: vec![] };
-        let mut chart = Chart { title: "a & b".into(), x: "x".into(), y: "y".into(), curves: vec![curve(vec![])], range: None, marks: vec![] };
+        let mut chart =
+            Chart { title: "a & b".into(), x: "x".into(), y: "y".into(), curves: vec![curve(vec![])], range: None, marks: vec![] };
         assert_eq!(chart.render(), "");
         chart.curves = vec![curve(vec![(0.0, 1.0), (1.0, 2.0)]), curve(vec![(0.5, 1.0)])];
         let svg = chart.render();
