@@ -1,7 +1,8 @@
 //! TensorBoard's event file beside the metrics: `DIR/tensorboard/events.out.tfevents.N`, made from the lines of `metrics.jsonl` and nothing else.
 //!
-//! Opening writes a new file from the lines that stand, and only then removes older ones; so a step never appears twice, whatever killed the
-//! process before. A TensorBoard that is watching forgets what the older file said, because the new one begins with a restart at step 0.
+//! Opening writes a new file from the lines that stand, and only then empties older ones; so a step never appears twice, whatever killed the
+//! process before. A TensorBoard that is watching forgets what the older file said, because the new one begins with a restart at
+//! step 0; were the older file removed, it would wait for it and never open the new one.
 
 use crate::Error;
 use crate::tfevents::{Figure, What, record};
@@ -41,7 +42,7 @@ impl EventFile {
         events.append(&bytes)?;
         for (name, _) in older {
             let path = dir.join(name);
-            fs::remove_file(&path).map_err(Error::io(&path))?;
+            File::create(&path).map_err(Error::io(&path))?; // cuts it to nothing
         }
         Ok(events)
     }
