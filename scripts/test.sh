@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh [arguments of cargo test, such as -p data]
 #
-# Tests on real data look into ${RLHF_DATA:-../shared/data}; tests against transformers use the Python named by RLHF_PYTHON.
+# Tests on real data look into ${RLHF_DATA:-../shared/data}; tests against transformers and TensorBoard use the Python named by RLHF_PYTHON.
 # Where either is absent they say SKIPPED and why.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -21,7 +21,7 @@ pub enum Command {
     Score(ScoreArgs),
     /// Score answers with a reward model; with pairs and rankings also its accuracy.
     Reward(RewardArgs),
-    /// Compute the report of a pipeline: report.json, report.html and a table.
+    /// Compute the report of a pipeline (report.json, report.html and a table) or of one run (report.html and a table).
     Report(ReportArgs),
     /// Print what a model was made from, back to its texts and rankings.
     Lineage(LineageArgs),
@@ -153,10 +153,14 @@ pub enum Template {
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("folder").required(true))]
 pub struct ReportArgs {
     /// runs/RECIPE: the folder that holds pretrain, sft, reward and ppo.
-    #[arg(long, value_name = "DIR")]
-    pub runs: PathBuf,
+    #[arg(long, value_name = "DIR", group = "folder")]
+    pub runs: Option<PathBuf>,
+    /// runs/RECIPE/STAGE: one run, finished or not.
+    #[arg(long, value_name = "DIR", group = "folder")]
+    pub run: Option<PathBuf>,
 }
 
 /// Arguments of `lineage`.

@@ -10,6 +10,8 @@ mod score;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use evaluate::report::Report;
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -24,9 +26,17 @@ fn main() -> ExitCode {
 }
 
 fn report(args: &cli::ReportArgs) -> anyhow::Result<()> {
-    let report = evaluate::report::Report::build(&args.runs)?;
-    let [json, html] = report.write(&args.runs)?;
+    let (report, written) = match (&args.run, &args.runs) {
+        (Some(run), _) => (Report::build_run(run)?, vec![evaluate::report::write_run(run)?]),
+        (None, runs) => {
+            let runs = runs.as_deref().unwrap_or(Path::new("."));
+            let report = Report::build(runs)?;
+            let written = report.write(runs)?.to_vec();
+            (report, written)
+        }
+    };
     print!("{}", report.table());
-    println!("\n  {}\n  {}", json.display(), html.display());
+    println!();
+    written.iter().for_each(|path| println!("  {}", path.display()));
     Ok(())
 }

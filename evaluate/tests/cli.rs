@@ -167,6 +167,8 @@ fn report_is_written_beside_the_runs() {
     assert!(printed.contains("win rate, gold") && printed.contains("report.html"), "{printed}");
     let report: Value = serde_json::from_str(&fs::read_to_string(runs.join("report.json")).expect("file")).expect("JSON");
     assert_eq!((&report["recipe"], &report["ppo"]["gold_win_rate"]), (&json!("toy"), &json!(0.625)));
+    let printed = stdout(&["report", "--run", text(&runs.join("reward"))]);
+    assert!(printed.contains("accuracy") && printed.contains("reward/report.html"), "{printed}");
 }
 
 #[test]
@@ -216,6 +218,8 @@ fn errors() {
         ("no readable row", vec!["reward", "--model", reward, "--data", &broken]),
         ("no runs folder", vec!["report", "--runs", &absent]),
         ("a folder without runs", vec!["report", "--runs", torn]),
+        ("a folder without a run", vec!["report", "--run", torn]),
+        ("no folder", vec!["report"]),
     ];
     let all: String = cases.iter().map(|(name, args)| format!("## {name}\n{}\n", error(args, dir.path()))).collect();
     insta::with_settings!({ filters => vec![(r"/tmp/[^ ]*/rejected.jsonl", "REJECTED")] }, { insta::assert_snapshot!("errors", all) });

@@ -2,7 +2,7 @@
 
 mod common;
 
-use evaluate::report::{Report, ReportError};
+use evaluate::report::{Report, ReportError, write_run};
 use serde_json::{Value, json};
 use std::fs;
 use tempfile::TempDir;
@@ -114,6 +114,52 @@ fn the_page_is_self_contained_and_escaped() {
     if let Some(path) = std::env::var_os("RLHF_KEEP_PAGE") {
         fs::write(path, page).expect("page kept");
     }
+}
+
+#[test]
+fn the_page_of_one_run() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    common::toy_runs(dir.path());
+    let put = |path: &str, text: &str| {
+        fs::create_dir_all(dir.path().join(path).parent().expect("a parent")).expect("folder");
+        fs::write(dir.path().join(path), text).expect("written");
+    };
+    let metrics = fs::read_to_string(dir.path().join("ppo/metrics.jsonl")).expect("metrics");
+    let more = [
+        json!({"step": 30, "alarm": "kl", "message": "round 30: KL <is> 80 nats"}),
+        json!({"step": 31, "objective/entropy": 1.0, "lr": 2e-5, "grad_norm": 0.5, "kl_coef": 0.05, "eos_rate": 0.9}),
+    ];
+    put("ppo/metrics.jsonl", &more.iter().fold(metrics, |all, row| format!("{all}{row}\n")));
+    put("ppo/config.toml", "[rollout]\nrounds = 30\n# <script>\n");
+    put("ppo/model/lineage.json", &json!({"stage": "ppo", "parents": [{"path": "runs/toy/sft", "hash": "12ab"}]}).to_string());
+    let path = write_run(&dir.path().join("ppo")).expect("written");
+    assert_eq!(path, dir.path().join("ppo/report.html"));
+    let page = fs::read_to_string(&path).expect("page");
+    for outside in ["http:", "https:", "src=", "href=", "url(", "@import", "<script", "<b>Spice", "<is>", "\u{1b}", "NaN"] {
+        assert!(!page.contains(outside), "{outside:?} in the page");
+    }
+    for part in [
+        "reward bought with KL",
+        "ppo: entropy",
+        "gradient norm",
+        "KL coefficient",
+        "KL &lt;is&gt; 80 nats",
+        "parents.0.hash",
+        "rounds = 30",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.matches("class=\"mark\"").count() > 2, "alarms stand in the curves");
+    assert!(page.contains("Answers side by side") && page.contains("<td>alarms</td><td class=\"n\">1</td>"));
+
+    // A folder of another name is known by its configuration, a run without a summary is reported as it stands.
+    fs::rename(dir.path().join("ppo"), dir.path().join("try-3")).expect("renamed");
+    assert_eq!(Report::build_run(&dir.path().join("try-3")).expect("report").stages[0].stage, "ppo");
+    assert!(write_run(&dir.path().join("sft")).is_ok());
+    // The reliability diagram of a reward run; a folder without a run is the user's mistake.
+    assert!(fs::read_to_string(write_run(&dir.path().join("reward")).expect("written")).expect("page").contains("reward: calibration"));
+    let error = write_run(dir.path()).expect_err("no run");
+    assert!(error.is_input() && error.to_string().contains("--runs"), "{error}");
 }
 
 #[test]

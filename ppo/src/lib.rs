@@ -57,7 +57,6 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
     };
     let order = data::order::Order::new(prompts.len() as u64, c.seed);
     let mut beta = KlController::new(state.counter("kl_coef").unwrap_or(c.ppo.kl_coef), c.ppo.kl_target, c.ppo.kl_horizon);
-    let mut log = Metrics::open(&run, &state)?;
     let mut rate = metrics::Rate::default();
     let total = rounds.rounds;
     let (eval, save) = (Every::eval(c.eval.every, total, &state), Every::save(c.checkpoint.every, total, &state));
@@ -69,6 +68,8 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
     };
     let sft_answers = heldout.answer(&reference)?;
     let mut bar = Progress::steps("ppo", state.step, total);
+    let alarms = Alarms::new(&c.alarm).with_drift(&c.drift);
+    let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, alarms, &bar)?;
 
     for round in state.step..=total {
         let mut improved = false;
@@ -77,6 +78,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
             let figures = heldout.compare(&sft_answers, &answers, heldout.kl(&policy, &reference, &answers))?;
             let number = |key: &str| figures[key].as_f64().unwrap_or(f64::NAN);
             let (score, kl) = (number("reward_policy"), number("kl"));
+            let sample = heldout.text(&answers.episodes[0])?;
             log.line(round)
                 .set("eval/scores", score)
                 .set("eval/scores_sft", number("reward_sft"))
@@ -85,11 +87,12 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
                 .set("eval/eos_rate", number("eos_rate"))
                 .set("eval/response_length", number("response_length"))
                 .set("eval/repetition", number("repetition_policy"))
+                .value("eval/sample", format!("{}\n> {sample}", heldout.prompts[0].text))
                 .write()?;
             improved = state.consider(round, beta.coef * kl - score) && c.checkpoint.keep_best; // lower is better
             let win = number("win_rate");
             bar.say(&format!("round {round}: held-out score {score:.3} (SFT {:.3}), win rate {win:.3}, KL {kl:.2}", number("reward_sft")));
-            bar.say(&format!("  | {}", heldout.text(&answers.episodes[0])?));
+            bar.say(&format!("  | {sample}"));
         }
         let leaving = stop.requested().is_some();
         if save.due(round) || ((improved || leaving) && round > 0) {
@@ -148,6 +151,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
             .set("advantage_mean", roll.advantage_stats.0)
             .set("advantage_std", roll.advantage_stats.1)
             .set_all(learned)
+            .skips([&policy_optim].into_iter().chain(&value_optim))
             .set("lr", lr)
             .set("episodes_per_s", speed)
             .write()?;
@@ -161,11 +165,14 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
     let mut figures = heldout.compare(&sft_answers, &answers, heldout.kl(&policy, &reference, &answers))?;
     figures.insert("episodes".into(), state.tokens.into());
     figures.insert("wall_s".into(), log.wall_s().into());
+    figures.insert("skipped_steps".into(), (policy_optim.skipped() + value_optim.as_ref().map_or(0, AdamW::skipped)).into());
+    figures.insert("alarms".into(), log.alarms().into());
     let mut samples = Vec::new();
     heldout.write_samples(&mut samples, &sft_answers, &answers)?;
     run.write("samples.jsonl", &samples)?;
     checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
     summary::write(&run, &figures)?;
+    evaluate::report::write_run(run.path())?;
     bar.finish(total, &[]);
     Ok(Outcome::Done)
 }

@@ -42,6 +42,11 @@ every = 3
 "#;
 
 fn stage() -> Stage {
+    stage_with("")
+}
+
+/// The stage with more lines of configuration.
+fn stage_with(more: &str) -> Stage {
     let data = |dir: &Path| {
         testkit::tiny_folder(&dir.join("sft"), HeadKind::Lm, 1);
         testkit::tiny_folder(&dir.join("reward"), HeadKind::Scalar, 2);
@@ -49,7 +54,7 @@ fn stage() -> Stage {
         std::fs::write(dir.join("prompts.jsonl"), (0..40).map(row).collect::<String>()).unwrap();
         std::fs::write(dir.join("text.txt"), "the cat sat on the mat\n".repeat(50)).unwrap();
     };
-    Stage::new(BIN, TOML, data)
+    Stage::new(BIN, &format!("{TOML}{more}"), data)
 }
 
 testkit::stage_tests!(
@@ -66,6 +71,25 @@ testkit::stage_tests!(
         "device=cuda",
     ]
 );
+
+/// Alarms are derived from the metrics, so a killed run raises the same ones at the same rounds, none twice.
+#[test]
+fn alarms_survive_a_kill() {
+    let stage = stage_with("[drift]\nmax_kl = 1e-4\n[alarm]\nwindow = 2\n");
+    let begun = std::time::Instant::now();
+    let output = stage.run_ok("whole", &[]);
+    let rows = testkit::metrics(&stage.out("whole"));
+    let alarms = rows.iter().filter(|r| !r["alarm"].is_null()).count();
+    assert!(alarms > 0, "{rows:?}");
+    assert!(stage.stderr(&output).contains("ALARM (kl) round"), "{}", stage.stderr(&output));
+    let summary = std::fs::read_to_string(stage.out("whole").join("summary.json")).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&summary).unwrap()["alarms"], alarms);
+    let killed = stage.kill_at_random("killed", 4, begun.elapsed(), 3);
+    assert!(killed > 0, "no kill came in time");
+    stage.assert_same("whole", "killed");
+    assert!(std::fs::read_to_string(stage.out("killed").join("report.html")).unwrap().contains("alarm (kl)"));
+}
+
 
 #[test]
 fn a_critic_on_the_policys_trunk_learns_too_and_survives_a_stop() {

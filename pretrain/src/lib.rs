@@ -32,9 +32,9 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
     let stop = Stop::install()?;
     let (context, head) = (model.config().context, model.head_weight());
     let bits = |loss: f64| loss / LN_2 * corpus.valid.len() as f64 / corpus.valid.bytes().max(1) as f64; // nats a token to bits a byte
-    let mut log = Metrics::open(&run, &state)?;
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("pretrain", state.step, steps);
+    let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
     let (eval, save) = (Every::eval(c.eval.every, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
         model.save(dir)?;
@@ -53,12 +53,12 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
         if eval.due(step) {
             last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device);
             let (perplexity, bits) = (last_eval.exp(), bits(last_eval));
-            log.line(step).set("eval/loss", last_eval).set("eval/perplexity", perplexity).set("eval/bits_per_byte", bits).write()?;
+            let line = log.line(step).set("eval/loss", last_eval).set("eval/perplexity", perplexity).set("eval/bits_per_byte", bits);
+            let sample = if c.eval.sample_prompt.is_empty() { None } else { Some(sample(&model, &tokenizer, &c)?) };
+            sample.iter().fold(line, |line, text| line.value("eval/sample", text.as_str())).write()?;
             improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
             bar.say(&format!("step {step}: validation loss {last_eval:.4}, perplexity {perplexity:.1}, {bits:.3} bits a byte"));
-            if !c.eval.sample_prompt.is_empty() {
-                bar.say(&format!("  | {}", sample(&model, &tokenizer, &c)?.replace('\n', "\n  | ")));
-            }
+            sample.iter().for_each(|text| bar.say(&format!("  | {}", text.replace('\n', "\n  | "))));
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
@@ -82,17 +82,18 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
             nll += loss::lm::nll_backward_chunked(&hidden, head, &targets, 1.0 / tokens_a_step, HEAD_CHUNK);
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = optim.clip_and_step(lr, c.optim.clip_norm)?;
+        let norm = optim.guarded_step(nll, lr, c.optim.clip_norm)?;
         state.tokens += tokens_a_step as u64;
         rate.stop(tokens_a_step);
         let done = step + 1;
-        if done.is_multiple_of(c.train.log_every) || done == steps {
+        if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
             let (loss, speed) = (nll / tokens_a_step, rate.take());
             log.line(done)
                 .count("tokens", state.tokens)
                 .set("loss", loss)
                 .set("lr", lr)
                 .set("grad_norm", norm)
+                .skips([&optim])
                 .set("tokens_per_s", speed)
                 .write()?;
             bar.at(done, &[("loss", loss), ("tok/s", speed)]);
@@ -111,11 +112,14 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
     {
         figures.insert(key.into(), value.into());
     }
-    for (key, count) in [("tokens", state.tokens), ("rows_rejected", corpus.report.rejected), ("skipped_steps", optim.skipped())] {
+    for (key, count) in
+        [("tokens", state.tokens), ("rows_rejected", corpus.report.rejected), ("skipped_steps", optim.skipped()), ("alarms", log.alarms())]
+    {
         figures.insert(key.into(), Value::from(count));
     }
     figures.insert("parameters".into(), (optim.sizes().0 + optim.sizes().1).into());
     summary::write(&run, &figures)?;
+    evaluate::report::write_run(run.path())?;
     bar.finish(steps, &[("loss", last_eval)]);
     Ok(Outcome::Done)
 }

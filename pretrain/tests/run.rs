@@ -55,3 +55,37 @@ testkit::stage_tests!(
         "device=cuda",
     ]
 );
+
+#[test]
+fn a_run_that_diverges_skips_counts_and_stops_with_an_explanation() {
+    let stage = stage();
+    let output = stage.run("run", &["--set", "optim.lr=1e30", "--set", "schedule.warmup_steps=0", "--set", "alarm.max_skipped=4"]);
+    let said = stage.stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in [
+        "ALARM (not-finite) step 2",
+        "the last 4 optimiser steps were left out",
+        "lower optim.lr",
+        "no checkpoint was written before the trouble",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let rows = testkit::metrics(&stage.out("run"));
+    let alarms: Vec<_> = rows.iter().filter(|r| r["alarm"] == "not-finite").filter_map(|r| r["step"].as_u64()).collect();
+    assert_eq!(alarms, [2, 5], "once when it begins, once when it ends the run");
+    let skipped: Vec<_> = rows.iter().filter_map(|r| r["skipped_steps"].as_u64()).collect();
+    assert_eq!(skipped, [0, 1, 2, 3, 4]);
+    assert!(!stage.out("run").join("model").exists());
+}
+
+#[test]
+fn a_finished_run_has_its_page_and_event_file() {
+    let stage = stage();
+    stage.run_ok("run", &["--set", "eval.sample_prompt=The cat", "--set", "eval.sample_tokens=4"]);
+    let page = std::fs::read_to_string(stage.out("run").join("report.html")).unwrap();
+    assert!(page.contains("What it wrote") && page.contains("gradient norm") && page.contains("<td>alarms</td><td class=\"n\">none</td>"));
+    assert_eq!(std::fs::read_dir(stage.out("run").join("tensorboard")).unwrap().count(), 1);
+    stage.run_ok("quiet", &["--set", "log.tensorboard=false"]);
+    assert!(!stage.out("quiet").join("tensorboard").exists());
+}
+

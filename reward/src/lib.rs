@@ -30,9 +30,9 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     let stop = Stop::install()?;
     let pad = tokenizer.pad();
     let order = Order::new(train.len() as u64, c.seed);
-    let mut log = Metrics::open(&run, &state)?;
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("reward", state.step, steps);
+    let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
     let (eval, save) = (Every::eval(c.eval.every, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |model: &Model, dir: &Path, tokens: u64| -> Result<(), BoxError> {
         model.save(dir)?;
@@ -83,12 +83,12 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
             margins.push(preference::margins(&judged.detach(), &batch.ranks));
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = optim.clip_and_step(lr, c.optim.clip_norm)?;
+        let norm = optim.guarded_step(loss_sum, lr, c.optim.clip_norm)?;
         let answers: usize = items.iter().map(|item| item.answers.len()).sum();
         state.tokens += items.iter().flat_map(|item| &item.answers).map(Vec::len).sum::<usize>() as u64;
         rate.stop(answers as f64);
         let done = step + 1;
-        if done.is_multiple_of(c.train.log_every) || done == steps {
+        if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
             let margins = Tensor::cat(&margins, 0);
             let right = margins.gt(0.0).to_kind(tch::Kind::Double).mean(tch::Kind::Double).double_value(&[]);
             let margin = margins.mean(tch::Kind::Double).double_value(&[]);
@@ -100,6 +100,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
                 .set("accuracy", right)
                 .set("lr", lr)
                 .set("grad_norm", norm)
+                .skips([&optim])
                 .set("answers_per_s", speed)
                 .write()?;
             bar.at(done, &[("loss", loss_sum), ("accuracy", right), ("ans/s", speed)]);
@@ -124,7 +125,9 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         figures.insert(format!("rows_skipped_{}", cause.replace(' ', "_")), (*count).into());
     }
     figures.insert("skipped_steps".into(), Value::from(optim.skipped()));
+    figures.insert("alarms".into(), Value::from(log.alarms()));
     summary::write(&run, &figures)?;
+    evaluate::report::write_run(run.path())?;
     bar.finish(steps, &[("accuracy", report.accuracy), ("ECE", report.ece)]);
     Ok(Outcome::Done)
 }

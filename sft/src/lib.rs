@@ -29,9 +29,9 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
     let (pad, head) = (tokenizer.pad(), model.head_weight());
     let order = Order::new(sequences.len() as u64, c.seed);
     let valid = &demos.valid[..if c.eval.max_rows == 0 { demos.valid.len() } else { c.eval.max_rows.min(demos.valid.len()) }];
-    let mut log = Metrics::open(&run, &state)?;
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("sft", state.step, steps);
+    let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
     let (eval, save) = (Every::eval(c.eval.every, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
         model.save(dir)?;
@@ -44,16 +44,20 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         let mut improved = false;
         if eval.due(step) {
             last_eval = evaluate(&model, valid, plan.micro_batch, pad, device);
-            log.line(step).set("eval/loss", last_eval).set("eval/perplexity", last_eval.exp()).write()?;
-            improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
-            bar.say(&format!("step {step}: validation loss {last_eval:.4}"));
             let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
             let answers = model::generate::generate(
                 &model,
                 &[template.encode_prompt(&tokenizer, prompt)?],
                 &Sampling { max_new: c.eval.sample_tokens, temperature: 0.0, stop: template.stop_ids(&tokenizer), ..Sampling::default() },
             )?;
-            bar.say(&format!("  | {prompt}\n  > {}", tokenizer.decode(&answers[0].ids, true)?.trim()));
+            let sample = format!("{prompt}\n> {}", tokenizer.decode(&answers[0].ids, true)?.trim());
+            log.line(step)
+                .set("eval/loss", last_eval)
+                .set("eval/perplexity", last_eval.exp())
+                .value("eval/sample", sample.as_str())
+                .write()?;
+            improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
+            bar.say(&format!("step {step}: validation loss {last_eval:.4}\n  | {}", sample.replace('\n', "\n  | ")));
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
@@ -82,17 +86,18 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
             seen += rows.iter().flat_map(|r| r.iter()).map(|&i| demos.train[i].ids.len()).sum::<usize>();
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = optim.clip_and_step(lr, c.optim.clip_norm)?;
+        let norm = optim.guarded_step(nll, lr, c.optim.clip_norm)?;
         state.tokens += seen as u64;
         rate.stop(seen as f64);
         let done = step + 1;
-        if done.is_multiple_of(c.train.log_every) || done == steps {
+        if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
             let (loss, speed) = (nll / tokens, rate.take());
             log.line(done)
                 .count("tokens", state.tokens)
                 .set("loss", loss)
                 .set("lr", lr)
                 .set("grad_norm", norm)
+                .skips([&optim])
                 .set("tokens_per_s", speed)
                 .write()?;
             bar.at(done, &[("loss", loss), ("tok/s", speed)]);
@@ -115,10 +120,12 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         ("rows_valid", demos.valid.len() as u64),
         ("rows_rejected", demos.report.rejected),
         ("skipped_steps", optim.skipped()),
+        ("alarms", log.alarms()),
     ] {
         figures.insert(key.into(), Value::from(count));
     }
     summary::write(&run, &figures)?;
+    evaluate::report::write_run(run.path())?;
     bar.finish(steps, &[("loss", last_eval)]);
     Ok(Outcome::Done)
 }

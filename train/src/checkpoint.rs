@@ -29,13 +29,17 @@ pub fn publish(run: &RunDir, write: impl FnOnce(&Path) -> Result<(), BoxError>) 
 
 /// All checkpoints, oldest first.
 pub fn list(run: &RunDir) -> Result<Vec<Checkpoint>, Error> {
-    let dir = run.checkpoints();
+    list_in(&run.checkpoints())
+}
+
+/// All checkpoints of a folder, oldest first.
+pub(crate) fn list_in(dir: &Path) -> Result<Vec<Checkpoint>, Error> {
     if !dir.is_dir() {
         return Ok(vec![]);
     }
     let mut found = vec![];
-    for entry in fs::read_dir(&dir).map_err(Error::io(&dir))? {
-        let path = entry.map_err(Error::io(&dir))?.path();
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let path = entry.map_err(Error::io(dir))?.path();
         let step = path.file_name().and_then(|n| n.to_str()?.strip_prefix("step-")?.parse().ok());
         found.extend(step.filter(|_| path.is_dir()).map(|step| Checkpoint { step, path }));
     }

@@ -85,9 +85,17 @@ pub enum Error {
     /// The native optimiser step failed.
     #[error("optimiser step: {0}")]
     Native(#[from] native::NativeError),
-    /// The gradient has been NaN or infinite for many steps in a row.
-    #[error("the gradient was not finite for {0} steps in a row: lower optim.lr, set optim.clip_norm, or look for broken data")]
-    NonFinite(u64),
+    /// An alarm that ends the run.
+    #[error("{message}\n  {}", match checkpoint {
+        Some(path) => format!("the last good checkpoint is {}: a new run can start from it, it is a model folder", path.display()),
+        None => "no checkpoint was written before the trouble began".to_owned(),
+    })]
+    Alarm {
+        /// What was seen, why it matters, what to try.
+        message: String,
+        /// The newest checkpoint from before the trouble.
+        checkpoint: Option<PathBuf>,
+    },
 }
 
 impl Error {

@@ -8,8 +8,8 @@
 //! let model = match state.folder() { Some(dir) => Model::load(dir, device)?, None => fresh()? };
 //! let mut optim = AdamW::new(params, &config.optim)?;
 //! state.restore("optim", &mut optim)?;
-//! let mut log = Metrics::open(&run, &state)?;
 //! let bar = Progress::steps("pretrain", state.step, steps);
+//! let mut log = Metrics::open(&run, &state)?.watched(&run, &config.log, Alarms::new(&config.alarm), &bar)?;
 //! let (eval, save) = (Every::eval(config.eval.every, steps, &state), Every::save(config.checkpoint.every, steps, &state));
 //! for step in state.step..=steps {                                // one extra turn: last evaluation and save
 //!     if eval.due(step) { log.line(step).set("eval/loss", loss).write()?; improved = state.consider(step, loss); }
@@ -22,12 +22,13 @@
 //!         tch::manual_seed(seed::mix(config.seed, step, micro as u64));
 //!         (nll_sum(batch) / tokens).backward();
 //!     }
-//!     let norm = optim.clip_and_step(schedule::lr(step, steps, &config.schedule, config.optim.lr), config.optim.clip_norm)?;
-//!     log.line(step).set("loss", loss).set("grad_norm", norm).write()?;
+//!     let norm = optim.guarded_step(loss, schedule::lr(step, steps, &config.schedule, config.optim.lr), config.optim.clip_norm)?;
+//!     log.line(step + 1).set("loss", loss).set("grad_norm", norm).skips([&optim]).write()?;   // alarms are raised here
 //! }
 //! checkpoint::publish(&run, |tmp| Ok(model.save(tmp)?))?;         // DIR/model
 //! ```
 
+pub mod alarm;
 pub mod checkpoint;
 pub mod cli;
 pub mod device;
@@ -44,7 +45,10 @@ pub mod seed;
 pub mod state;
 pub mod stop;
 pub mod summary;
+mod tensorboard;
+mod tfevents;
 
+pub use alarm::Alarms;
 pub use error::{BoxError, Error};
 pub use every::Every;
 pub use metrics::Metrics;

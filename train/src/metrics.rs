@@ -1,9 +1,13 @@
 //! `metrics.jsonl` and its kin: one JSON object a line, complete after every step, cut back to the checkpoint on resume.
 
-use crate::{Error, RunDir, State};
+use crate::alarm::{Alarms, Raised};
+use crate::progress::Voice;
+use crate::tensorboard::EventFile;
+use crate::{AdamW, Error, Progress, RunDir, State, checkpoint};
+use data::config::Log;
 use serde_json::{Map, Value};
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,6 +20,19 @@ pub struct Metrics {
     bytes: u64,
     before: f64,
     start: Instant,
+    readers: Option<Readers>,
+}
+
+/// Those who read every line along.
+#[derive(Debug)]
+struct Readers {
+    events: Option<EventFile>,
+    alarms: Alarms,
+    /// Alarms raised so far, those before a resume included.
+    raised: u64,
+    voice: Voice,
+    /// Of the run, where an alarm finds the last good checkpoint.
+    checkpoints: PathBuf,
 }
 
 impl Metrics {
@@ -34,7 +51,60 @@ impl Metrics {
             return Err(Error::state(&path, format!("holds {found} bytes where the checkpoint counts {bytes}: was it edited?")));
         }
         file.set_len(bytes).and_then(|()| file.seek(SeekFrom::Start(bytes))).map_err(Error::io(&path))?;
-        Ok(Metrics { file, path, name: name.to_owned(), bytes, before: state.wall_s(), start: Instant::now() })
+        Ok(Metrics { file, path, name: name.to_owned(), bytes, before: state.wall_s(), start: Instant::now(), readers: None })
+    }
+
+    /// Lets TensorBoard and the alarms read along: the lines that stand now, and each further one as it is written. Alarms speak above `bar`.
+    pub fn watched(mut self, run: &RunDir, log: &Log, mut alarms: Alarms, bar: &Progress) -> Result<Metrics, Error> {
+        let mut text = String::new();
+        self.file.rewind().and_then(|()| self.file.read_to_string(&mut text)).map_err(Error::io(&self.path))?; // leaves it at the end
+        let lines: Vec<Fields> = text.lines().map(|line| self.parse(line)).collect::<Result<_, _>>()?;
+        let (said, figures): (Vec<&Fields>, Vec<&Fields>) = lines.iter().partition(|line| line.contains_key("alarm"));
+        figures.into_iter().for_each(|line| _ = alarms.observe(line)); // what they raise stands in the log already
+        let raised = said.len() as u64;
+        let events = log.tensorboard.then(|| EventFile::create(&run.join("tensorboard"), &lines, self.before)).transpose()?;
+        self.readers = Some(Readers { events, alarms, raised, voice: bar.voice(), checkpoints: run.checkpoints() });
+        Ok(self)
+    }
+
+    /// Alarms raised in this run, those before a resume included.
+    pub fn alarms(&self) -> u64 {
+        self.readers.as_ref().map_or(0, |r| r.raised)
+    }
+
+    fn parse(&self, line: &str) -> Result<Fields, Error> {
+        serde_json::from_str(line).map_err(|e| Error::state(&self.path, format!("holds a line that is no JSON object: {e}")))
+    }
+
+    /// Appends a line and shows it to the readers.
+    fn append(&mut self, mut fields: Fields) -> Result<(), Error> {
+        let wall = (self.wall_s() * 1e3).round() / 1e3;
+        fields.insert("wall_s".into(), wall.into());
+        let text = Value::Object(fields).to_string();
+        // One write a line: a killed process leaves at most one line cut short, and resuming cuts that off.
+        self.file.write_all(format!("{text}\n").as_bytes()).map_err(Error::io(&self.path))?;
+        self.bytes += text.len() as u64 + 1;
+        // What a resumed run will read is what counts, to the last bit: so the text, not the numbers it was made from.
+        let line = self.parse(&text)?;
+        let Some(readers) = &mut self.readers else { return Ok(()) };
+        if let Some(events) = &mut readers.events {
+            events.write(&line)?;
+        }
+        if line.contains_key("alarm") {
+            return Ok(());
+        }
+        readers.alarms.observe(&line).into_iter().try_for_each(|raised| self.raise(&line["step"], raised))
+    }
+
+    /// Says and logs an alarm; an error where it ends the run.
+    fn raise(&mut self, step: &Value, alarm: Raised) -> Result<(), Error> {
+        let Some(readers) = &mut self.readers else { return Ok(()) };
+        readers.raised += 1;
+        readers.voice.say(&format!("ALARM ({}) {}", alarm.kind, alarm.message));
+        let good = checkpoint::list_in(&readers.checkpoints)?.into_iter().rfind(|c| c.step <= alarm.good_until);
+        let fields = [("step", step.clone()), ("alarm", alarm.kind.into()), ("message", alarm.message.clone().into())];
+        self.append(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())?;
+        if alarm.stop { Err(Error::Alarm { message: alarm.message, checkpoint: good.map(|c| c.path) }) } else { Ok(()) }
     }
 
     /// File name in the run folder.
@@ -66,9 +136,12 @@ impl Metrics {
 #[must_use = "a line is written by .write()"]
 pub struct Line<'a> {
     log: &'a mut Metrics,
-    fields: Map<String, Value>,
+    fields: Fields,
     not_finite: Vec<Value>,
 }
+
+/// The keys and values of a line.
+type Fields = Map<String, Value>;
 
 impl Line<'_> {
     /// Adds a number. JSON has no NaN or infinity: they become null, and `not_finite` names them.
@@ -96,19 +169,18 @@ impl Line<'_> {
         self
     }
 
-    /// Adds `wall_s` and appends the line to the file.
+    /// Adds how many steps the optimisers have left out, in all and just now in a row.
+    pub fn skips<'o>(self, optims: impl IntoIterator<Item = &'o AdamW>) -> Self {
+        let (total, row) = optims.into_iter().fold((0, 0), |(t, r), o| (t + o.skipped(), r.max(o.skipped_in_a_row())));
+        self.count("skipped_steps", total).count("skipped_in_a_row", row)
+    }
+
+    /// Adds `wall_s` and appends the line to the file. Alarms that it sets off are said and logged; one that ends the run is an error.
     pub fn write(mut self) -> Result<(), Error> {
-        let wall = (self.log.wall_s() * 1e3).round() / 1e3;
-        self.fields.insert("wall_s".into(), wall.into());
         if !self.not_finite.is_empty() {
             self.fields.insert("not_finite".into(), self.not_finite.into());
         }
-        let mut text = Value::Object(self.fields).to_string();
-        text.push('\n');
-        // One write a line: a killed process leaves at most one line cut short, and resuming cuts that off.
-        self.log.file.write_all(text.as_bytes()).map_err(Error::io(&self.log.path))?;
-        self.log.bytes += text.len() as u64;
-        Ok(())
+        self.log.append(self.fields)
     }
 }
 

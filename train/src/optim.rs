@@ -12,9 +12,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
-/// After so many steps in a row without a finite gradient the run stops: its weights will not move again by themselves.
-const HOPELESS: u64 = 10;
-
 /// A parameter to train.
 #[derive(Debug)]
 pub struct Param {
@@ -75,11 +72,16 @@ impl AdamW {
 
     /// One step from the accumulated gradients, which are then zero. `clip` ≤ 0 does not clip. Returns the gradients' norm before clipping.
     ///
-    /// Where the norm is NaN or infinite the step is left out and counted; ten such steps in a row are an error. Parameters that no gradient
-    /// reached are left alone, their moments too.
+    /// Where the norm is NaN or infinite the step is left out and counted: parameters and moments stay as they are. So do those of parameters that
+    /// no gradient reached.
     pub fn clip_and_step(&mut self, lr: f64, clip: f64) -> Result<f64, Error> {
+        self.guarded_step(0.0, lr, clip)
+    }
+
+    /// [`AdamW::clip_and_step`] that leaves the step out where `loss` is NaN or infinite, too: its gradient may still be finite.
+    pub fn guarded_step(&mut self, loss: f64, lr: f64, clip: f64) -> Result<f64, Error> {
         let norm = native::global_grad_norm(&self.gradients())?;
-        if norm.is_finite() {
+        if norm.is_finite() && loss.is_finite() {
             self.skipped_in_a_row = 0;
             let grad_scale = if clip > 0.0 { ((norm + 1e-6) / clip).max(1.0) } else { 1.0 };
             self.step_group(true, lr, grad_scale)?;
@@ -87,17 +89,19 @@ impl AdamW {
         } else {
             self.skipped += 1;
             self.skipped_in_a_row += 1;
-            if self.skipped_in_a_row >= HOPELESS {
-                return Err(Error::NonFinite(self.skipped_in_a_row));
-            }
         }
         self.zero_grad();
         Ok(norm)
     }
 
-    /// Steps left out because the gradient was not finite.
+    /// Steps left out because loss or gradient was not finite.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// The newest of them, without a good step between; [`crate::alarm`] ends the run when they are too many.
+    pub fn skipped_in_a_row(&self) -> u64 {
+        self.skipped_in_a_row
     }
 
     fn step_group(&self, decay: bool, lr: f64, grad_scale: f64) -> Result<(), Error> {

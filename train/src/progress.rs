@@ -19,6 +19,20 @@ pub struct Progress {
     bar: Option<ProgressBar>,
 }
 
+/// Prints lines above a bar, or where there is none.
+#[derive(Debug, Clone, Default)]
+pub struct Voice(Option<ProgressBar>);
+
+impl Voice {
+    /// Prints a line of its own.
+    pub fn say(&self, line: &str) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Unit {
     Steps,
@@ -75,10 +89,12 @@ impl Progress {
 
     /// Prints a line of its own above the bar.
     pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.voice().say(line);
+    }
+
+    /// Lets somebody else speak above the bar.
+    pub fn voice(&self) -> Voice {
+        Voice(self.bar.clone())
     }
 
     /// Ends the bar with a last line.
@@ -123,7 +139,7 @@ fn fields(values: &[(&str, f64)]) -> String {
 }
 
 /// Three or four digits that matter: 2.314, 0.0123, 12.3k, 1.20M.
-fn short(x: f64) -> String {
+pub(crate) fn short(x: f64) -> String {
     match x.abs() {
         a if !x.is_finite() || a == 0.0 => format!("{x}"),
         a if a >= 1e9 => format!("{:.2}G", x / 1e9),

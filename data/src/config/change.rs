@@ -14,6 +14,9 @@ pub const HARMLESS: &[&str] = &[
     "eval.every",
     "eval.sample_prompt",
     "checkpoint",
+    "log",
+    "alarm",
+    "drift",
     "device",
     "threads",
 ];

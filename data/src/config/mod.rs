@@ -12,6 +12,7 @@ mod ppo;
 mod pretrain;
 mod reward;
 mod sft;
+mod watch;
 
 pub use change::{Change, HARMLESS, changes};
 pub use common::*;
@@ -20,3 +21,4 @@ pub use ppo::*;
 pub use pretrain::*;
 pub use reward::*;
 pub use sft::*;
+pub use watch::*;

@@ -6,6 +6,7 @@ use super::ppo::PpoConfig;
 use super::pretrain::{PretrainConfig, TokenizerKind};
 use super::reward::RewardConfig;
 use super::sft::SftConfig;
+use super::watch::Alarm;
 
 fn range<V: std::fmt::Display>(ok: bool, key: &str, value: V, message: &str) -> Result<(), ConfigError> {
     if ok { Ok(()) } else { Err(ConfigError::Range { key: key.into(), value: value.to_string(), message: message.into() }) }
@@ -62,6 +63,12 @@ fn eval(e: &Eval) -> Result<(), ConfigError> {
     range((0.0..1.0).contains(&e.valid_fraction), "eval.valid_fraction", e.valid_fraction, "must lie in [0, 1)")
 }
 
+fn alarm(a: &Alarm) -> Result<(), ConfigError> {
+    range(a.window > 0, "alarm.window", a.window, "must be at least 1")?;
+    range(a.patience > 0, "alarm.patience", a.patience, "must be at least 1")?;
+    range(a.held_out >= 0.0, "alarm.held_out", a.held_out, "must not be negative (0 switches it off)")
+}
+
 fn dropout(key: &str, p: f64) -> Result<(), ConfigError> {
     range((0.0..1.0).contains(&p), key, p, "must lie in [0, 1)")
 }
@@ -82,6 +89,7 @@ fn folder(key: &str, path: &str) -> Result<(), ConfigError> {
 pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
     optim(&c.optim, &c.schedule)?;
     eval(&c.eval)?;
+    alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
     sources(&c.data.sources)?;
     let m = &c.model;
@@ -106,6 +114,7 @@ pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
 pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     optim(&c.optim, &c.schedule)?;
     eval(&c.eval)?;
+    alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
@@ -116,6 +125,7 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
 pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     optim(&c.optim, &c.schedule)?;
     eval(&c.eval)?;
+    alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
@@ -144,6 +154,7 @@ pub struct Rounds {
 pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     optim(&c.optim, &c.schedule)?;
     eval(&c.eval)?;
+    alarm(&c.alarm)?;
     folder("policy.init", &c.policy.init)?;
     folder("reward.model", &c.reward.model)?;
     sources(&c.data.sources)?;
@@ -159,6 +170,8 @@ pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     range((0.0..=1.0).contains(&p.lambda), "ppo.lambda", p.lambda, "must lie in [0, 1]")?;
     range(p.kl_coef >= 0.0, "ppo.kl_coef", p.kl_coef, "must not be negative")?;
     range(p.kl_target == 0.0 || p.kl_horizon > 0.0, "ppo.kl_horizon", p.kl_horizon, "must be positive with an adaptive coefficient")?;
+    range((0.0..1.0).contains(&c.drift.min_entropy), "drift.min_entropy", c.drift.min_entropy, "must lie in [0, 1)")?;
+    range((0.0..1.0).contains(&c.drift.min_length), "drift.min_length", c.drift.min_length, "must lie in [0, 1)")?;
     range(c.ptx.coef == 0.0 || !c.ptx.data.sources.is_empty(), "ptx.data.sources", "[]", "ptx.coef above 0 needs pre-training text")?;
     let minibatch = exact_div("rollout.episodes", r.episodes, "ppo.minibatches", p.minibatches)?;
     let micro_batch = if p.micro_batch == 0 { minibatch } else { p.micro_batch };

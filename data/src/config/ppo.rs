@@ -2,6 +2,7 @@
 
 use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template};
 use super::pretrain::TextData;
+use super::watch::{Alarm, Drift, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,12 @@ pub struct PpoConfig {
     pub eval: Eval,
     /// Checkpoints, in rounds.
     pub checkpoint: Checkpoint,
+    /// Logs besides metrics.jsonl.
+    pub log: Log,
+    /// Alarms.
+    pub alarm: Alarm,
+    /// Alarms about a policy that drifts too far.
+    pub drift: Drift,
 }
 
 impl Default for PpoConfig {
@@ -56,6 +63,9 @@ impl Default for PpoConfig {
             schedule: Schedule { warmup_steps: 0, min_ratio: 0.0, decay: super::common::Decay::Linear },
             eval: Eval { every: 10, max_rows: 128, valid_fraction: 0.1, ..Eval::default() },
             checkpoint: Checkpoint { every: 10, ..Checkpoint::default() },
+            log: Log::default(),
+            alarm: Alarm::default(),
+            drift: Drift::default(),
         }
     }
 }

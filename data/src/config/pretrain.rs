@@ -1,6 +1,7 @@
 //! Configuration of `pretrain`.
 
 use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Train};
+use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,10 @@ pub struct PretrainConfig {
     pub eval: Eval,
     /// Checkpoints.
     pub checkpoint: Checkpoint,
+    /// Logs besides metrics.jsonl.
+    pub log: Log,
+    /// Alarms.
+    pub alarm: Alarm,
 }
 
 impl Default for PretrainConfig {
@@ -46,6 +51,8 @@ impl Default for PretrainConfig {
             train: Train::default(),
             eval: Eval::default(),
             checkpoint: Checkpoint::default(),
+            log: Log::default(),
+            alarm: Alarm::default(),
         }
     }
 }

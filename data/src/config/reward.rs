@@ -2,6 +2,7 @@
 
 use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template, Train};
 use super::sft::InitModel;
+use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,10 @@ pub struct RewardConfig {
     pub eval: Eval,
     /// Checkpoints.
     pub checkpoint: Checkpoint,
+    /// Logs besides metrics.jsonl.
+    pub log: Log,
+    /// Alarms.
+    pub alarm: Alarm,
 }
 
 impl Default for RewardConfig {
@@ -50,6 +55,8 @@ impl Default for RewardConfig {
             train: Train::default(),
             eval: Eval { valid_fraction: 0.15, max_rows: 0, ..Eval::default() },
             checkpoint: Checkpoint::default(),
+            log: Log::default(),
+            alarm: Alarm::default(),
         }
     }
 }

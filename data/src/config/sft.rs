@@ -1,6 +1,7 @@
 //! Configuration of `sft`.
 
 use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template, Train};
+use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,10 @@ pub struct SftConfig {
     pub eval: Eval,
     /// Checkpoints.
     pub checkpoint: Checkpoint,
+    /// Logs besides metrics.jsonl.
+    pub log: Log,
+    /// Alarms.
+    pub alarm: Alarm,
 }
 
 impl Default for SftConfig {
@@ -43,6 +48,8 @@ impl Default for SftConfig {
             train: Train::default(),
             eval: Eval::default(),
             checkpoint: Checkpoint::default(),
+            log: Log::default(),
+            alarm: Alarm::default(),
         }
     }
 }

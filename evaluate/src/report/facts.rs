@@ -69,6 +69,12 @@ pub fn facts(run: &StageRun, object: &Map<String, Value>, comparison: Option<&Co
         None => lines.plain("time", "wall_s", ""),
     }
     lines.left_out();
+    if !run.alarms.is_empty() {
+        let when: Vec<String> = run.alarms.iter().map(|a| format!("{} at {}", a.kind, a.step)).collect();
+        lines.push("alarms", number(run.alarms.len() as f64), when.join(", "));
+    } else if object.contains_key("alarms") {
+        lines.push("alarms", "none".into(), String::new());
+    }
     for note in object.get("notes").and_then(Value::as_array).into_iter().flatten() {
         lines.push("note", String::new(), note.as_str().unwrap_or_default().into());
     }

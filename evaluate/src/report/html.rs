@@ -1,15 +1,12 @@
 //! The report as one page: style and drawings inside, nothing fetched, every word from outside escaped.
 
 use super::facts::{self, facts, measured, number, pair, percent, signed};
-use super::read::{StageRun, series};
+use super::read::StageRun;
 use super::samples::{Answer, SideBySide, spread};
-use super::svg::{Chart, Curve, Mark};
-use super::{Report, ReportError};
+use super::{Report, ReportError, charts};
 use serde_json::{Map, Value};
 use std::fmt::Write;
 
-/// Points of a curve at most; neighbours are averaged, which also calms a noisy loss.
-const POINTS: usize = 100;
 /// Answers on the page besides the first three.
 const MORE_ANSWERS: usize = 24;
 
@@ -31,14 +28,9 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// The whole page.
+/// The page of a pipeline.
 pub fn render(report: &Report) -> Result<String, ReportError> {
-    let title = escape(&report.recipe);
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}: report</title>\n<style>\n{}</style></head>\n<body><main>\n<h1>{title}</h1>\n",
-        include_str!("page.css")
-    );
+    let mut page = head(&report.recipe);
     let empty = Map::new();
     let object = |name: &str| report.json.get(name).and_then(Value::as_object).unwrap_or(&empty);
     if let Some(lead) = lead(object("ppo")) {
@@ -49,27 +41,69 @@ pub fn render(report: &Report) -> Result<String, ReportError> {
         page += &tile(run, object(&run.name));
     }
     page += "</div>\n";
+    report.stages.iter().for_each(|run| page += &alarms(run));
     for run in report.stages.iter().filter(|r| r.stage == "ppo") {
         page += &change_table(object(&run.name));
     }
-    let mut charts = String::new();
+    let mut drawn = String::new();
     for run in &report.stages {
-        for chart in stage_charts(run, object(&run.name))? {
-            charts += &chart.render();
-        }
+        charts::main(run, object(&run.name))?.iter().for_each(|chart| drawn += &chart.render());
     }
-    if !charts.is_empty() {
-        let _ = writeln!(page, "<h2>How they learned</h2>\n<div class=\"charts\">\n{charts}</div>");
-    }
+    page += &grid("How they learned", &drawn);
     for comparison in report.comparisons.values().filter(|c| !c.side_by_side.is_empty()) {
         page += &answers(&comparison.side_by_side);
     }
-    page += "<h2>All numbers</h2>\n<div class=\"scroll\"><table><tr><th>stage</th><th>what</th><th class=\"n\">value</th><th></th></tr>\n";
+    page += &numbers(report);
+    page += "<p class=\"small\">Intervals are at 95%: Wilson for win rates, bootstrap over prompts for reward accuracy and over pairs for differences. \
+             The same numbers stand in report.json.</p>\n";
+    Ok(page + FOOT)
+}
+
+/// What ends a page.
+pub const FOOT: &str = "</main></body></html>\n";
+
+/// What begins a page.
+pub fn head(title: &str) -> String {
+    let title = escape(title);
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{title}: report</title>\n<style>\n{}</style></head>\n<body><main>\n<h1>{title}</h1>\n",
+        include_str!("page.css")
+    )
+}
+
+/// Drawings under a heading; nothing where there are none.
+pub fn grid(heading: &str, drawn: &str) -> String {
+    if drawn.is_empty() { String::new() } else { format!("<h2>{heading}</h2>\n<div class=\"charts\">\n{drawn}</div>\n") }
+}
+
+/// The alarms of a run, where there were any.
+pub fn alarms(run: &StageRun) -> String {
+    let mut html = String::new();
+    for alarm in &run.alarms {
+        let _ = writeln!(
+            html,
+            "<div class=\"alarm\"><b>{}: alarm ({})</b> {}</div>",
+            escape(&run.name),
+            escape(&alarm.kind),
+            escape(&alarm.message)
+        );
+    }
+    html
+}
+
+/// Every number of every stage.
+pub fn numbers(report: &Report) -> String {
+    let mut html = String::from(
+        "<h2>All numbers</h2>\n<div class=\"scroll\"><table><tr><th>stage</th><th>what</th><th class=\"n\">value</th><th></th></tr>\n",
+    );
+    let empty = Map::new();
     for run in &report.stages {
-        for (i, fact) in facts(run, object(&run.name), report.comparisons.get(&run.name)).iter().enumerate() {
+        let object = report.json.get(&run.name).and_then(Value::as_object).unwrap_or(&empty);
+        for (i, fact) in facts(run, object, report.comparisons.get(&run.name)).iter().enumerate() {
             let name = if i == 0 { escape(&run.name) } else { String::new() };
             let _ = writeln!(
-                page,
+                html,
                 "<tr><td>{name}</td><td>{}</td><td class=\"n\">{}</td><td class=\"detail\">{}</td></tr>",
                 escape(&fact.label),
                 escape(&fact.value),
@@ -77,13 +111,11 @@ pub fn render(report: &Report) -> Result<String, ReportError> {
             );
         }
     }
-    page += "</table></div>\n<p class=\"small\">Intervals are at 95%: Wilson for win rates, bootstrap over prompts for reward accuracy and over pairs for differences. \
-             The same numbers stand in report.json.</p>\n</main></body></html>\n";
-    Ok(page)
+    html + "</table></div>\n"
 }
 
 /// What came out, in one sentence: by gold where it is known, else by the reward model.
-fn lead(ppo: &Map<String, Value>) -> Option<String> {
+pub fn lead(ppo: &Map<String, Value>) -> Option<String> {
     let of = |key: &str| {
         let rate = ppo.get(key)?.as_f64()?;
         let ci = ppo.get(&format!("{key}_ci")).and_then(pair).map(|[a, b]| format!(" (95% interval {} to {})", percent(a), percent(b)));
@@ -96,7 +128,8 @@ fn lead(ppo: &Map<String, Value>) -> Option<String> {
     of("win_rate").map(|rate| format!("By the reward model, the policy's answer beats the SFT model's in {rate} of the prompts{kl}."))
 }
 
-fn tile(run: &StageRun, object: &Map<String, Value>) -> String {
+/// A run in one number.
+pub fn tile(run: &StageRun, object: &Map<String, Value>) -> String {
     let value = |key: &str| object.get(key).and_then(Value::as_f64);
     let (big, what) = match run.stage {
         "pretrain" => (value("bits_per_byte").map(measured), "bits per byte, unseen text"),
@@ -121,7 +154,7 @@ fn tile(run: &StageRun, object: &Map<String, Value>) -> String {
 }
 
 /// SFT against policy, column by column.
-fn change_table(object: &Map<String, Value>) -> String {
+pub fn change_table(object: &Map<String, Value>) -> String {
     let rows = facts::changes(object);
     if rows.is_empty() {
         return String::new();
@@ -142,81 +175,8 @@ fn change_table(object: &Map<String, Value>) -> String {
     html + "</table></div>\n"
 }
 
-fn stage_charts(run: &StageRun, object: &Map<String, Value>) -> Result<Vec<Chart>, ReportError> {
-    let mut charts = Vec::new();
-    if let Some(table) = &run.metrics {
-        let curve = |name: &str, x: &str, y: &str, mark: Mark, colour: usize| -> Result<Curve, ReportError> {
-            Ok(Curve { name: name.into(), points: series(table, x, y, POINTS)?, mark, colour, notes: vec![] })
-        };
-        let chart = |what: &str, x: &str, y: &str, curves: Vec<Curve>| Chart {
-            title: format!("{}: {what}", run.name),
-            x: x.into(),
-            y: y.into(),
-            curves,
-            range: None,
-        };
-        if run.stage == "ppo" {
-            let scores = curve("training prompts", "step", "objective/scores", Mark::Line, 1)?;
-            let shaped = curve("the same minus KL penalty", "step", "objective/rlhf_reward", Mark::Line, 3)?;
-            let heldout = curve("held-out prompts", "step", "eval/scores", Mark::Dots, 2)?;
-            let sft = curve("SFT, held-out", "step", "eval/scores_sft", Mark::Reference, 4)?;
-            charts.push(chart("reward over rounds", "round", "mean score of the samples", vec![scores, shaped, heldout, sft]));
-            let kl = curve("training prompts", "step", "objective/kl", Mark::Line, 1)?;
-            let heldout = curve("held-out prompts", "step", "eval/kl", Mark::Dots, 2)?;
-            charts.push(chart("KL over rounds", "round", "KL from SFT, nats a response", vec![kl, heldout]));
-            let frontier = curve("training prompts", "objective/kl", "objective/scores", Mark::Line, 1)?;
-            let mut heldout = curve("held-out prompts", "eval/kl", "eval/scores", Mark::Dots, 2)?;
-            heldout.notes = [(0, "first"), (heldout.points.len().saturating_sub(1), "last")].map(|(i, n)| (i, n.to_string())).to_vec();
-            charts.push(chart(
-                "reward bought with KL",
-                "KL from SFT, nats a response",
-                "mean score of the samples",
-                vec![frontier, heldout],
-            ));
-            let length = curve("training prompts", "step", "response_length", Mark::Line, 1)?;
-            let heldout = curve("held-out prompts", "step", "eval/response_length", Mark::Dots, 2)?;
-            charts.push(chart("length of the answers", "round", "tokens", vec![length, heldout]));
-        } else {
-            let train = curve("training", "step", "loss", Mark::Line, 1)?;
-            let valid = curve("validation", "step", "eval/loss", Mark::Dots, 2)?;
-            charts.push(chart("loss", "step", if run.stage == "reward" { "preference loss" } else { "nats a token" }, vec![train, valid]));
-        }
-        if run.stage == "reward" {
-            let accuracy = curve("reward model", "step", "eval/accuracy", Mark::Dots, 1)?;
-            let ends = accuracy.points.first().zip(accuracy.points.last()).map(|(a, b)| (a.0, b.0));
-            let level = |name: &str, key: &str, colour: usize| {
-                let points = ends.zip(object.get(key).and_then(Value::as_f64)).map(|((a, b), y)| vec![(a, y), (b, y)]).unwrap_or_default();
-                Curve { name: name.into(), points, mark: Mark::Reference, colour, notes: vec![] }
-            };
-            let curves = vec![accuracy, level("longer wins", "baseline_longer", 4), level("judges agree", "judge_agreement", 3)];
-            charts.push(chart("accuracy on unseen pairs", "step", "share of pairs", curves));
-        }
-    }
-    charts.extend(calibration(run, object));
-    Ok(charts)
-}
-
-fn calibration(run: &StageRun, object: &Map<String, Value>) -> Option<Chart> {
-    let bins = object.get("calibration")?.as_array()?;
-    let points: Vec<(f64, f64)> =
-        bins.iter().filter_map(|b| Some((b.get("confidence")?.as_f64()?, b.get("accuracy")?.as_f64()?))).collect();
-    let counts = bins.iter().map(|b| b.get("count").and_then(Value::as_f64).map(number).unwrap_or_default());
-    let notes = if points.len() == bins.len() { counts.enumerate().collect() } else { vec![] };
-    let curves = vec![
-        Curve { name: "perfect".into(), points: vec![(0.5, 0.5), (1.0, 1.0)], mark: Mark::Reference, colour: 4, notes: vec![] },
-        Curve { name: "reward model (number of pairs)".into(), points, mark: Mark::Dots, colour: 1, notes },
-    ];
-    Some(Chart {
-        title: format!("{}: calibration", run.name),
-        x: "the model's confidence in its choice".into(),
-        y: "share people agree with".into(),
-        range: Some([(0.48, 1.02), (curves[1].points.iter().fold(0.5, |lo: f64, p| lo.min(p.1)) - 0.02, 1.02)]),
-        curves,
-    })
-}
-
 /// Three pairs at once, more behind a fold.
-fn answers(all: &[SideBySide]) -> String {
+pub fn answers(all: &[SideBySide]) -> String {
     let mut html =
         String::from("<h2>Answers side by side</h2>\n<p class=\"small\">Chosen evenly from the policy's losses to its gains.</p>\n");
     let first = spread(all, 3);

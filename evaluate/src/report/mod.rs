@@ -1,14 +1,17 @@
-//! The report of a whole pipeline: reads what each stage wrote, computes what needs computing, writes `report.json` and a page.
+//! The report of a whole pipeline or of one run: reads what each stage wrote, computes what needs computing, writes `report.json` and a page.
 //! Numbers come from the runs only; what is not there is reported as missing.
 
+mod charts;
 mod facts;
 mod html;
 mod read;
+mod run_page;
 mod samples;
 mod svg;
 mod terminal;
 
-pub use read::StageRun;
+pub use read::{Alarm, StageRun};
+pub use run_page::write_run;
 pub use samples::{Comparison, SideBySide};
 
 use polars::prelude::PolarsError;
@@ -36,6 +39,12 @@ pub enum ReportError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder is not a run's.
+    #[error("{}: no run in this folder: it should hold metrics.jsonl or summary.json (a whole pipeline is reported with --runs)", .path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A file of a run is not what it should be.
     #[error("{}, line {line}: not a JSON object: {detail}", .path.display())]
     Damaged {
@@ -54,14 +63,17 @@ pub enum ReportError {
 impl ReportError {
     /// True when what was given is wrong (exit code 2) rather than this program or the machine.
     pub fn is_input(&self) -> bool {
-        matches!(self, ReportError::NoRuns { .. } | ReportError::Damaged { .. } | ReportError::Io { action: "read", .. })
+        matches!(
+            self,
+            ReportError::NoRuns { .. } | ReportError::NoRun { .. } | ReportError::Damaged { .. } | ReportError::Io { action: "read", .. }
+        )
     }
 }
 
-/// A pipeline's report.
+/// A pipeline's report, or that of one run.
 #[derive(Debug)]
 pub struct Report {
-    /// Name of the recipe: the folder's.
+    /// Name of the recipe (the folder's) or of the run.
     pub recipe: String,
     /// What becomes `report.json`: `recipe`, `status` per stage, and one object a stage that left anything.
     pub json: Map<String, Value>,
@@ -74,8 +86,17 @@ pub struct Report {
 impl Report {
     /// Reads `runs/<recipe>` and computes.
     pub fn build(runs: &Path) -> Result<Report, ReportError> {
-        let stages = read::read_runs(runs)?;
         let recipe = runs.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned())).unwrap_or_default();
+        Report::of(recipe, read::read_runs(runs)?)
+    }
+
+    /// Reads one run folder and computes.
+    pub fn build_run(dir: &Path) -> Result<Report, ReportError> {
+        let run = read::read_run(dir)?;
+        Report::of(run.name.clone(), vec![run])
+    }
+
+    fn of(recipe: String, stages: Vec<StageRun>) -> Result<Report, ReportError> {
         let mut json = Map::new();
         json.insert("recipe".into(), json!(recipe));
         json.insert("status".into(), stages.iter().map(|s| (s.name.clone(), json!(s.status()))).collect::<Map<_, _>>().into());
@@ -120,13 +141,15 @@ impl Report {
         text.push('\n');
         let paths = [runs.join("report.json"), runs.join("report.html")];
         for (path, content) in paths.iter().zip([text, self.html()?]) {
-            let part = path.with_extension("part");
-            std::fs::write(&part, content).and_then(|()| std::fs::rename(&part, path)).map_err(|source| ReportError::Io {
-                action: "write",
-                path: path.clone(),
-                source,
-            })?;
+            replace(path, &content)?;
         }
         Ok(paths)
     }
+}
+
+/// Writes a file by one rename.
+fn replace(path: &Path, content: &str) -> Result<(), ReportError> {
+    let part = path.with_extension("part");
+    let written = std::fs::write(&part, content).and_then(|()| std::fs::rename(&part, path));
+    written.map_err(|source| ReportError::Io { action: "write", path: path.to_path_buf(), source })
 }

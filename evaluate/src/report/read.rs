@@ -19,8 +19,23 @@ pub struct StageRun {
     pub metrics: Option<DataFrame>,
     /// `gold.jsonl` where a judge wrote it, else `samples.jsonl`.
     pub samples: Option<Vec<Map<String, Value>>>,
+    /// Alarms raised in the run.
+    pub alarms: Vec<Alarm>,
+    /// What the model wrote at evaluations, by step.
+    pub sketches: Vec<(u64, String)>,
     /// Things the reader should know, such as a torn last line.
     pub notes: Vec<String>,
+}
+
+/// A line of `metrics.jsonl` that is an alarm.
+#[derive(Debug, Clone)]
+pub struct Alarm {
+    /// When.
+    pub step: u64,
+    /// Which.
+    pub kind: String,
+    /// What was seen, why it matters, what to try.
+    pub message: String,
 }
 
 /// The stages in the order of the pipeline.
@@ -33,10 +48,11 @@ pub fn read_runs(runs: &Path) -> Result<Vec<StageRun>, ReportError> {
         entries.filter_map(Result::ok).filter(|e| e.path().is_dir()).filter_map(|e| e.file_name().into_string().ok()).collect();
     folders.sort();
     let mut found = Vec::new();
+    let read = |stage, name: &str| read_stage(&runs.join(name), stage, name, (name == "ppo").then(|| runs.join("gold.jsonl")));
     for stage in STAGES {
         let further = folders.iter().filter(|f| f.strip_prefix(stage).is_some_and(|rest| rest.starts_with('-')));
         for name in std::iter::once(&stage.to_string()).chain(further) {
-            found.push(read_stage(runs, stage, name)?);
+            found.push(read(stage, name)?);
         }
     }
     // A recipe with only `reward-quality` and the like does not miss a plain `reward`.
@@ -71,20 +87,42 @@ impl StageRun {
     }
 }
 
-fn read_stage(runs: &Path, stage: &'static str, name: &str) -> Result<StageRun, ReportError> {
-    let dir = runs.join(name);
+/// Reads one run folder. Its name tells the stage (`reward-quality`), or else the sections of its configuration.
+pub fn read_run(dir: &Path) -> Result<StageRun, ReportError> {
+    let name = dir.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned())).unwrap_or_default();
+    let config = read_text(&dir.join("config.toml"))?.unwrap_or_default();
+    let has = |section: &str| config.lines().any(|line| line.trim() == format!("[{section}]"));
+    let by_name = STAGES.into_iter().find(|s| name.strip_prefix(s).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
+    let by_config = || match () {
+        () if has("rollout") => "ppo",
+        () if has("centre") => "reward",
+        () if has("tokenizer") => "pretrain",
+        () => "sft",
+    };
+    let stage = by_name.unwrap_or_else(by_config);
+    let run = read_stage(dir, stage, if name.is_empty() { stage } else { &name }, None)?;
+    if run.is_present() { Ok(run) } else { Err(ReportError::NoRun { path: dir.to_path_buf() }) }
+}
+
+fn read_stage(dir: &Path, stage: &'static str, name: &str, beside: Option<PathBuf>) -> Result<StageRun, ReportError> {
     let mut notes = Vec::new();
     let summary = read_text(&dir.join("summary.json"))?.map(|text| parse_object(&dir.join("summary.json"), 1, &text)).transpose()?;
     let metrics = read_jsonl(&dir.join("metrics.jsonl"), &mut notes)?;
-    let metrics = metrics.filter(|rows| !rows.is_empty()).map(|rows| frame(&rows)).transpose()?;
+    let (alarms, rows): (Vec<_>, Vec<_>) = metrics.unwrap_or_default().into_iter().partition(|row| row.contains_key("alarm"));
+    let text = |row: &Map<String, Value>, key: &str| row.get(key).and_then(Value::as_str).map(str::to_string);
+    let step = |row: &Map<String, Value>| row.get("step").and_then(Value::as_u64).unwrap_or_default();
+    let alarm = |row: &Map<String, Value>| Some(Alarm { step: step(row), kind: text(row, "alarm")?, message: text(row, "message")? });
+    let alarms = alarms.iter().filter_map(alarm).collect();
+    let sketches = rows.iter().filter_map(|row| Some((step(row), text(row, "eval/sample")?))).collect();
+    let metrics = if rows.is_empty() { None } else { Some(frame(&rows)?) };
     // A recipe's judge may have put its file beside the runs; then it is about the run named `ppo`.
-    let beside = (name == "ppo").then(|| runs.join("gold.jsonl"));
     let gold = first_jsonl(&[Some(dir.join("gold.jsonl")), beside].into_iter().flatten().collect::<Vec<_>>(), &mut notes)?;
     let samples = match gold {
         Some(rows) => Some(rows),
         None => read_jsonl(&dir.join("samples.jsonl"), &mut notes)?,
     };
-    Ok(StageRun { name: name.to_string(), stage, summary, metrics, samples: samples.filter(|s| !s.is_empty()), notes })
+    let samples = samples.filter(|s| !s.is_empty());
+    Ok(StageRun { name: name.to_string(), stage, summary, metrics, samples, alarms, sketches, notes })
 }
 
 /// Rows of a JSON Lines file: one object each.
@@ -99,7 +137,8 @@ fn first_jsonl(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Option<Rows
     Ok(None)
 }
 
-fn read_text(path: &Path) -> Result<Option<String>, ReportError> {
+/// A file's text; none where there is no file.
+pub fn read_text(path: &Path) -> Result<Option<String>, ReportError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -10,6 +10,8 @@ pub enum Mark {
     Line,
     /// A line with a dot at each point.
     Dots,
+    /// Dots alone, for points without an order worth a line.
+    Scatter,
     /// A dashed line to compare with, not in focus.
     Reference,
 }
@@ -42,12 +44,14 @@ pub struct Chart {
     pub curves: Vec<Curve>,
     /// Fixed ranges (x, y) instead of those of the data.
     pub range: Option<[(f64, f64); 2]>,
+    /// Vertical lines with a word, such as alarms.
+    pub marks: Vec<(f64, String)>,
 }
 
 // Size of the drawing and of its margins, in SVG units.
 const W: f64 = 460.0;
 const H: f64 = 260.0;
-const LEFT: f64 = 56.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 40.0;
@@ -66,18 +70,15 @@ impl Chart {
         let px = |x: f64| LEFT + (x - xr.0) / (xr.1 - xr.0) * (W - LEFT - RIGHT);
         let py = |y: f64| H - BOTTOM - (y - yr.0) / (yr.1 - yr.0) * (H - TOP - BOTTOM);
         let mut svg = format!("<svg viewBox=\"0 0 {W} {H}\" role=\"img\" aria-label=\"{}\">", escape(&self.title));
-        for t in ticks(yr) {
-            let y = py(t);
+        let (xs, ys) = (ticks(xr), ticks(yr));
+        for (t, label) in ys.iter().zip(labels(&ys)) {
+            let y = py(*t);
             svg += &format!("<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>", W - RIGHT);
-            svg += &format!("<text class=\"tick\" text-anchor=\"end\" x=\"{:.1}\" y=\"{:.1}\">{}</text>", LEFT - 6.0, y + 3.5, tick(t));
+            svg += &format!("<text class=\"tick\" text-anchor=\"end\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>", LEFT - 6.0, y + 3.5);
         }
-        for t in ticks(xr) {
-            svg += &format!(
-                "<text class=\"tick\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-                px(t),
-                H - BOTTOM + 15.0,
-                tick(t)
-            );
+        for (t, label) in xs.iter().zip(labels(&xs)) {
+            svg +=
+                &format!("<text class=\"tick\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>", px(*t), H - BOTTOM + 15.0,);
         }
         let base = H - BOTTOM;
         svg += &format!("<line class=\"axis\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{base}\" y2=\"{base}\"/>", W - RIGHT);
@@ -88,6 +89,12 @@ impl Chart {
             "<text class=\"name\" text-anchor=\"middle\" transform=\"translate(12 {middle}) rotate(-90)\">{}</text>",
             escape(&self.y)
         );
+        for (x, word) in self.marks.iter().filter(|m| m.0 >= xr.0 && m.0 <= xr.1) {
+            let (x, y) = (px(*x), TOP + 9.0);
+            svg += &format!("<line class=\"mark\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{base}\"/>");
+            let (anchor, dx) = if x > W * 0.7 { ("end", -4.0) } else { ("start", 4.0) };
+            svg += &format!("<text class=\"mark\" text-anchor=\"{anchor}\" x=\"{:.1}\" y=\"{y:.1}\">{}</text>", x + dx, escape(word));
+        }
         for curve in &curves {
             svg += &self.curve(curve, &px, &py);
         }
@@ -106,12 +113,14 @@ impl Chart {
     fn curve(&self, curve: &Curve, px: &dyn Fn(f64) -> f64, py: &dyn Fn(f64) -> f64) -> String {
         let points: Vec<String> = curve.points.iter().map(|p| format!("{:.1},{:.1}", px(p.0), py(p.1))).collect();
         let dashed = if curve.mark == Mark::Reference { " dashed" } else { "" };
-        let mut svg = format!("<polyline class=\"curve s{}{dashed}\" points=\"{}\"/>", curve.colour, points.join(" "));
-        if curve.mark == Mark::Dots || curve.points.len() == 1 {
+        let line = format!("<polyline class=\"curve s{}{dashed}\" points=\"{}\"/>", curve.colour, points.join(" "));
+        let mut svg = if curve.mark == Mark::Scatter { String::new() } else { line };
+        if matches!(curve.mark, Mark::Dots | Mark::Scatter) || curve.points.len() == 1 {
+            let radius = if curve.mark == Mark::Scatter { 2.2 } else { 3.2 };
             for &(x, y) in &curve.points {
                 let title = format!("{} {}, {} {}", escape(&self.x), number(x), escape(&curve.name), number(y));
                 svg += &format!(
-                    "<circle class=\"f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.2\"><title>{title}</title></circle>",
+                    "<circle class=\"f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"><title>{title}</title></circle>",
                     curve.colour,
                     px(x),
                     py(y)
@@ -151,13 +160,20 @@ fn ticks((lo, hi): (f64, f64)) -> Vec<f64> {
     (first..).map(|i| i as f64 * step).take_while(|t| *t <= hi + step * 1e-6).take(12).collect()
 }
 
-fn tick(value: f64) -> String {
-    let magnitude = value.abs();
-    match magnitude {
-        m if m >= 1e6 => format!("{}M", trim(value / 1e6)),
-        m if m >= 1e4 => format!("{}k", trim(value / 1e3)),
-        _ => trim(value),
-    }
+/// The ticks of an axis as text, all in the unit that its greatest needs.
+fn labels(ticks: &[f64]) -> Vec<String> {
+    let greatest = ticks.iter().fold(0.0f64, |m, t| m.max(t.abs()));
+    let label = |t: &f64| match greatest {
+        m if m >= 1e6 => format!("{}M", trim(t / 1e6)),
+        m if m >= 1e4 => format!("{}k", trim(t / 1e3)),
+        m if m >= 0.01 || m == 0.0 => trim(*t),
+        _ if t.abs() < greatest * 1e-6 => "0".into(),
+        m => {
+            let power = m.log10().floor() as i32; // one power of ten for the whole axis, so that it compares
+            format!("{}e{power}", trim(t / 10f64.powi(power)))
+        }
+    };
+    ticks.iter().map(label).map(|text| if text == "0k" || text == "0M" { "0".into() } else { text }).collect()
 }
 
 /// Up to four decimals without trailing zeros.
@@ -173,17 +189,20 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let trimmed = |r| ticks(r).into_iter().map(tick).collect::<Vec<_>>();
+        let trimmed = |r| labels(&ticks(r));
         assert_eq!(trimmed((0.0, 1.0)), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
         assert_eq!(trimmed((-3.2, 7.9)), ["0", "5"]);
         assert_eq!(trimmed((0.0, 50_000.0)), ["0", "10k", "20k", "30k", "40k", "50k"]);
+        assert_eq!(trimmed((0.0, 1e-4)), ["0", "2e-5", "4e-5", "6e-5", "8e-5", "10e-5"]);
+        assert_eq!(trimmed((0.0, 8000.0)), ["0", "2000", "4000", "6000", "8000"]);
         assert!(bounds([2.0, 2.0].into_iter(), 0.1).0 < 2.0);
     }
 
     #[test]
     fn names_are_escaped_and_emptiness_draws_nothing() {
         let curve = |points| Curve { name: "<b>".into(), points, mark: Mark::Line, colour: 1, notes: vec![] };
-        let mut chart = Chart { title: "a & b".into(), x: "x".into(), y: "y".into(), curves: vec![curve(vec![])], range: None };
+        let mut chart =
+            Chart { title: "a & b".into(), x: "x".into(), y: "y".into(), curves: vec![curve(vec![])], range: None, marks: vec![] };
         assert_eq!(chart.render(), "");
         chart.curves = vec![curve(vec![(0.0, 1.0), (1.0, 2.0)]), curve(vec![(0.5, 1.0)])];
         let svg = chart.render();
