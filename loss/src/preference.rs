@@ -102,9 +102,21 @@ pub fn ranking_weight(ranks: &Tensor, weights: &Tensor) -> f64 {
 
 /// Σ score² over the answers present, which pulls scores towards zero. Scalar; divide by the number of answers.
 ///
-/// Departure from TRL, which squares the sum of a pair's two scores (chosen + rejected)²: a single score has a square whatever K is.
+/// A single score has a square whatever K is. [`centre_pairs`] is the form for pairs that other projects have.
 pub fn centre_sum(scores: &Tensor, ranks: &Tensor) -> Tensor {
     scores.masked_fill(&ranks.eq(0), 0.0).square().sum(None)
+}
+
+/// Σ_b w_b · (mean over the ranking's pairs of (s_i + s_j)²): the centring of arXiv 2312.09244 eq. 2 and of TRL, which leaves the two scores of a pair
+/// free to part and only keeps their middle near zero. The pairs are those of [`bradley_terry_rankings`]. Scalar; divide by [`pair_weight`].
+pub fn centre_pairs(scores: &Tensor, ranks: &Tensor, weights: &Tensor, ties: Ties) -> Tensor {
+    debug_assert_eq!(scores.size(), ranks.size());
+    let scores = scores.masked_fill(&ranks.eq(0), 0.0);
+    let (better, tied) = pair_masks(ranks);
+    let pairs = if ties == Ties::Half { better.logical_or(&tied) } else { better };
+    let sums = (scores.unsqueeze(2) + scores.unsqueeze(1)).square() * pairs; // [B, K, K]
+    let sums = sums.sum_dim_intlist([1i64, 2].as_slice(), false, None); // [B]
+    (weights * sums / pair_counts(ranks, ties).clamp_min(1.0)).sum(None)
 }
 
 /// better − worse of every pair without a tie, all rankings together. [P]

@@ -29,7 +29,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
     let stop = Stop::install()?;
     let pad = tokenizer.pad();
-    let order = Order::new(train.len() as u64, c.seed);
+    let order = Order::new(train.len() as u64, c.seed).shuffled(c.train.shuffle);
     let mut log = Metrics::open(&run, &state)?;
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("reward", state.step, steps);
