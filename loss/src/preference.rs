@@ -94,7 +94,21 @@ pub fn plackett_luce(scores: &Tensor, ranks: &Tensor, weights: &Tensor) -> Tenso
     -(weights * log_p).sum(None)
 }
 
-/// What [`plackett_luce`] is divided by: the weight of the rankings with at least two answers.
+/// Softmax cross-entropy of the best answer among those present, summed: −Σ_b w_b · log softmax(s)_best (arXiv 1909.08593 eq. 1). Answers tied for the
+/// best share the probability. The first stage of Plackett-Luce: what comes after the best does not count. Scalar; divide by [`ranking_weight`].
+pub fn best(scores: &Tensor, ranks: &Tensor, weights: &Tensor) -> Tensor {
+    debug_assert_eq!(scores.size(), ranks.size());
+    let absent = ranks.eq(0);
+    let top = ranks.masked_fill(&absent, i64::MAX).amin([1i64].as_slice(), true); // [B, 1]
+    let is_best = ranks.eq_tensor(&top).to_kind(Kind::Float); // [B, K]
+    let target = &is_best / is_best.sum_dim_intlist(1, true, None).clamp_min(1.0);
+    let scores = scores.masked_fill(&absent, 0.0);
+    let rest = scores.masked_fill(&absent, f64::from(f32::MIN)).logsumexp(1, true); // [B, 1]
+    let nll = (target * (rest - scores)).sum_dim_intlist(1, false, None); // [B]
+    (weights * nll).sum(None)
+}
+
+/// What [`plackett_luce`] and [`best`] are divided by: the weight of the rankings with at least two answers.
 pub fn ranking_weight(ranks: &Tensor, weights: &Tensor) -> f64 {
     let enough = ranks.gt(0).sum_dim_intlist(1, false, None::<Kind>).gt(1);
     (weights * enough).sum(Kind::Double).double_value(&[])

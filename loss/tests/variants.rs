@@ -5,7 +5,7 @@ mod common;
 use common::{Golden, floats, near};
 use loss::mask::{entropy, log_probs, masked_mean, masked_var, whiten};
 use loss::ppo::{KlClamp, KlController, KlEstimator, PolicyClip, gae, kl_penalty, policy_loss, token_rewards, value_loss};
-use loss::preference::{Ties, bradley_terry, centre_pairs, pair_weight};
+use loss::preference::{Ties, best, bradley_terry, centre_pairs, pair_weight};
 use tch::Tensor;
 
 #[test]
@@ -18,6 +18,16 @@ fn trl_statistics() {
     g.check("trl_var", &masked_var(&x, &mask, true));
     g.check("trl_whiten_shift", &whiten(&x, &mask, true, true));
     g.check("trl_whiten_keep", &whiten(&x, &mask, false, true));
+}
+
+#[test]
+fn softmax_of_the_best_answer() {
+    let g = Golden::variants();
+    let scores = g.leaf("centre_scores");
+    let loss = best(&scores, &g.get("centre_ranks"), &g.get("centre_weights"));
+    g.check("best", &loss);
+    loss.backward();
+    g.check("best_grad", &scores.grad());
 }
 
 /// TRL's way from log-probabilities and scores to whitened advantages, for k1 and for k3 with whitened rewards: the score and one more value stand one

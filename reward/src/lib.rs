@@ -9,7 +9,7 @@ mod setup;
 
 use anyhow::{Context, Result};
 use batch::{Batch, Row};
-use data::config::{PreferenceKind, RewardConfig, Ties};
+use data::config::{CentreForm, PreferenceKind, RewardConfig, Ties};
 use data::{order::Order, rankings::Ranking};
 use evaluate::preference::PreferenceReport;
 use loss::preference;
@@ -110,9 +110,12 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, pad, c.seed)?;
     let mut figures = report.summary();
     if c.centre.samples > 0 {
-        let mean = centre::sft_score(&model, &init, &rankings.train, (&tokenizer, &template), &c, device)?;
-        model.shift_score(-mean)?;
-        figures.insert("centred_by".into(), (-mean).into());
+        let scores = centre::sft_scores(&model, &init, &rankings.train, (&tokenizer, &template), &c, device)?;
+        let (gain, bias) = centre::fold(&model, &scores, c.centre.gain)?;
+        figures.insert("centred_by".into(), bias.into());
+        if c.centre.gain {
+            figures.insert("scaled_by".into(), gain.into());
+        }
     }
     checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;
     figures.insert("wall_s".into(), log.wall_s().into());
@@ -130,6 +133,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
 /// What the terms of one optimiser step are divided by.
 struct Totals {
     rankings: f64,
+    pairs: f64,
     answers: f64,
 }
 
@@ -137,10 +141,11 @@ impl Totals {
     fn of(batches: &[Batch], c: &RewardConfig) -> Totals {
         let rankings = |b: &Batch| match c.loss.kind {
             PreferenceKind::BradleyTerry => preference::pair_weight(&b.ranks, &b.weights, ties(c)),
-            PreferenceKind::PlackettLuce => preference::ranking_weight(&b.ranks, &b.weights),
+            PreferenceKind::PlackettLuce | PreferenceKind::Best => preference::ranking_weight(&b.ranks, &b.weights),
         };
         Totals {
             rankings: batches.iter().map(rankings).sum::<f64>().max(f64::MIN_POSITIVE),
+            pairs: batches.iter().map(|b| preference::pair_weight(&b.ranks, &b.weights, ties(c))).sum::<f64>().max(f64::MIN_POSITIVE),
             answers: batches.iter().map(|b| b.last.numel() as f64).sum(),
         }
     }
@@ -160,10 +165,14 @@ fn objective(scores: &Tensor, batch: &Batch, c: &RewardConfig, totals: &Totals) 
             preference::bradley_terry_rankings(scores, &batch.ranks, &batch.weights, ties(c), c.loss.label_smoothing)
         }
         PreferenceKind::PlackettLuce => preference::plackett_luce(scores, &batch.ranks, &batch.weights),
+        PreferenceKind::Best => preference::best(scores, &batch.ranks, &batch.weights),
     };
     let mut loss = preference / totals.rankings;
     if c.loss.centre_coef > 0.0 {
-        loss += preference::centre_sum(scores, &batch.ranks) * (c.loss.centre_coef / totals.answers);
+        loss += match c.loss.centre_form {
+            CentreForm::Scores => preference::centre_sum(scores, &batch.ranks) / totals.answers,
+            CentreForm::Pairs => preference::centre_pairs(scores, &batch.ranks, &batch.weights, ties(c)) / totals.pairs,
+        } * c.loss.centre_coef;
     }
     loss
 }

@@ -98,6 +98,21 @@ fn wrong_input_is_one_clear_error_and_exit_code_2() {
     insta::assert_snapshot!(said);
 }
 
+/// The loss is normalised by all targets of a step: eight micro-batches of one are one of eight. A larger ε keeps Adam from making steps of rounding
+/// where a gradient is zero.
+#[test]
+fn micro_batches_of_any_size_take_the_same_steps() {
+    let stage = stage();
+    let run = |out: &str, micro: &str| {
+        let sets = ["train.batch=8", "train.steps=3", "model.dropout=0", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"];
+        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", s]).collect();
+        stage.run_ok(out, &more);
+    };
+    run("one of eight", "train.micro_batch=8");
+    run("eight of one", "train.micro_batch=1");
+    stage.assert_near("one of eight", "eight of one", 5e-6);
+}
+
 #[test]
 fn help() {
     let output = std::process::Command::new(BIN).arg("--help").output().unwrap();

@@ -130,6 +130,16 @@ for name, with_ties in (("skip", False), ("half", True)):
     total.backward()
     put(**{f"centre_{name}": total, f"centre_{name}_grad": s.grad})
 
+
+# --- reward: L's softmax cross-entropy of the best answer -------------------------------------------------------------------------
+s, total = score.double().requires_grad_(True), 0
+for row in range(4):
+    present = [i for i in range(4) if ranks[row, i]]
+    best = [i for i in present if ranks[row, i] == min(ranks[row, j] for j in present)]
+    total = total + weight[row].double() * sum(F.cross_entropy(s[row, present][None], torch.tensor([present.index(i)])) for i in best) / len(best)
+total.backward()
+put(best=total, best_grad=s.grad)
+
 path = pathlib.Path(__file__).resolve().parents[2] / "loss/tests/golden/variants.safetensors"
 save_file(out, path)
 print(f"{path}: {len(out)} tensors, {path.stat().st_size} bytes")
