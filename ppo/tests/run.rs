@@ -118,7 +118,7 @@ fn micro_batches_of_any_size_take_the_same_steps() {
     let stage = stage();
     let run = |out: &str, micro: &str| {
         let sets = ["ppo.minibatches=1", "rollout.rounds=1", "optim.eps=1e-3", "optim.lr=1e-2", "ppo.score_position=after-end"];
-        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", s]).collect();
+        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", *s]).collect();
         stage.run_ok(out, &more);
     };
     run("one of eight", "ppo.micro_batch=8");

@@ -105,7 +105,7 @@ fn micro_batches_of_any_size_take_the_same_steps() {
     let stage = stage();
     let run = |out: &str, micro: &str| {
         let sets = ["train.batch=8", "train.steps=3", "model.dropout=0", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"];
-        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", s]).collect();
+        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", *s]).collect();
         stage.run_ok(out, &more);
     };
     run("one of eight", "train.micro_batch=8");
