@@ -108,7 +108,8 @@ fn what_stands_outside_the_mask_never_counts() {
 
         let (x, y) = (dirty.copy().set_requires_grad(true), clean.copy().set_requires_grad(true));
         let other = randn(&[2, 5]);
-        let loss = |t: &Tensor| policy_loss(t, &other, &b, &mask, PolicyClip::symmetric(0.2)).loss + value_loss(t, &other, &s, &mask, 0.2).loss;
+        let loss =
+            |t: &Tensor| policy_loss(t, &other, &b, &mask, PolicyClip::symmetric(0.2)).loss + value_loss(t, &other, &s, &mask, 0.2).loss;
         let (dirty_loss, clean_loss) = (loss(&x), loss(&y));
         close("loss", &dirty_loss, &clean_loss);
         dirty_loss.backward();

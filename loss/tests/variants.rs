@@ -85,7 +85,9 @@ fn clamped_kl() {
 fn asymmetric_and_dual_clipping() {
     let g = Golden::variants();
     let (old, advantage) = (g.get("clip_old"), g.get("clip_advantage"));
-    for (name, low, high, dual) in [("plain", 0.2, 0.2, 0.0), ("higher", 0.2, 0.28, 0.0), ("dual", 0.2, 0.2, 3.0), ("nemo", 0.2, 0.28, 10.0)] {
+    for (name, low, high, dual) in
+        [("plain", 0.2, 0.2, 0.0), ("higher", 0.2, 0.28, 0.0), ("dual", 0.2, 0.2, 3.0), ("nemo", 0.2, 0.28, 10.0)]
+    {
         let new = g.leaf("clip_new");
         let loss = policy_loss(&new, &old, &advantage, &old.ones_like(), PolicyClip { low, high, dual }).loss;
         g.check(&format!("clip_{name}"), &loss);

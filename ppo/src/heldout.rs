@@ -3,7 +3,11 @@
 use crate::batch::{Batch, Episode, Layout, frozen_log_probs};
 use crate::judge::Judges;
 use anyhow::Result;
-use data::{config::{AfterEnd, PpoConfig, ScorePosition}, prompts::Prompt, tokenizer::Tokenizer};
+use data::{
+    config::{AfterEnd, PpoConfig, ScorePosition},
+    prompts::Prompt,
+    tokenizer::Tokenizer,
+};
 use evaluate::{repetition::repetition, stats};
 use model::{Model, generate::Sampling};
 use serde_json::{Map, Value, json};

@@ -88,7 +88,8 @@ impl AdamW {
                 // One fused call for all, but in TensorFlow's form ε follows the step, and parameters may have begun at different ones.
                 let mut groups: BTreeMap<u64, Vec<&Slot>> = BTreeMap::new();
                 for slot in self.slots.iter().filter(|s| s.param.decay == decay) {
-                    let done = if self.config.tf_style { slot.step.f_double_value(&[]).map_err(Error::torch("step counter"))? as u64 } else { 0 };
+                    let done =
+                        if self.config.tf_style { slot.step.f_double_value(&[]).map_err(Error::torch("step counter"))? as u64 } else { 0 };
                     groups.entry(done).or_default().push(slot);
                 }
                 for (done, slots) in groups {

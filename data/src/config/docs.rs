@@ -1,7 +1,7 @@
 //! `docs/config.md` and the key list of `--help`, from the structs.
 
 use super::keys::{self, Key, KeyTree};
-use super::{preset, PpoConfig, PretrainConfig, RewardConfig, SftConfig};
+use super::{PpoConfig, PretrainConfig, RewardConfig, SftConfig, preset};
 use schemars::JsonSchema;
 use std::fmt::Write;
 
