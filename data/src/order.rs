@@ -15,6 +15,7 @@ pub struct Order {
     seed: u64,
     /// Half the bits of the network.
     half: u32,
+    shuffle: bool,
 }
 
 impl Order {
@@ -22,11 +23,19 @@ impl Order {
     pub fn new(n: u64, seed: u64) -> Order {
         assert!(n > 0, "an order needs rows");
         let bits = u64::BITS - (n - 1).leading_zeros();
-        Order { n, seed, half: bits.div_ceil(2).max(1) }
+        Order { n, seed, half: bits.div_ceil(2).max(1), shuffle: true }
+    }
+
+    /// The same order, or without `shuffle` that of the rows: 0 to n - 1, again and again.
+    pub fn shuffled(self, shuffle: bool) -> Order {
+        Order { shuffle, ..self }
     }
 
     /// The k-th draw, a row below n. Its epoch is `k / n`.
     pub fn at(&self, k: u64) -> u64 {
+        if !self.shuffle {
+            return k % self.n;
+        }
         let key = mix(self.seed ^ mix(k / self.n));
         let mut row = self.encrypt(k % self.n, key);
         while row >= self.n {
@@ -124,6 +133,12 @@ mod tests {
         let rows = epoch(&Order::new(10_000, 11), 0);
         let kept = rows.windows(2).filter(|w| w[0].abs_diff(w[1]) == 1).count();
         assert!(kept < 12, "{kept} neighbours stayed together");
+    }
+
+    #[test]
+    fn without_shuffling_rows_come_as_they_are() {
+        assert_eq!(epoch(&Order::new(5, 3).shuffled(false), 7), [0, 1, 2, 3, 4]);
+        assert_eq!(Order::new(5, 3).shuffled(true), Order::new(5, 3));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Corpora: built once, split by document, keyed by their content, never torn.
 
-use data::config::{Format, Quarantine, Source, TextData, TokenizerKind};
+use data::config::{Format, Source, TextData, TextSplit, TokenizerKind};
 use data::corpus::{Corpus, TokenStream};
 use data::error::DataError;
 use data::tokenizer::{self, Tokenizer};
@@ -27,7 +27,7 @@ impl World {
 
     fn config(&self) -> TextData {
         let source = Source { path: self.path("src").display().to_string(), ..Source::default() };
-        TextData { sources: vec![source], cache: self.path("cache").display().to_string(), quarantine: Quarantine::default() }
+        TextData { sources: vec![source], cache: self.path("cache").display().to_string(), ..TextData::default() }
     }
 
     fn open(&self, tok: &Tokenizer, fraction: f64) -> Result<Corpus, DataError> {
@@ -147,12 +147,35 @@ fn a_killed_build_and_damaged_shards_are_built_again() {
     }
 }
 
+/// One text, cut where nanoGPT cuts it: the end is held out, to the byte, also through a long document's pieces and beside a character of several bytes.
+#[test]
+fn the_end_of_the_corpus_can_be_held_out() {
+    let tok = Tokenizer::byte().unwrap();
+    for (text, wanted) in [
+        ("0123456789\n".repeat(4000), 39_600),
+        ("a line of text\n".to_owned(), 13),
+        ("ab\u{3042}\u{3042}".to_owned(), 5), // nine tenths of 8 bytes end within the second character: it is held out whole
+    ] {
+        let world = World::new();
+        world.write("book.txt", &text);
+        let cfg = TextData { split: TextSplit::End, ..world.config() };
+        let open = || Corpus::open(&cfg, &tok, 0.1, &world.path("bad.jsonl"), &mut |_, _| {}).unwrap();
+        let corpus = open();
+        let (train, valid) = (decode(&corpus.train, &tok).concat(), decode(&corpus.valid, &tok).concat());
+        assert_eq!(train, text[..wanted]);
+        assert_eq!(valid, text[wanted..]);
+        assert!(open().reused);
+        // Another split is another corpus.
+        assert!(!Corpus::open(&world.config(), &tok, 0.0, &world.path("bad.jsonl"), &mut |_, _| {}).unwrap().reused);
+    }
+}
+
 /// The process that [`a_build_killed_at_any_moment_leaves_nothing_torn`] kills; without its variable there is nothing to do.
 #[test]
 fn child_builds_a_corpus() {
     let Some(dir) = std::env::var_os("CORPUS_CHILD").map(PathBuf::from) else { return };
     let source = Source { path: dir.join("src").display().to_string(), ..Source::default() };
-    let cfg = TextData { sources: vec![source], cache: dir.join("cache").display().to_string(), quarantine: Quarantine::default() };
+    let cfg = TextData { sources: vec![source], cache: dir.join("cache").display().to_string(), ..TextData::default() };
     Corpus::open(&cfg, &Tokenizer::byte().unwrap(), 0.1, &dir.join("bad.jsonl"), &mut |_, _| {}).unwrap();
 }
 

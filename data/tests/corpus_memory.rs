@@ -1,6 +1,6 @@
 //! Memory stays flat however large the corpus. Alone in its file, since the peak is the process's.
 
-use data::config::{Quarantine, Source, TextData};
+use data::config::{Source, TextData};
 use data::corpus::Corpus;
 use data::tokenizer::Tokenizer;
 use std::io::{BufWriter, Write};
@@ -31,7 +31,7 @@ fn build(dir: &Path, megabytes: usize, tok: &Tokenizer) -> (Corpus, u64) {
     }
     file.into_inner().unwrap().sync_all().unwrap();
     let source = Source { path: path.display().to_string(), ..Source::default() };
-    let cfg = TextData { sources: vec![source], cache: dir.join("cache").display().to_string(), quarantine: Quarantine::default() };
+    let cfg = TextData { sources: vec![source], cache: dir.join("cache").display().to_string(), ..TextData::default() };
     let (mut peak, mut calls) = (0, 0);
     let mut sample = |done, total| {
         // Reading /proc is slower than tokenising a passage.

@@ -17,19 +17,31 @@ pub enum KlEstimator {
     K3,
 }
 
+/// Limits of a KL estimate, each ± the number; 0 is no limit. verl has 20 and 10 for k3, OpenRLHF 0 and 10 for k3, the others none.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct KlClamp {
+    /// Of d, before the estimator, so that e^−d cannot overflow.
+    pub difference: f64,
+    /// Of the estimate.
+    pub estimate: f64,
+}
+
 /// Per-token KL estimate. [B, T] → [B, T].
-pub fn kl_penalty(log_probs: &Tensor, ref_log_probs: &Tensor, estimator: KlEstimator) -> Tensor {
-    let d = log_probs - ref_log_probs;
-    match estimator {
+pub fn kl_penalty(log_probs: &Tensor, ref_log_probs: &Tensor, estimator: KlEstimator, clamp: KlClamp) -> Tensor {
+    let within = |x: Tensor, limit: f64| if limit > 0.0 { x.clamp(-limit, limit) } else { x };
+    let d = within(log_probs - ref_log_probs, clamp.difference);
+    let estimate = match estimator {
         KlEstimator::K1 => d,
         KlEstimator::K2 => d.square() * 0.5,
         KlEstimator::K3 => d.neg().expm1() + d,
-    }
+    };
+    within(estimate, clamp.estimate)
 }
 
 /// Per-token rewards: −β·kl, plus each row's score at its last valid position. `kl` [B, T], `scores` [B] → [B, T].
 ///
-/// The score lands on the last response token (OpenRLHF, trlX; TRL puts it one position later, on the first pad, where its value estimate lives).
+/// Where that is, the mask says: with response tokens only it is the last of them (OpenRLHF, trlX; with answers of one fixed length OpenAI's last
+/// slot); with one more position after an end token it is that one (summarize-from-feedback, TRL), whose value is that of the finished text.
 /// A row without valid positions gets nothing.
 pub fn token_rewards(kl: &Tensor, scores: &Tensor, mask: &Tensor, kl_coef: f64) -> Tensor {
     zero_outside(&(kl * -kl_coef), mask) + last_valid(mask) * scores.unsqueeze(1)
@@ -72,7 +84,7 @@ pub fn gae(rewards: &Tensor, values: &Tensor, mask: &Tensor, gamma: f64, lambda:
 /// Sums of the clipped policy objective over valid tokens; divide by the minibatch's valid tokens. Scalars.
 #[derive(Debug)]
 pub struct PolicyLoss {
-    /// Σ max(−A·r, −A·clip(r, 1−ε, 1+ε)) with r = π/π_old; carries the gradient.
+    /// Σ max(−A·r, −A·clip(r, 1−ε, 1+ε)) with r = π/π_old, bounded by dual clipping where that is on; carries the gradient.
     pub loss: Tensor,
     /// Tokens where the clipped branch was the larger.
     pub clipped: Tensor,
@@ -84,15 +96,38 @@ pub struct PolicyLoss {
     pub max_log_ratio: Tensor,
 }
 
+/// How far the probability ratio r counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PolicyClip {
+    /// ε below 1.
+    pub low: f64,
+    /// ε above 1; larger than `low` lets unlikely tokens grow ("clip-higher", arXiv 2503.14476 eq. 10).
+    pub high: f64,
+    /// c of dual clipping (arXiv 1912.09729 eq. 5): where A < 0 the loss is at most −A·c, so that a large r cannot throw the policy. ≤ 0 is off.
+    pub dual: f64,
+}
+
+impl PolicyClip {
+    /// The usual range 1 ± ε.
+    pub fn symmetric(epsilon: f64) -> PolicyClip {
+        PolicyClip { low: epsilon, high: epsilon, dual: 0.0 }
+    }
+}
+
 /// Clipped surrogate (arXiv 1707.06347 eq. 7, negated), summed.
-pub fn policy_loss(log_probs: &Tensor, old_log_probs: &Tensor, advantages: &Tensor, mask: &Tensor, clip: f64) -> PolicyLoss {
+pub fn policy_loss(log_probs: &Tensor, old_log_probs: &Tensor, advantages: &Tensor, mask: &Tensor, clip: PolicyClip) -> PolicyLoss {
     // Zero before exp: a masked position may hold anything, and exp of it may overflow into the gradient.
     let log_ratio = zero_outside(&(log_probs - old_log_probs), mask);
     let advantages = zero_outside(advantages, mask);
     let ratio = log_ratio.exp();
     let plain = -&advantages * &ratio;
-    let clamped = -&advantages * ratio.clamp(1.0 - clip, 1.0 + clip);
-    let loss = masked_sum(&plain.maximum(&clamped), mask);
+    let clamped = -&advantages * ratio.clamp(1.0 - clip.low, 1.0 + clip.high);
+    let mut worst = plain.maximum(&clamped);
+    if clip.dual > 0.0 {
+        let bounded = worst.minimum(&(&advantages * -clip.dual));
+        worst = bounded.where_self(&advantages.lt(0.0), &worst);
+    }
+    let loss = masked_sum(&worst, mask);
     let (log_ratio, ratio) = (log_ratio.detach(), ratio.detach());
     PolicyLoss {
         loss,

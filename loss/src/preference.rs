@@ -94,7 +94,21 @@ pub fn plackett_luce(scores: &Tensor, ranks: &Tensor, weights: &Tensor) -> Tenso
     -(weights * log_p).sum(None)
 }
 
-/// What [`plackett_luce`] is divided by: the weight of the rankings with at least two answers.
+/// Softmax cross-entropy of the best answer among those present, summed: −Σ_b w_b · log softmax(s)_best (arXiv 1909.08593 eq. 1). Answers tied for the
+/// best share the probability. The first stage of Plackett-Luce: what comes after the best does not count. Scalar; divide by [`ranking_weight`].
+pub fn best(scores: &Tensor, ranks: &Tensor, weights: &Tensor) -> Tensor {
+    debug_assert_eq!(scores.size(), ranks.size());
+    let absent = ranks.eq(0);
+    let top = ranks.masked_fill(&absent, i64::MAX).amin([1i64].as_slice(), true); // [B, 1]
+    let is_best = ranks.eq_tensor(&top).to_kind(Kind::Float); // [B, K]
+    let target = &is_best / is_best.sum_dim_intlist(1, true, None).clamp_min(1.0);
+    let scores = scores.masked_fill(&absent, 0.0);
+    let rest = scores.masked_fill(&absent, f64::from(f32::MIN)).logsumexp(1, true); // [B, 1]
+    let nll = (target * (rest - scores)).sum_dim_intlist(1, false, None); // [B]
+    (weights * nll).sum(None)
+}
+
+/// What [`plackett_luce`] and [`best`] are divided by: the weight of the rankings with at least two answers.
 pub fn ranking_weight(ranks: &Tensor, weights: &Tensor) -> f64 {
     let enough = ranks.gt(0).sum_dim_intlist(1, false, None::<Kind>).gt(1);
     (weights * enough).sum(Kind::Double).double_value(&[])
@@ -102,9 +116,21 @@ pub fn ranking_weight(ranks: &Tensor, weights: &Tensor) -> f64 {
 
 /// Σ score² over the answers present, which pulls scores towards zero. Scalar; divide by the number of answers.
 ///
-/// Departure from TRL, which squares the sum of a pair's two scores (chosen + rejected)²: a single score has a square whatever K is.
+/// A single score has a square whatever K is. [`centre_pairs`] is the form for pairs that other projects have.
 pub fn centre_sum(scores: &Tensor, ranks: &Tensor) -> Tensor {
     scores.masked_fill(&ranks.eq(0), 0.0).square().sum(None)
+}
+
+/// Σ_b w_b · (mean over the ranking's pairs of (s_i + s_j)²): the centring of arXiv 2312.09244 eq. 2 and of TRL, which leaves the two scores of a pair
+/// free to part and only keeps their middle near zero. The pairs are those of [`bradley_terry_rankings`]. Scalar; divide by [`pair_weight`].
+pub fn centre_pairs(scores: &Tensor, ranks: &Tensor, weights: &Tensor, ties: Ties) -> Tensor {
+    debug_assert_eq!(scores.size(), ranks.size());
+    let scores = scores.masked_fill(&ranks.eq(0), 0.0);
+    let (better, tied) = pair_masks(ranks);
+    let pairs = if ties == Ties::Half { better.logical_or(&tied) } else { better };
+    let sums = (scores.unsqueeze(2) + scores.unsqueeze(1)).square() * pairs; // [B, K, K]
+    let sums = sums.sum_dim_intlist([1i64, 2].as_slice(), false, None); // [B]
+    (weights * sums / pair_counts(ranks, ties).clamp_min(1.0)).sum(None)
 }
 
 /// better − worse of every pair without a tie, all rankings together. [P]

@@ -4,7 +4,7 @@ mod common;
 use common::{close, floats};
 use loss::lm::{mask_targets, nll_backward_chunked, nll_sum, target_count};
 use loss::mask::{count, log_probs, masked_mean, masked_var, whiten};
-use loss::ppo::{KlController, gae, last_valid, policy_loss, token_rewards, value_loss};
+use loss::ppo::{KlController, PolicyClip, gae, last_valid, policy_loss, token_rewards, value_loss};
 use loss::preference::{Ties, bradley_terry, bradley_terry_rankings, margins, pair_weight, plackett_luce, ranking_weight};
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
@@ -80,7 +80,7 @@ fn ppo_losses_accumulate_exactly() {
         let (p, q) = (new.copy().set_requires_grad(true), v.copy().set_requires_grad(true));
         for at in (0..4).step_by(micro as usize) {
             let part = |t: &Tensor| t.narrow(0, at, micro);
-            let policy = policy_loss(&part(&p), &part(&old), &part(&adv), &part(&mask), 0.2).loss;
+            let policy = policy_loss(&part(&p), &part(&old), &part(&adv), &part(&mask), PolicyClip::symmetric(0.2)).loss;
             let value = value_loss(&part(&q), &part(&old_v), &part(&ret), &part(&mask), 0.2).loss;
             ((policy + value * 0.1) / tokens).backward();
         }
@@ -108,7 +108,8 @@ fn what_stands_outside_the_mask_never_counts() {
 
         let (x, y) = (dirty.copy().set_requires_grad(true), clean.copy().set_requires_grad(true));
         let other = randn(&[2, 5]);
-        let loss = |t: &Tensor| policy_loss(t, &other, &b, &mask, 0.2).loss + value_loss(t, &other, &s, &mask, 0.2).loss;
+        let loss =
+            |t: &Tensor| policy_loss(t, &other, &b, &mask, PolicyClip::symmetric(0.2)).loss + value_loss(t, &other, &s, &mask, 0.2).loss;
         let (dirty_loss, clean_loss) = (loss(&x), loss(&y));
         close("loss", &dirty_loss, &clean_loss);
         dirty_loss.backward();
@@ -147,7 +148,7 @@ fn a_batch_without_valid_tokens_is_zero_not_nan() {
 fn before_the_first_update_the_ratio_is_exactly_one() {
     let (logits, targets) = (randn(&[3, 6, 50]) * 4.0, randint(50, &[3, 6]));
     let (lp, mask) = (log_probs(&logits, &targets), Tensor::ones([3, 6], CPU));
-    let out = policy_loss(&lp, &lp.copy(), &randn(&[3, 6]), &mask, 0.2);
+    let out = policy_loss(&lp, &lp.copy(), &randn(&[3, 6]), &mask, PolicyClip::symmetric(0.2));
     assert_eq!(out.max_log_ratio.double_value(&[]), 0.0);
     assert_eq!(out.approx_kl.double_value(&[]), 0.0);
     assert_eq!(out.ratio.double_value(&[]), 18.0);

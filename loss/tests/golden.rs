@@ -4,7 +4,7 @@ mod common;
 use common::{Golden, near};
 use loss::lm::{mask_targets, nll_sum, target_count};
 use loss::mask::{count, entropy, log_probs, masked_mean, masked_sum, masked_var, whiten};
-use loss::ppo::{KlEstimator, gae, kl_penalty, policy_loss, token_rewards, value_loss};
+use loss::ppo::{KlClamp, KlEstimator, PolicyClip, gae, kl_penalty, policy_loss, token_rewards, value_loss};
 use loss::preference::{Ties, bradley_terry, bradley_terry_rankings, centre_sum, pair_weight, plackett_luce, ranking_weight};
 
 #[test]
@@ -87,13 +87,13 @@ fn plackett_luce_with_ties() {
 fn ppo() {
     let g = Golden::load();
     let (old, reference, mask) = (g.get("ppo_old"), g.get("ppo_ref"), g.get("ppo_mask"));
-    g.check("kl_k1", &kl_penalty(&old, &reference, KlEstimator::K1));
-    g.check("kl_k2", &kl_penalty(&old, &reference, KlEstimator::K2));
-    g.check("kl_k3", &kl_penalty(&old, &reference, KlEstimator::K3));
+    g.check("kl_k1", &kl_penalty(&old, &reference, KlEstimator::K1, KlClamp::default()));
+    g.check("kl_k2", &kl_penalty(&old, &reference, KlEstimator::K2, KlClamp::default()));
+    g.check("kl_k3", &kl_penalty(&old, &reference, KlEstimator::K3, KlClamp::default()));
 
     let constants = g.numbers("ppo_constants");
     let [beta, gamma, lambda, clip, value_clip] = constants[..] else { panic!("five constants") };
-    let kl = kl_penalty(&old, &reference, KlEstimator::K1);
+    let kl = kl_penalty(&old, &reference, KlEstimator::K1, KlClamp::default());
     let rewards = token_rewards(&kl, &g.get("ppo_score"), &mask, beta);
     g.check("ppo_rewards", &rewards);
     let old_values = g.get("ppo_old_values");
@@ -102,7 +102,7 @@ fn ppo() {
     g.check("ppo_returns", &returns);
 
     let new = g.leaf("ppo_new");
-    let policy = policy_loss(&new, &old, &advantages, &mask, clip);
+    let policy = policy_loss(&new, &old, &advantages, &mask, PolicyClip::symmetric(clip));
     g.check("policy", &policy.loss);
     policy.loss.backward();
     g.check("policy_grad", &new.grad());

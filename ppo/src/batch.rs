@@ -1,7 +1,8 @@
 //! Episodes as tensors. Rows are right-padded, so causal attention needs no mask and padding changes nothing.
 //!
-//! Shapes: B episodes, T longest prompt and response, R longest response, N response tokens of all episodes, D width, V vocabulary.
+//! Shapes: B episodes, T longest prompt and response, W columns of a grid (see [`Layout`]), N places picked of all episodes, D width, V vocabulary.
 
+use data::config::ScorePosition;
 use model::Model;
 use tch::{Device, Tensor, no_grad};
 
@@ -14,12 +15,86 @@ pub struct Episode {
     pub response: Vec<u32>,
     /// The model ended the response itself.
     pub finished: bool,
+    /// Tokens of the response, the end token included, that people and reward models read: all, unless sampling went on after the end token.
+    pub read: usize,
 }
 
 impl Episode {
     /// Prompt and response in tokens.
     pub fn len(&self) -> usize {
         self.prompt.len() + self.response.len()
+    }
+
+    /// Never: a prompt has tokens.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What people and reward models read of the response.
+    pub fn answer(&self) -> &[u32] {
+        &self.response[..self.read]
+    }
+}
+
+/// The columns of a round's grids: one for each response token, and where the score stands after the end one more for the finished text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Columns.
+    pub width: usize,
+    /// Finished responses have a state behind their end token.
+    pub after_end: bool,
+}
+
+impl Layout {
+    /// Room for these episodes.
+    pub fn new(episodes: &[Episode], position: ScorePosition) -> Layout {
+        let after_end = position == ScorePosition::AfterEnd;
+        let longest = episodes.iter().map(|e| e.response.len()).max().unwrap_or(1);
+        Layout { width: longest + usize::from(after_end), after_end }
+    }
+
+    /// States of this episode that are valued: one before each response token, and the finished text's.
+    pub fn states(&self, e: &Episode) -> usize {
+        e.response.len() + usize::from(self.after_end && e.finished)
+    }
+}
+
+/// Positions of a batch whose hidden state is wanted, and where what comes of it goes in a grid.
+#[derive(Debug)]
+struct Places {
+    /// Flat positions (row·T + t) of the hidden states. `[N]`
+    hidden: Tensor,
+    /// Flat positions in the `[B, W]` grid. `[N]`
+    grid: Tensor,
+    /// 1 at those. `[B, W]`
+    mask: Tensor,
+}
+
+impl Places {
+    /// Of each episode the first `count` columns; column i looks at the state before response token i.
+    fn new(episodes: &[&Episode], count: impl Fn(&Episode) -> usize, (longest, width): (usize, usize), device: Device) -> Places {
+        let (mut hidden, mut grid, mut mask) = (vec![], vec![], vec![0f32; episodes.len() * width]);
+        for (row, e) in episodes.iter().enumerate() {
+            for i in 0..count(e) {
+                hidden.push((row * longest + e.prompt.len() + i - 1) as i64);
+                grid.push((row * width + i) as i64);
+                mask[row * width + i] = 1.0;
+            }
+        }
+        let to = |v: &[i64]| Tensor::from_slice(v).to_device(device);
+        let mask = Tensor::from_slice(&mask).to_device(device).view([episodes.len() as i64, width as i64]);
+        Places { hidden: to(&hidden), grid: to(&grid), mask }
+    }
+
+    /// `[B, T, D]` to `[N, D]`.
+    fn pick(&self, hidden: &Tensor) -> Tensor {
+        hidden.flatten(0, 1).index_select(0, &self.hidden)
+    }
+
+    /// Laid out by episode, 0 elsewhere: `[N]` to `[B, W]`.
+    fn lay(&self, values: &Tensor) -> Tensor {
+        let flat = Tensor::zeros([self.mask.numel() as i64], (values.kind(), values.device()));
+        flat.index_put(&[Some(&self.grid)], values, false).view_as(&self.mask)
     }
 }
 
@@ -28,64 +103,57 @@ impl Episode {
 pub struct Batch {
     /// Token ids, padded right. `[B, T]`
     pub ids: Tensor,
-    /// Flat positions (row·T + t) whose hidden state predicts a response token. `[N]`
-    predicts: Tensor,
-    /// The response tokens themselves. `[N]`
+    /// The response tokens. `[N]`
     targets: Tensor,
-    /// Flat positions of the response tokens in a `[B, R]` grid. `[N]`
-    grid: Tensor,
-    /// 1 where a response token stands. `[B, R]`
-    pub mask: Tensor,
+    /// Where they are predicted.
+    tokens: Places,
+    /// Where values are read, if not there alone.
+    states: Option<Places>,
 }
 
 impl Batch {
-    /// Pads `episodes` with `pad`; `width` is R, which may exceed the longest response here.
-    pub fn new(episodes: &[&Episode], pad: u32, width: usize, device: Device) -> Batch {
+    /// Pads `episodes` with `pad`.
+    pub fn new(episodes: &[&Episode], pad: u32, layout: Layout, device: Device) -> Batch {
         let (b, t) = (episodes.len(), episodes.iter().map(|e| e.len()).max().unwrap_or(1));
         let mut ids = vec![i64::from(pad); b * t];
-        let (mut predicts, mut targets, mut grid) = (vec![], vec![], vec![]);
-        let mut mask = vec![0f32; b * width];
         for (row, e) in episodes.iter().enumerate() {
             for (i, &id) in e.prompt.iter().chain(&e.response).enumerate() {
                 ids[row * t + i] = i64::from(id);
             }
-            for (i, &id) in e.response.iter().enumerate() {
-                predicts.push((row * t + e.prompt.len() + i - 1) as i64);
-                targets.push(i64::from(id));
-                grid.push((row * width + i) as i64);
-                mask[row * width + i] = 1.0;
-            }
         }
-        let to = |v: &[i64]| Tensor::from_slice(v).to_device(device);
+        let targets: Vec<i64> = episodes.iter().flat_map(|e| &e.response).map(|&id| i64::from(id)).collect();
+        let size = (t, layout.width);
         Batch {
-            ids: to(&ids).view([b as i64, t as i64]),
-            predicts: to(&predicts),
-            targets: to(&targets),
-            grid: to(&grid),
-            mask: Tensor::from_slice(&mask).to_device(device).view([b as i64, width as i64]),
+            ids: Tensor::from_slice(&ids).to_device(device).view([b as i64, t as i64]),
+            targets: Tensor::from_slice(&targets).to_device(device),
+            tokens: Places::new(episodes, |e| e.response.len(), size, device),
+            states: layout.after_end.then(|| Places::new(episodes, |e| layout.states(e), size, device)),
         }
     }
 
-    /// Hidden states that predict the response tokens: `[B, T, D]` to `[N, D]`.
-    pub fn predicting(&self, hidden: &Tensor) -> Tensor {
-        hidden.flatten(0, 1).index_select(0, &self.predicts)
+    /// 1 where a response token stands. `[B, W]`
+    pub fn mask(&self) -> &Tensor {
+        &self.tokens.mask
     }
 
-    /// Values of response tokens laid out by episode, 0 elsewhere: `[N]` to `[B, R]`.
-    pub fn to_grid(&self, values: &Tensor) -> Tensor {
-        let flat = Tensor::zeros([self.mask.numel() as i64], (values.kind(), values.device()));
-        flat.index_put(&[Some(&self.grid)], values, false).view_as(&self.mask)
+    /// 1 where a value stands. `[B, W]`
+    pub fn value_mask(&self) -> &Tensor {
+        &self.states().mask
     }
 
-    /// Log-probabilities of the response tokens at `temperature`, and the logits they came from: `[B, R]`, `[N, V]`.
+    fn states(&self) -> &Places {
+        self.states.as_ref().unwrap_or(&self.tokens)
+    }
+
+    /// Log-probabilities of the response tokens at `temperature`, and the logits they came from: `[B, W]`, `[N, V]`.
     pub fn log_probs(&self, policy: &Model, hidden: &Tensor, temperature: f64) -> (Tensor, Tensor) {
-        let logits = policy.logits(&self.predicting(hidden)) / temperature; // [N, V]
+        let logits = policy.logits(&self.tokens.pick(hidden)) / temperature; // [N, V]
         let logp = loss::mask::log_probs(&logits, &self.targets); // [N]
-        (self.to_grid(&logp), logits)
+        (self.tokens.lay(&logp), logits)
     }
 }
 
-/// A scalar for every response token: the value of the state before it.
+/// A scalar for every state before a response token, and for the finished text where the layout has it.
 #[derive(Debug)]
 pub enum Critic {
     /// A model of its own.
@@ -95,17 +163,18 @@ pub enum Critic {
 }
 
 impl Critic {
-    /// Values of the states before the response tokens, `[B, R]`. `hidden` is the policy's, for a shared trunk.
+    /// Values, `[B, W]`. `hidden` is the policy's, for a shared trunk.
     pub fn values(&self, batch: &Batch, hidden: &Tensor) -> Tensor {
+        let states = batch.states();
         let flat = match self {
-            Critic::Separate(model) => model.scalar(&batch.predicting(&model.forward_hidden(&batch.ids, None, false))),
-            Critic::Shared(head) => batch.predicting(hidden).linear::<Tensor>(head, None).squeeze_dim(-1),
+            Critic::Separate(model) => model.scalar(&states.pick(&model.forward_hidden(&batch.ids, None, false))),
+            Critic::Shared(head) => states.pick(hidden).linear::<Tensor>(head, None).squeeze_dim(-1),
         };
-        batch.to_grid(&flat)
+        states.lay(&flat)
     }
 }
 
-/// Log-probabilities under a frozen model, `[B, R]`.
+/// Log-probabilities under a frozen model, `[B, W]`.
 pub fn frozen_log_probs(model: &Model, batch: &Batch, temperature: f64) -> Tensor {
     no_grad(|| batch.log_probs(model, &model.forward_hidden(&batch.ids, None, false), temperature).0)
 }

@@ -1,9 +1,13 @@
 //! Held-out prompts: what policy and SFT model answer, what the reward model says of it, and how far the policy has moved.
 
-use crate::batch::{Batch, Episode, frozen_log_probs};
+use crate::batch::{Batch, Episode, Layout, frozen_log_probs};
 use crate::judge::Judges;
 use anyhow::Result;
-use data::{config::PpoConfig, prompts::Prompt, tokenizer::Tokenizer};
+use data::{
+    config::{AfterEnd, PpoConfig, ScorePosition},
+    prompts::Prompt,
+    tokenizer::Tokenizer,
+};
 use evaluate::{repetition::repetition, stats};
 use model::{Model, generate::Sampling};
 use serde_json::{Map, Value, json};
@@ -37,20 +41,33 @@ pub struct HeldOut<'a> {
     pub device: Device,
 }
 
-/// Samples answers of `model`; the same seed gives the same answers whatever else goes on.
-pub fn sample(model: &Model, prompts: &[&Prompt], c: &PpoConfig, stop: &[u32], batch: usize, seed: i64) -> Result<Vec<Episode>> {
+/// Samples answers of `model`; the same seed gives the same answers whatever else goes on. With [`AfterEnd::Keep`] all have the full length.
+pub fn sample(
+    model: &Model,
+    prompts: &[&Prompt],
+    c: &PpoConfig,
+    (stop, after_end): (&[u32], AfterEnd),
+    batch: usize,
+    seed: i64,
+) -> Result<Vec<Episode>> {
     let ids: Vec<Vec<u32>> = prompts.iter().map(|p| p.ids.clone()).collect();
     let (max_new, temperature, seed) = (c.rollout.max_new_tokens, c.rollout.temperature, seed as u64);
-    let sampling = Sampling { max_new, temperature, stop: stop.to_vec(), seed, batch, ..Sampling::default() };
+    let stops = if after_end == AfterEnd::Keep { vec![] } else { stop.to_vec() };
+    let sampling = Sampling { max_new, temperature, stop: stops, seed, batch, ..Sampling::default() };
     let answers = model::generate::generate(model, &ids, &sampling)?;
-    Ok(ids.into_iter().zip(answers).map(|(prompt, a)| Episode { prompt, response: a.ids, finished: a.finished }).collect())
+    let episode = |(prompt, response): (Vec<u32>, Vec<u32>)| {
+        let end = response.iter().position(|id| stop.contains(id));
+        Episode { prompt, finished: end.is_some(), read: end.map_or(response.len(), |i| i + 1), response }
+    };
+    Ok(ids.into_iter().zip(answers.into_iter().map(|a| a.ids)).map(episode).collect())
 }
 
 impl HeldOut<'_> {
     /// Answers and scores of one model.
     pub fn answer(&self, model: &Model) -> Result<Answers> {
         let prompts: Vec<&Prompt> = self.prompts.iter().collect();
-        let episodes = sample(model, &prompts, self.config, self.stop, self.batch, train::seed::mix(self.config.seed, u64::MAX, 1))?;
+        let stop = (self.stop, AfterEnd::Stop);
+        let episodes = sample(model, &prompts, self.config, stop, self.batch, train::seed::mix(self.config.seed, u64::MAX, 1))?;
         let raw = self.judges.score(&episodes, self.tokenizer)?;
         Ok(Answers { episodes, raw })
     }
@@ -58,13 +75,13 @@ impl HeldOut<'_> {
     /// Mean over answers of Σ_t (log π − log π_ref), in nats.
     pub fn kl(&self, policy: &Model, reference: &Model, answers: &Answers) -> f64 {
         let mut sum = 0.0;
-        let width = answers.episodes.iter().map(|e| e.response.len()).max().unwrap_or(1);
+        let layout = Layout::new(&answers.episodes, ScorePosition::LastToken);
         for chunk in answers.episodes.chunks(self.batch.max(1)) {
             let picked: Vec<&Episode> = chunk.iter().collect();
-            let batch = Batch::new(&picked, self.tokenizer.pad(), width, self.device);
+            let batch = Batch::new(&picked, self.tokenizer.pad(), layout, self.device);
             let t = self.config.rollout.temperature;
             let difference = frozen_log_probs(policy, &batch, t) - frozen_log_probs(reference, &batch, t);
-            sum += (difference * &batch.mask).sum(Kind::Double).double_value(&[]);
+            sum += (difference * batch.mask()).sum(Kind::Double).double_value(&[]);
         }
         sum / answers.episodes.len().max(1) as f64
     }

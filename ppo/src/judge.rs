@@ -64,7 +64,7 @@ impl Judge {
 
     /// The tokens that this judge reads: the policy's own, or its text encoded again.
     fn row(&self, e: &Episode, policy: &Tokenizer) -> Result<Vec<u32>> {
-        let mut ids: Vec<u32> = e.prompt.iter().chain(&e.response).copied().collect();
+        let mut ids: Vec<u32> = e.prompt.iter().chain(e.answer()).copied().collect();
         if !self.shares_ids {
             let end = usize::from(e.finished);
             let text = policy.decode(&ids[..ids.len() - end], false)?;

@@ -4,13 +4,13 @@
 //!   reward_t = −β·KL_t (+ score at the last token);  GAE(γ, λ);  clipped policy and value losses (arXiv 1707.06347, 1909.08593, 2009.01325).
 //! Formulas: `loss::ppo`. What we do differently from the references and why: `docs/departures.md`.
 
-mod batch;
+pub mod batch;
 mod heldout;
 mod judge;
-mod ptx;
-mod rollout;
+pub mod ptx;
+pub mod rollout;
 mod setup;
-mod update;
+pub mod update;
 
 use anyhow::Result;
 use data::config::PpoConfig;
@@ -118,7 +118,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         let first = round * rounds.episodes as u64;
         let picked: Vec<_> = (0..rounds.episodes as u64).map(|i| &prompts[order.at(first + i) as usize]).collect();
         let seed = seed::mix(c.seed, round, 0);
-        let episodes = heldout::sample(&policy, &picked, &c, &stop_ids, rounds.rollout_batch, seed)?;
+        let episodes = heldout::sample(&policy, &picked, &c, (&stop_ids, c.ppo.after_end), rounds.rollout_batch, seed)?;
         let raw = judges.score(&episodes, &tokenizer)?;
         let scores = shape_scores(&raw, &episodes, c.reward.clip, &c.ppo);
         let first_pass: Vec<Vec<usize>> = plan_pass(&rounds, c.seed, round, 0, |i| episodes[i].len()).concat();
@@ -147,7 +147,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
             .set("objective/rlhf_reward", score - beta.coef * roll.penalty)
             .set("kl_coef", beta.coef)
             .set("eos_rate", roll.episodes.iter().filter(|e| e.finished).count() as f64 / rounds.episodes as f64)
-            .set("response_length", roll.episodes.iter().map(|e| e.response.len() as f64).sum::<f64>() / rounds.episodes as f64)
+            .set("response_length", roll.episodes.iter().map(|e| e.read as f64).sum::<f64>() / rounds.episodes as f64)
             .set("advantage_mean", roll.advantage_stats.0)
             .set("advantage_std", roll.advantage_stats.1)
             .set_all(learned)

@@ -1,37 +1,73 @@
 //! A round's experience: answers sampled from the policy, what each model says of them, and the advantages.
 //!
-//! Shapes: B episodes of a chunk, R longest response of the round, V vocabulary. E episodes of the round.
+//! Shapes: E episodes of the round, W columns of the round's grids (see [`Layout`]).
 
-use crate::batch::{Batch, Critic, Episode, frozen_log_probs};
+use crate::batch::{Batch, Critic, Episode, Layout, frozen_log_probs};
 use anyhow::Result;
-use data::config::{self, MissingEos, Objective};
+use data::config::{self, MissingEos, Objective, Variance, WhitenScope};
 use loss::{mask, ppo};
 use model::Model;
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// Everything the update needs, laid out `[E, R]` in the order of `episodes`.
+/// Everything the update needs, laid out `[E, W]` in the order of `episodes`.
 #[derive(Debug)]
 pub struct Rollout {
     /// The episodes.
     pub episodes: Vec<Episode>,
+    /// Columns of the grids.
+    pub layout: Layout,
     /// Reward model's scores after clipping and end-token rule, before the KL penalty. `[E]`
     pub scores: Vec<f32>,
     /// log π at sampling time, by the forward pass of training.
     pub old_logp: Tensor,
     /// V at sampling time.
     pub old_values: Tensor,
-    /// A, whitened if so configured.
-    pub advantages: Tensor,
-    /// Unwhitened A + V.
-    pub returns: Tensor,
+    /// −β·KL, and the score at the last place.
+    pub rewards: Tensor,
+    /// What the round's episodes together say of them.
+    pub aims: Aims,
     /// 1 where a response token stands.
     pub mask: Tensor,
+    /// 1 where a value stands.
+    pub value_mask: Tensor,
     /// Mean over episodes of Σ_t (log π − log π_ref), in nats.
     pub kl: f64,
     /// Mean over episodes of Σ_t of the KL penalty in the reward.
     pub penalty: f64,
     /// Mean and standard deviation of the advantages before whitening.
     pub advantage_stats: (f64, f64),
+}
+
+/// What the losses pull towards, `[.., W]`.
+#[derive(Debug)]
+pub struct Aims {
+    /// A, whitened if so configured.
+    pub advantages: Tensor,
+    /// A + V with A unwhitened.
+    pub returns: Tensor,
+}
+
+impl Rollout {
+    /// The aims of the episodes of one optimiser step (`index`, `[M]`), `[M, W]`: the round's, or their own where each step whitens for itself.
+    pub fn aims_of(&self, index: &Tensor, o: &Objective) -> Aims {
+        let pick = |grid: &Tensor| grid.index_select(0, index);
+        match o.whiten_scope {
+            WhitenScope::Round => Aims { advantages: pick(&self.aims.advantages), returns: pick(&self.aims.returns) },
+            WhitenScope::Minibatch => {
+                estimate(&pick(&self.rewards), &pick(&self.old_values), &pick(&self.mask), &pick(&self.value_mask), o).0
+            }
+        }
+    }
+}
+
+/// Advantages and returns, and the advantages before whitening. Rewards and values live on `value_mask`, advantages on `mask`.
+fn estimate(rewards: &Tensor, values: &Tensor, mask: &Tensor, value_mask: &Tensor, o: &Objective) -> (Aims, Tensor) {
+    let unbiased = o.whiten_variance == Variance::Unbiased;
+    let rewards = if o.whiten_rewards { mask::whiten(rewards, value_mask, false, unbiased) } else { rewards.shallow_clone() };
+    let (raw, returns) = ppo::gae(&rewards, values, value_mask, o.gamma, o.lambda);
+    let raw = mask::zero_outside(&raw, mask);
+    let advantages = if o.whiten_advantages { mask::whiten(&raw, mask, true, unbiased) } else { raw.shallow_clone() };
+    (Aims { advantages, returns }, raw)
 }
 
 /// The end-token rule and the clipping of scores.
@@ -78,34 +114,34 @@ pub fn observe(
     o: &Objective,
     device: Device,
 ) -> Result<Rollout> {
-    let (e, r) = (episodes.len() as i64, episodes.iter().map(|e| e.response.len()).max().unwrap_or(1));
-    let zeros = || Tensor::zeros([e, r as i64], (Kind::Float, device));
-    let (mut old_logp, mut ref_logp, mut old_values, mut mask) = (zeros(), zeros(), zeros(), zeros());
+    let layout = Layout::new(&episodes, o.score_position);
+    let e = episodes.len() as i64;
+    let zeros = || Tensor::zeros([e, layout.width as i64], (Kind::Float, device));
+    let [mut old_logp, mut ref_logp, mut old_values, mut mask, mut value_mask] = [(); 5].map(|_| zeros());
     no_grad(|| {
         for chunk in chunks {
             let picked: Vec<&Episode> = chunk.iter().map(|&i| &episodes[i]).collect();
-            let batch = Batch::new(&picked, pad, r, device);
+            let batch = Batch::new(&picked, pad, layout, device);
             let index = Tensor::from_slice(&chunk.iter().map(|&i| i as i64).collect::<Vec<_>>()).to_device(device);
             let hidden = models.policy.forward_hidden(&batch.ids, None, false);
             let put = |grid: &mut Tensor, rows: &Tensor| _ = grid.index_copy_(0, &index, rows);
             put(&mut old_logp, &batch.log_probs(models.policy, &hidden, temperature).0);
             put(&mut ref_logp, &frozen_log_probs(models.reference, &batch, temperature));
             put(&mut old_values, &models.critic.values(&batch, &hidden));
-            put(&mut mask, &batch.mask);
+            put(&mut mask, batch.mask());
+            put(&mut value_mask, batch.value_mask());
         }
-        let penalty = ppo::kl_penalty(&old_logp, &ref_logp, estimator(o.kl_estimator)) * &mask;
+        let clamp = ppo::KlClamp { difference: o.kl_difference_clamp, estimate: o.kl_clamp };
+        let penalty = ppo::kl_penalty(&old_logp, &ref_logp, estimator(o.kl_estimator), clamp) * &mask;
         let terminal = Tensor::from_slice(&scores).to_device(device); // [E]
-        let mut rewards = ppo::token_rewards(&penalty, &terminal, &mask, beta); // [E, R]
-        if o.whiten_rewards {
-            rewards = mask::whiten(&rewards, &mask, false, true) * &mask;
-        }
-        let (raw, returns) = ppo::gae(&rewards, &old_values, &mask, o.gamma, o.lambda);
+        let rewards = ppo::token_rewards(&penalty, &terminal, &value_mask, beta); // [E, W]
+        let (aims, raw) = estimate(&rewards, &old_values, &mask, &value_mask, o);
         let mean = mask::masked_mean(&raw, &mask).double_value(&[]);
         let std = mask::masked_var(&raw, &mask, true).sqrt().double_value(&[]);
-        let advantages = if o.whiten_advantages { mask::whiten(&raw, &mask, true, true) * &mask } else { raw };
         let per_episode = |x: &Tensor| x.sum(Kind::Double).double_value(&[]) / e as f64;
         let kl = per_episode(&((&old_logp - &ref_logp) * &mask));
         let penalty = per_episode(&penalty);
-        Ok(Rollout { episodes, scores, old_logp, old_values, advantages, returns, mask, kl, penalty, advantage_stats: (mean, std) })
+        let advantage_stats = (mean, std);
+        Ok(Rollout { episodes, layout, scores, old_logp, old_values, rewards, aims, mask, value_mask, kl, penalty, advantage_stats })
     })
 }

@@ -5,7 +5,7 @@ use crate::judge::Judges;
 use crate::ptx::Mixer;
 use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
-use data::config::{self, PpoConfig, PromptData, ValueKind, plan};
+use data::config::{self, PpoConfig, PromptData, ValueHead, ValueKind, plan};
 use data::inputs::Inputs;
 use data::prompts::{self, Prompt};
 use data::tokenizer::Tokenizer;
@@ -134,9 +134,9 @@ fn critic(c: &PpoConfig, judge: &Path, state: &State, policy: &Model, device: De
         (ValueKind::Separate, Some(checkpoint)) => Ok(Critic::Separate(Box::new(Model::load(&critic_folder(checkpoint), device)?))),
         (ValueKind::Separate, None) => {
             let init = if c.value.init.is_empty() { judge.to_path_buf() } else { model::resolve(Path::new(&c.value.init))? };
-            Ok(Critic::Separate(Box::new(
-                Model::load_as(&init, HeadKind::Scalar, device).context("the critic's first weights (value.init)")?,
-            )))
+            let critic = Model::load_as(&init, HeadKind::Scalar, device).context("the critic's first weights (value.init)")?;
+            fill_head(critic.head_weight(), c);
+            Ok(Critic::Separate(Box::new(critic)))
         }
         (ValueKind::Shared, checkpoint) => {
             let head = match checkpoint {
@@ -144,11 +144,29 @@ fn critic(c: &PpoConfig, judge: &Path, state: &State, policy: &Model, device: De
                     let all = Tensor::read_safetensors(head_file(checkpoint))?;
                     all.into_iter().find(|(n, _)| n == "value_head").map(|(_, t)| t).context("value_head is missing in the checkpoint")?
                 }
-                None => Tensor::zeros([1, policy.config().width as i64], (tch::Kind::Float, tch::Device::Cpu)),
+                None => {
+                    let head = Tensor::zeros([1, policy.config().width as i64], (tch::Kind::Float, tch::Device::Cpu));
+                    fill_head(&head, c);
+                    head
+                }
             };
             Ok(Critic::Shared(head.to_device(device).set_requires_grad(true)))
         }
     }
+}
+
+/// Draws a critic's first head `[1, D]`, on the CPU so that every device has the same.
+fn fill_head(head: &Tensor, c: &PpoConfig) {
+    let width = head.size()[1];
+    let std = match c.value.head {
+        ValueHead::Auto => return,
+        ValueHead::Zero => 0.0,
+        ValueHead::Normal => 1.0 / (width as f64 + 1.0).sqrt(),
+        ValueHead::Small => 1.0 / (width as f64 + 1.0),
+    };
+    tch::manual_seed(train::seed::mix(c.seed, u64::MAX, 2));
+    let drawn = Tensor::randn([1, width], (tch::Kind::Float, Device::Cpu)) * std;
+    tch::no_grad(|| head.shallow_clone().copy_(&drawn));
 }
 
 fn load_prompts(

@@ -6,6 +6,7 @@ use crate::rollout::Rollout;
 use anyhow::{Result, ensure};
 use data::config::PpoConfig;
 use data::config::plan::Rounds;
+use loss::ppo::PolicyClip;
 use loss::{mask, ppo};
 use model::Model;
 use rand::seq::SliceRandom;
@@ -40,20 +41,27 @@ pub struct Learner<'a> {
     pub mixer: Option<&'a mut Mixer>,
 }
 
-/// Sums over tokens of what a round's metrics need; means come out at the end.
+/// Sums of what a round's metrics need, with what they are divided by in the end.
 #[derive(Debug, Default)]
-struct Tally {
-    sums: BTreeMap<&'static str, f64>,
-    tokens: f64,
-}
+pub struct Tally(BTreeMap<&'static str, (f64, f64)>);
 
 impl Tally {
-    fn add(&mut self, name: &'static str, sum: f64) {
-        *self.sums.entry(name).or_default() += sum;
+    fn add(&mut self, name: &'static str, sum: f64, count: f64) {
+        let entry = self.0.entry(name).or_default();
+        *entry = (entry.0 + sum, entry.1 + count);
+    }
+
+    fn extend(&mut self, other: Tally) {
+        other.0.into_iter().for_each(|(name, (sum, count))| self.add(name, sum, count));
+    }
+
+    /// The mean of one metric, 0 where nothing was added.
+    pub fn mean(&self, name: &str) -> f64 {
+        self.0.get(name).map_or(0.0, |(sum, count)| sum / count.max(1.0))
     }
 
     fn means(&self) -> BTreeMap<&'static str, f64> {
-        self.sums.iter().map(|(k, v)| (*k, v / self.tokens.max(1.0))).collect()
+        self.0.keys().map(|name| (*name, self.mean(name))).collect()
     }
 }
 
@@ -66,50 +74,15 @@ pub fn learn(
     round: u64,
     (lr, pad): (f64, u32),
 ) -> Result<BTreeMap<&'static str, f64>> {
-    let o = &c.ppo;
-    let device = roll.mask.device();
-    let width = roll.mask.size()[1] as usize;
     let mut tally = Tally::default();
-    let mut means = BTreeMap::new();
     let (mut norm, mut steps) = (0.0, 0u64);
-    'passes: for pass in 0..o.epochs {
-        let mut pass_tally = Tally::default();
-        for (step, micro_batches) in plan_pass(rounds, c.seed, round, pass, |i| roll.episodes[i].len()).into_iter().enumerate() {
-            let tokens: usize = micro_batches.iter().flatten().map(|&i| roll.episodes[i].response.len()).sum();
-            let tokens = tokens as f64; // the whole optimiser step's: micro-batches of any size add up to the same gradient
-            for chunk in &micro_batches {
-                let picked: Vec<&Episode> = chunk.iter().map(|&i| &roll.episodes[i]).collect();
-                let batch = Batch::new(&picked, pad, width, device);
-                let index = Tensor::from_slice(&chunk.iter().map(|&i| i as i64).collect::<Vec<_>>()).to_device(device);
-                let pick = |grid: &Tensor| grid.index_select(0, &index); // [b, R]
-                let hidden = learner.policy.forward_hidden(&batch.ids, None, false); // [b, T, D]; no dropout: sampling had none
-                let (logp, logits) = batch.log_probs(learner.policy, &hidden, c.rollout.temperature);
-                let old = pick(&roll.old_logp);
-                if pass == 0 && step == 0 {
-                    gate(&logp, &old, round)?;
-                }
-                let policy = ppo::policy_loss(&logp, &old, &pick(&roll.advantages), &batch.mask, o.clip);
-                let values = learner.critic.values(&batch, &hidden);
-                let value = ppo::value_loss(&values, &pick(&roll.old_values), &pick(&roll.returns), &batch.mask, o.value_clip);
-                let entropy = mask::entropy(&logits).sum(Kind::Float);
-                let total = &policy.loss + &value.loss * o.value_coef - &entropy * o.entropy_coef;
-                (total / tokens).backward();
-                let sum = |t: &Tensor| t.sum(Kind::Double).double_value(&[]);
-                for (name, t) in [
-                    ("loss/policy", &policy.loss),
-                    ("loss/value", &value.loss),
-                    ("policy/clipfrac", &policy.clipped),
-                    ("policy/approxkl", &policy.approx_kl),
-                    ("val/clipfrac", &value.clipped),
-                    ("val/ratio", &policy.ratio),
-                    ("objective/entropy", &entropy),
-                ] {
-                    pass_tally.add(name, sum(t));
-                }
-                pass_tally.tokens += batch.mask.sum(Kind::Double).double_value(&[]);
-            }
+    for pass in 0..c.ppo.epochs {
+        let mut this_pass = Tally::default();
+        for micro_batches in plan_pass(rounds, c.seed, round, pass, |i| roll.episodes[i].len()) {
+            let first = (steps == 0).then_some(round);
+            this_pass.extend(backward(learner, roll, c, &micro_batches, first, pad)?);
             if let Some(mixer) = learner.mixer.as_deref_mut() {
-                tally.add("ptx_sum", mixer.backward(learner.policy)?);
+                this_pass.add("loss/ptx", mixer.backward(learner.policy)?, 1.0);
             }
             norm = learner.policy_optim.clip_and_step(lr, c.optim.clip_norm)?;
             if let Some(optim) = learner.value_optim.as_deref_mut() {
@@ -117,24 +90,74 @@ pub fn learn(
             }
             steps += 1;
         }
-        let pass_means = pass_tally.means();
-        let approx_kl = pass_means.get("policy/approxkl").copied().unwrap_or(0.0);
-        for (name, sum) in pass_tally.sums {
-            tally.add(name, sum);
-        }
-        tally.tokens += pass_tally.tokens;
-        if o.target_approxkl > 0.0 && approx_kl > o.target_approxkl {
-            break 'passes;
+        let approx_kl = this_pass.mean("policy/approxkl");
+        tally.extend(this_pass);
+        if c.ppo.target_approxkl > 0.0 && approx_kl > c.ppo.target_approxkl {
+            break;
         }
     }
-    let ptx = tally.sums.remove("ptx_sum");
-    means.extend(tally.means());
-    if let Some(sum) = ptx {
-        means.insert("loss/ptx", sum / steps.max(1) as f64);
-    }
+    let mut means = tally.means();
     means.insert("grad_norm", norm);
     means.insert("updates", steps as f64);
     Ok(means)
+}
+
+/// Forward and backward of one optimiser step over its micro-batches: the gradients of policy and critic, and the sums of the metrics. `first` names
+/// the round whose first step this is: then the ratio must be 1.
+///
+/// loss = policy + `value_coef` · value − `entropy_coef` · entropy, each a mean over the tokens (or valued states) of the whole step, so that
+/// micro-batches of any size add up to one gradient.
+pub fn backward(
+    learner: &Learner<'_>,
+    roll: &Rollout,
+    c: &PpoConfig,
+    micro_batches: &[Vec<usize>],
+    first: Option<u64>,
+    pad: u32,
+) -> Result<Tally> {
+    let o = &c.ppo;
+    let device = roll.mask.device();
+    let index_of = |rows: &[usize]| Tensor::from_slice(&rows.iter().map(|&i| i as i64).collect::<Vec<_>>()).to_device(device);
+    let step = micro_batches.concat();
+    let total = |count: &dyn Fn(&Episode) -> usize| step.iter().map(|&i| count(&roll.episodes[i])).sum::<usize>() as f64;
+    let (tokens, states) = (total(&|e| e.response.len()), total(&|e| roll.layout.states(e)));
+    let aims = roll.aims_of(&index_of(&step), o);
+    let clip = PolicyClip { low: o.clip, high: if o.clip_high > 0.0 { o.clip_high } else { o.clip }, dual: o.dual_clip };
+    let mut tally = Tally::default();
+    let mut at = 0;
+    for chunk in micro_batches {
+        let picked: Vec<&Episode> = chunk.iter().map(|&i| &roll.episodes[i]).collect();
+        let batch = Batch::new(&picked, pad, roll.layout, device);
+        let index = index_of(chunk);
+        let pick = |grid: &Tensor| grid.index_select(0, &index); // [b, W]
+        let aim = |grid: &Tensor| grid.narrow(0, at, chunk.len() as i64); // [b, W]
+        let hidden = learner.policy.forward_hidden(&batch.ids, None, false); // [b, T, D]; no dropout: sampling had none
+        let (logp, logits) = batch.log_probs(learner.policy, &hidden, c.rollout.temperature);
+        let old = pick(&roll.old_logp);
+        if let Some(round) = first {
+            gate(&logp, &old, round)?;
+        }
+        let policy = ppo::policy_loss(&logp, &old, &aim(&aims.advantages), batch.mask(), clip);
+        let values = learner.critic.values(&batch, &hidden);
+        let value = ppo::value_loss(&values, &pick(&roll.old_values), &aim(&aims.returns), batch.value_mask(), o.value_clip);
+        let entropy = mask::entropy(&logits).sum(Kind::Float);
+        let loss = &policy.loss / tokens + &value.loss * (o.value_coef / states) - &entropy * (o.entropy_coef / tokens);
+        loss.backward();
+        let (tokens, states) = (mask::count(batch.mask()), mask::count(batch.value_mask()));
+        for (name, t, count) in [
+            ("loss/policy", &policy.loss, tokens),
+            ("loss/value", &value.loss, states),
+            ("policy/approxkl", &policy.approx_kl, tokens),
+            ("policy/clipfrac", &policy.clipped, tokens),
+            ("val/clipfrac", &value.clipped, states),
+            ("val/ratio", &policy.ratio, tokens),
+            ("objective/entropy", &entropy, tokens),
+        ] {
+            tally.add(name, t.sum(Kind::Double).double_value(&[]), count);
+        }
+        at += chunk.len() as i64;
+    }
+    Ok(tally)
 }
 
 /// Before the first step of a round old and new policy are one, so the ratio is 1 at every token. Padding, positions, dropout or temperature that

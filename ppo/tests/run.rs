@@ -90,6 +90,20 @@ fn alarms_survive_a_kill() {
     assert!(std::fs::read_to_string(stage.out("killed").join("report.html")).unwrap().contains("alarm (kl)"));
 }
 
+/// The loss is normalised by all targets of a step: eight micro-batches of one are one of eight. A larger ε keeps Adam from making steps of rounding
+/// where a gradient is zero.
+#[test]
+fn micro_batches_of_any_size_take_the_same_steps() {
+    let stage = stage();
+    let run = |out: &str, micro: &str| {
+        let sets = ["ppo.minibatches=1", "rollout.rounds=1", "optim.eps=1e-3", "optim.lr=1e-2", "ppo.score_position=after-end"];
+        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", *s]).collect();
+        stage.run_ok(out, &more);
+    };
+    run("one of eight", "ppo.micro_batch=8");
+    run("eight of one", "ppo.micro_batch=1");
+    stage.assert_near("one of eight", "eight of one", 5e-6);
+}
 
 #[test]
 fn a_critic_on_the_policys_trunk_learns_too_and_survives_a_stop() {
@@ -100,6 +114,25 @@ fn a_critic_on_the_policys_trunk_learns_too_and_survives_a_stop() {
     let losses: Vec<f64> = rows.iter().filter_map(|r| r["loss/value"].as_f64()).collect();
     assert_eq!(losses.len(), 10);
     assert!(losses.iter().all(|l| l.is_finite()));
+}
+
+#[test]
+fn every_preset_runs() {
+    let stage = stage();
+    for preset in ["openai-2019", "summarize-2020", "trl", "openrlhf"] {
+        let preset_key = format!("preset={preset}");
+        // The test's own file says epochs, minibatches and target; --set has the last word over both.
+        stage.run_ok(preset, &["--set", &preset_key, "--set", "rollout.rounds=2", "--set", "ptx.coef=0"]);
+        let rows = testkit::metrics(&stage.out(preset));
+        let losses: Vec<f64> = rows.iter().filter_map(|r| r["loss/value"].as_f64()).collect();
+        assert_eq!(losses.len(), 2, "{preset}");
+        assert!(losses.iter().all(|l| l.is_finite()), "{preset}: {losses:?}");
+        let resolved = std::fs::read_to_string(stage.out(preset).join("config.toml")).unwrap();
+        assert!(resolved.contains(&format!("preset = {preset:?}")) && resolved.contains("whiten_variance"), "{resolved}");
+    }
+    // Sampling past the end token: every response has the full length, what people read of it does not.
+    let kept = stage.run("kept", &["--set", "ppo.after_end=keep", "--set", "ppo.score_position=after-end"]);
+    assert_eq!(kept.status.code(), Some(2), "nothing stands after the last token of a full response");
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
         tokenizer.save(dir)?;
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };
-    let (stream, order, batch) = (corpus.train.clone(), Order::new(corpus.train.windows(context), c.seed), plan.batch as u64);
+    let (stream, order, batch) =
+        (corpus.train.clone(), Order::new(corpus.train.windows(context), c.seed).shuffled(c.train.shuffle), plan.batch as u64);
     let mut batches = Prefetch::new(state.step..steps, AHEAD, move |step| {
         Ok((0..batch).map(|i| stream.window(order.at(step * batch + i) * context as u64, context + 1)).collect::<Vec<_>>())
     })?;

@@ -78,6 +78,21 @@ fn a_run_that_diverges_skips_counts_and_stops_with_an_explanation() {
     assert!(!stage.out("run").join("model").exists());
 }
 
+/// The loss is normalised by all targets of a step: eight micro-batches of one are one of eight. A larger ε keeps Adam from making steps of rounding
+/// where a gradient is zero.
+#[test]
+fn micro_batches_of_any_size_take_the_same_steps() {
+    let stage = stage();
+    let run = |out: &str, micro: &str| {
+        let sets = ["train.batch=8", "train.steps=3", "model.dropout=0", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"];
+        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", *s]).collect();
+        stage.run_ok(out, &more);
+    };
+    run("one of eight", "train.micro_batch=8");
+    run("eight of one", "train.micro_batch=1");
+    stage.assert_near("one of eight", "eight of one", 5e-6);
+}
+
 #[test]
 fn a_finished_run_has_its_page_and_event_file() {
     let stage = stage();
@@ -88,4 +103,3 @@ fn a_finished_run_has_its_page_and_event_file() {
     stage.run_ok("quiet", &["--set", "log.tensorboard=false"]);
     assert!(!stage.out("quiet").join("tensorboard").exists());
 }
-

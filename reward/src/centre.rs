@@ -1,11 +1,12 @@
-//! Moving the scores so that 0 means "as good as the SFT model's own answers" (Stiennon et al., arXiv 2009.01325, appendix B.1).
+//! Moving the scores so that 0 means "as good as the SFT model's own answers" (Stiennon et al., arXiv 2009.01325, appendix B.1), and on request scaling
+//! them to unit variance over those answers (Ziegler et al., arXiv 1909.08593, section 2.2).
 
 use crate::batch;
 use anyhow::{Result, ensure};
 use data::{chat::ChatTemplate, config::RewardConfig, order::Order, rankings::Ranking, tokenizer::Tokenizer};
 use model::{HeadKind, Model, generate::Sampling};
 use std::path::Path;
-use tch::Device;
+use tch::{Device, no_grad};
 use train::seed;
 
 /// Answers sampled at a time.
@@ -31,15 +32,28 @@ pub fn check(rankings: &[Ranking], (tokenizer, template): (&Tokenizer, &ChatTemp
     Ok(())
 }
 
-/// Mean score of answers that the SFT model samples to the training prompts.
-pub fn sft_score(
+/// Folds s ← gain·s + bias into the model, with bias = −gain·mean of `scores`, and gain = 1 over their standard deviation or 1. Returns (gain, bias).
+pub fn fold(model: &Model, scores: &[f64], scale: bool) -> Result<(f64, f64)> {
+    let n = scores.len().max(1) as f64;
+    let mean = scores.iter().sum::<f64>() / n;
+    let std = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let gain = if scale && std > 0.0 { 1.0 / std } else { 1.0 };
+    if gain != 1.0 {
+        let _ = no_grad(|| model.head_weight().shallow_clone().g_mul_scalar_(gain));
+    }
+    model.shift_score(-mean * gain)?;
+    Ok((gain, -mean * gain))
+}
+
+/// Scores of answers that the SFT model samples to the training prompts.
+pub fn sft_scores(
     reward: &Model,
     sft: &Path,
     rankings: &[Ranking],
     (tokenizer, template): (&Tokenizer, &ChatTemplate),
     c: &RewardConfig,
     device: Device,
-) -> Result<f64> {
+) -> Result<Vec<f64>> {
     let policy = Model::load_as(sft, HeadKind::Lm, device)?;
     let mut prompts: Vec<&str> = rankings.iter().map(|r| r.prompt.as_str()).collect();
     prompts.sort_unstable();
@@ -66,6 +80,5 @@ pub fn sft_score(
         }
     }
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    let scores = batch::score_rows(reward, &rows, AT_A_TIME, tokenizer.pad())?;
-    Ok(scores.iter().sum::<f64>() / scores.len().max(1) as f64)
+    batch::score_rows(reward, &rows, AT_A_TIME, tokenizer.pad())
 }

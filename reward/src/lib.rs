@@ -9,7 +9,7 @@ mod setup;
 
 use anyhow::{Context, Result};
 use batch::{Answers, Batch, Item};
-use data::config::{PreferenceKind, RewardConfig, Ties};
+use data::config::{CentreForm, PreferenceKind, RewardConfig, Ties};
 use data::{order::Order, rankings::Ranking};
 use evaluate::preference::PreferenceReport;
 use loss::preference;
@@ -29,7 +29,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
     let stop = Stop::install()?;
     let pad = tokenizer.pad();
-    let order = Order::new(train.len() as u64, c.seed);
+    let order = Order::new(train.len() as u64, c.seed).shuffled(c.train.shuffle);
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("reward", state.step, steps);
     let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
@@ -112,9 +112,12 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, pad, c.seed)?;
     let mut figures = report.summary();
     if c.centre.samples > 0 {
-        let mean = centre::sft_score(&model, &init, &rankings.train, (&tokenizer, &template), &c, device)?;
-        model.shift_score(-mean)?;
-        figures.insert("centred_by".into(), (-mean).into());
+        let scores = centre::sft_scores(&model, &init, &rankings.train, (&tokenizer, &template), &c, device)?;
+        let (gain, bias) = centre::fold(&model, &scores, c.centre.gain)?;
+        figures.insert("centred_by".into(), bias.into());
+        if c.centre.gain {
+            figures.insert("scaled_by".into(), gain.into());
+        }
     }
     checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;
     figures.insert("wall_s".into(), log.wall_s().into());
@@ -135,6 +138,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
 /// What the terms of one optimiser step are divided by.
 struct Totals {
     rankings: f64,
+    pairs: f64,
     answers: f64,
 }
 
@@ -142,10 +146,11 @@ impl Totals {
     fn of(batches: &[Batch], c: &RewardConfig) -> Totals {
         let rankings = |b: &Batch| match c.loss.kind {
             PreferenceKind::BradleyTerry => preference::pair_weight(&b.ranks, &b.weights, ties(c)),
-            PreferenceKind::PlackettLuce => preference::ranking_weight(&b.ranks, &b.weights),
+            PreferenceKind::PlackettLuce | PreferenceKind::Best => preference::ranking_weight(&b.ranks, &b.weights),
         };
         Totals {
             rankings: batches.iter().map(rankings).sum::<f64>().max(f64::MIN_POSITIVE),
+            pairs: batches.iter().map(|b| preference::pair_weight(&b.ranks, &b.weights, ties(c))).sum::<f64>().max(f64::MIN_POSITIVE),
             answers: batches.iter().map(|b| b.last.numel() as f64).sum(),
         }
     }
@@ -165,10 +170,14 @@ fn objective((scores, judged): (&Tensor, &Tensor), batch: &Batch, c: &RewardConf
             preference::bradley_terry_rankings(judged, &batch.ranks, &batch.weights, ties(c), c.loss.label_smoothing)
         }
         PreferenceKind::PlackettLuce => preference::plackett_luce(judged, &batch.ranks, &batch.weights),
+        PreferenceKind::Best => preference::best(judged, &batch.ranks, &batch.weights),
     };
     let mut loss = preference / totals.rankings;
     if c.loss.centre_coef > 0.0 {
-        loss += preference::centre_sum(scores, &batch.present) * (c.loss.centre_coef / totals.answers);
+        loss += match c.loss.centre_form {
+            CentreForm::Scores => preference::centre_sum(scores, &batch.present) / totals.answers,
+            CentreForm::Pairs => preference::centre_pairs(judged, &batch.ranks, &batch.weights, ties(c)) / totals.pairs,
+        } * c.loss.centre_coef;
     }
     loss
 }

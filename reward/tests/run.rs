@@ -78,3 +78,17 @@ fn centring_that_cannot_be_is_refused_before_training() {
     refused("centre.max_new_tokens=90", &["centre.max_new_tokens = 90", "prompt of 7 tokens", "context of 96", "set it to 89"]);
 }
 
+/// The loss is normalised by all targets of a step: eight micro-batches of one are one of eight. A larger ε keeps Adam from making steps of rounding
+/// where a gradient is zero.
+#[test]
+fn micro_batches_of_any_size_take_the_same_steps() {
+    let stage = stage();
+    let run = |out: &str, micro: &str| {
+        let sets = ["train.batch=8", "train.steps=3", "model.dropout=0", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"];
+        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", *s]).collect();
+        stage.run_ok(out, &more);
+    };
+    run("one of eight", "train.micro_batch=8");
+    run("eight of one", "train.micro_batch=1");
+    stage.assert_near("one of eight", "eight of one", 5e-6);
+}

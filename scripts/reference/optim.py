@@ -1,4 +1,5 @@
-"""Golden values for `train::optim`: ten AdamW steps with clipping, from torch.optim.AdamW and torch.nn.utils.clip_grad_norm_.
+"""Golden values for `train::optim`: ten AdamW steps with clipping, from torch.optim.AdamW and torch.nn.utils.clip_grad_norm_, and ten steps of
+TensorFlow's Adam on the same gradients.
 
     python scripts/reference/optim.py        rewrites train/tests/golden/adamw.safetensors
 
@@ -40,6 +41,20 @@ for step in range(10):
 for name, p in params.items():
     out[f"exp_avg.{name}"] = optim.state[p]["exp_avg"].clone()
     out[f"exp_avg_sq.{name}"] = optim.state[p]["exp_avg_sq"].clone()
+
+# TensorFlow's Adam, as the documentation of tf.compat.v1.train.AdamOptimizer has it ("epsilon hat"), with decoupled decay as above; no clipping, float64.
+# ε is large so that its place matters in every step.
+EPS, BETA1, BETA2 = 1e-2, 0.9, 0.999
+for name in shapes:
+    theta, m, v, t = out[f"start.{name}"].double(), 0.0, 0.0, 0
+    for step in range(10):
+        if f"grad.{step}.{name}" in out:
+            g, t = out[f"grad.{step}.{name}"].double(), t + 1
+            theta = theta * (1 - rates[step] * (0.1 if name in decayed else 0.0))
+            m, v = BETA1 * m + (1 - BETA1) * g, BETA2 * v + (1 - BETA2) * g * g
+            lr_t = rates[step] * (1 - BETA2**t) ** 0.5 / (1 - BETA1**t)
+            theta = theta - lr_t * m / (v.sqrt() + EPS)
+        out[f"tf.{step}.{name}"] = theta.float()
 out["norms"], out["rates"] = torch.tensor(norms, dtype=torch.float64), torch.tensor(rates, dtype=torch.float64)
 
 path = pathlib.Path(__file__).resolve().parents[2] / "train/tests/golden/adamw.safetensors"

@@ -27,7 +27,7 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
     let Setup { run, plan, steps, mut state, model, tokenizer, template, demos, sequences, device, lineage } = setup;
     let stop = Stop::install()?;
     let (pad, head) = (tokenizer.pad(), model.head_weight());
-    let order = Order::new(sequences.len() as u64, c.seed);
+    let order = Order::new(sequences.len() as u64, c.seed).shuffled(c.train.shuffle);
     let valid = &demos.valid[..if c.eval.max_rows == 0 { demos.valid.len() } else { c.eval.max_rows.min(demos.valid.len()) }];
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("sft", state.step, steps);

@@ -49,6 +49,21 @@ testkit::stage_tests!(
     ]
 );
 
+/// The loss is normalised by all targets of a step: eight micro-batches of one are one of eight. A larger ε keeps Adam from making steps of rounding
+/// where a gradient is zero.
+#[test]
+fn micro_batches_of_any_size_take_the_same_steps() {
+    let stage = stage();
+    let run = |out: &str, micro: &str| {
+        let sets = ["train.batch=8", "train.steps=3", "model.dropout=0", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"];
+        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", *s]).collect();
+        stage.run_ok(out, &more);
+    };
+    run("one of eight", "train.micro_batch=8");
+    run("eight of one", "train.micro_batch=1");
+    stage.assert_near("one of eight", "eight of one", 5e-6);
+}
+
 #[test]
 fn packed_rows_learn_as_padded_ones_do() {
     // One optimiser step over all rows: the same targets, so the same gradient, however they are laid out.

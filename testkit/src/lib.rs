@@ -128,10 +128,55 @@ impl Stage {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Both runs took the same steps up to rounding: losses, norms and weights differ by no more than `tolerance`.
+    pub fn assert_near(&self, a: &str, b: &str, tolerance: f64) {
+        let model = |out: &str| Model::load(&self.out(out).join("model"), tch::Device::Cpu).expect("model");
+        for (x, y) in model(a).parameters().iter().zip(model(b).parameters()) {
+            let gap = (x.tensor.detach() - y.tensor.detach()).abs().max().double_value(&[]);
+            assert!(gap <= tolerance, "{}: {a} and {b} are {gap:e} apart", x.name);
+        }
+        let (left, right) = (metrics(&self.out(a)), metrics(&self.out(b)));
+        assert_eq!(left.len(), right.len());
+        for (x, y) in left.iter().zip(&right) {
+            for (key, value) in x.as_object().expect("a line of metrics") {
+                let (p, q) = (value.as_f64().unwrap_or_default(), y[key].as_f64().unwrap_or_default());
+                assert!((p - q).abs() <= tolerance * (1.0 + p.abs()), "{key}: {a} has {p}, {b} {q}");
+            }
+        }
+    }
+
     /// Standard error with the test's folder and the program's version taken out, for snapshots.
     pub fn stderr(&self, output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr).replace(&self.dir.path().display().to_string(), "DIR")
     }
+}
+
+/// Copies the files of a folder (not its folders) to a new one.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("folder");
+    for entry in std::fs::read_dir(from).expect("folder").flatten().filter(|e| e.path().is_file()) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copy");
+    }
+}
+
+/// The steps' losses and gradient norms are those of another program's run. `curve` holds its `loss` and `grad_norm`, and `loss_float64`, the same run in
+/// double precision: their distance tells how far rounding alone has carried the two apart at each step. Two float32 programs that round in
+/// different places may differ by as much; ten times the largest distance so far is allowed, and 1e-5 for the rounding of a single step.
+pub fn assert_follows(metrics: &[Value], curve: &Value, steps: usize) {
+    let rows: Vec<&Value> = metrics.iter().filter(|row| row["grad_norm"].is_f64()).collect();
+    let list = |key: &str| -> Vec<f64> { curve[key].as_array().expect(key).iter().map(|v| v.as_f64().expect("number")).collect() };
+    let (loss, double, norm) = (list("loss"), list("loss_float64"), list("grad_norm"));
+    assert_eq!((rows.len(), loss.len(), norm.len()), (steps, steps, steps));
+    let (mut drift, mut worst) = (0f64, 0f64);
+    for (i, row) in rows.iter().enumerate() {
+        drift = drift.max((loss[i] - double[i]).abs());
+        let (got, got_norm) = (row["loss"].as_f64().expect("loss"), row["grad_norm"].as_f64().expect("norm"));
+        worst = worst.max((got - loss[i]).abs());
+        assert!((got - loss[i]).abs() <= 1e-5 + 10.0 * drift, "step {}: loss {got}, expected {}", i + 1, loss[i]);
+        // A norm sums the squares of all gradients: its relative distance is that of the weights, a few hundred roundings.
+        assert!((got_norm - norm[i]).abs() <= 1e-3 * norm[i], "step {}: norm {got_norm}, expected {}", i + 1, norm[i]);
+    }
+    println!("{steps} steps, largest distance of a loss {worst:.1e}");
 }
 
 /// `metrics.jsonl` without the clocks.

@@ -2,9 +2,7 @@
 
 use crate::exit::{self, Outcome};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
-use data::config;
-use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use data::config::{self, StageConfig};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,10 +42,7 @@ impl StageArgs {
 }
 
 /// `main` of a stage: arguments, configuration, `run`, exit code.
-pub fn main<C>(stage: &'static str, about: &'static str, run: fn(C, &StageArgs) -> anyhow::Result<Outcome>) -> ExitCode
-where
-    C: Default + DeserializeOwned + Serialize + JsonSchema,
-{
+pub fn main<C: StageConfig>(stage: &'static str, about: &'static str, run: fn(C, &StageArgs) -> anyhow::Result<Outcome>) -> ExitCode {
     let command = Cli::command().name(stage).about(about).after_long_help(config::docs::help::<C>());
     let args = match command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli.stage,

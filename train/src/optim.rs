@@ -2,13 +2,15 @@
 //!
 //! With gradient g, t counted from 1, all elementwise:
 //!   θ ← θ − lr·λ·θ;  m ← β1·m + (1−β1)·g;  v ← β2·v + (1−β2)·g²;  θ ← θ − lr · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ε)
+//! TensorFlow's form (`optim.tf_style`, lm-human-preferences) adds ε before the second moment's bias is corrected:
+//!   θ ← θ − lr · √(1−β2ᵗ)/(1−β1ᵗ) · m/(√v + ε),  which is the line above with ε/√(1−β2ᵗ) in the place of ε.
 //! λ is `weight_decay` for parameters marked `decay` and 0 for the others. Clipping multiplies every gradient by min(1, clip/(norm + 1e-6)), as
 //! `torch.nn.utils.clip_grad_norm_` does.
 
 use crate::Error;
 use data::config::Optim;
 use native::AdamWStep;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -84,8 +86,18 @@ impl AdamW {
         if norm.is_finite() && loss.is_finite() {
             self.skipped_in_a_row = 0;
             let grad_scale = if clip > 0.0 { ((norm + 1e-6) / clip).max(1.0) } else { 1.0 };
-            self.step_group(true, lr, grad_scale)?;
-            self.step_group(false, lr, grad_scale)?;
+            for decay in [true, false] {
+                // One fused call for all, but in TensorFlow's form ε follows the step, and parameters may have begun at different ones.
+                let mut groups: BTreeMap<u64, Vec<&Slot>> = BTreeMap::new();
+                for slot in self.slots.iter().filter(|s| s.param.decay == decay) {
+                    let done =
+                        if self.config.tf_style { slot.step.f_double_value(&[]).map_err(Error::torch("step counter"))? as u64 } else { 0 };
+                    groups.entry(done).or_default().push(slot);
+                }
+                for (done, slots) in groups {
+                    self.step_group(&slots, decay, done, lr, grad_scale)?;
+                }
+            }
         } else {
             self.skipped += 1;
             self.skipped_in_a_row += 1;
@@ -104,9 +116,10 @@ impl AdamW {
         self.skipped_in_a_row
     }
 
-    fn step_group(&self, decay: bool, lr: f64, grad_scale: f64) -> Result<(), Error> {
+    /// Steps parameters of which all decay or none; `done` steps lie behind them.
+    fn step_group(&self, slots: &[&Slot], decay: bool, done: u64, lr: f64, grad_scale: f64) -> Result<(), Error> {
         let [mut params, mut grads, mut exp_avgs, mut exp_avg_sqs, mut steps] = [const { Vec::new() }; 5];
-        for s in self.slots.iter().filter(|s| s.param.decay == decay) {
+        for s in slots {
             let grad = s.param.tensor.grad();
             if grad.defined() {
                 params.push(s.param.tensor.shallow_clone());
@@ -118,7 +131,8 @@ impl AdamW {
         }
         let c = &self.config;
         let weight_decay = if decay { c.weight_decay } else { 0.0 };
-        let hyper = AdamWStep { lr, beta1: c.beta1, beta2: c.beta2, weight_decay, eps: c.eps, grad_scale };
+        let eps = if c.tf_style { c.eps / (1.0 - c.beta2.powf(done as f64 + 1.0)).sqrt() } else { c.eps };
+        let hyper = AdamWStep { lr, beta1: c.beta1, beta2: c.beta2, weight_decay, eps, grad_scale };
         Ok(native::fused_adamw(&params, &grads, &exp_avgs, &exp_avg_sqs, &steps, &hyper)?)
     }
 

@@ -123,6 +123,8 @@ pub struct Optim {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
+    /// TensorFlow's Adam: `eps` is added before the second moment's bias is corrected, which makes the first steps smaller.
+    pub tf_style: bool,
     /// Decoupled weight decay, on matrices and embeddings only (never on biases, norms).
     pub weight_decay: f64,
     /// Largest global gradient norm; 0 switches clipping off.
@@ -131,7 +133,7 @@ pub struct Optim {
 
 impl Default for Optim {
     fn default() -> Self {
-        Optim { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, clip_norm: 1.0 }
+        Optim { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, tf_style: false, weight_decay: 0.1, clip_norm: 1.0 }
     }
 }
 
@@ -178,13 +180,15 @@ pub struct Train {
     pub batch: usize,
     /// Of these, so many at a time through the model; must divide `batch`. 0 means all at once.
     pub micro_batch: usize,
+    /// Draw the rows in an order shuffled anew each epoch; without it, in the order of the files.
+    pub shuffle: bool,
     /// Steps between two lines of metrics.jsonl.
     pub log_every: u64,
 }
 
 impl Default for Train {
     fn default() -> Self {
-        Train { steps: 0, epochs: 1.0, batch: 8, micro_batch: 0, log_every: 1 }
+        Train { steps: 0, epochs: 1.0, batch: 8, micro_batch: 0, shuffle: true, log_every: 1 }
     }
 }
 

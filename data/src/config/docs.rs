@@ -1,7 +1,7 @@
 //! `docs/config.md` and the key list of `--help`, from the structs.
 
 use super::keys::{self, Key, KeyTree};
-use super::{PpoConfig, PretrainConfig, RewardConfig, SftConfig};
+use super::{PpoConfig, PretrainConfig, RewardConfig, SftConfig, preset};
 use schemars::JsonSchema;
 use std::fmt::Write;
 
@@ -17,6 +17,11 @@ pub fn markdown() -> String {
         section(&mut page, &tree.keys, "");
     }
     page
+}
+
+/// The table of presets for `docs/departures.md`.
+pub fn presets() -> String {
+    preset::markdown()
 }
 
 /// Name and keys of the four stages.

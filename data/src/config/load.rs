@@ -1,8 +1,8 @@
 //! From a TOML file and `--set` overrides to a typed configuration, with errors that say what to do.
 
 use super::keys::{self, KeyTree};
-use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use super::preset::{self, StageConfig};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml::{Table, Value};
@@ -77,14 +77,14 @@ fn hint(nearest: &Option<String>) -> String {
     nearest.as_ref().map(|k| format!("; did you mean `{k}`?")).unwrap_or_default()
 }
 
-/// Reads `path`, applies each `key=value` of `sets`, refuses unknown keys and fills in the defaults.
-pub fn load<T: Default + Serialize + DeserializeOwned + JsonSchema>(path: &Path, sets: &[String]) -> Result<T, ConfigError> {
+/// Reads `path`, applies each `key=value` of `sets`, refuses unknown keys and fills in the preset, if one is named, and the defaults.
+pub fn load<T: StageConfig>(path: &Path, sets: &[String]) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
     parse(&text, path, sets)
 }
 
 /// As [`load`], from text; `path` is only named in errors.
-pub fn parse<T: Default + Serialize + DeserializeOwned + JsonSchema>(text: &str, path: &Path, sets: &[String]) -> Result<T, ConfigError> {
+pub fn parse<T: StageConfig>(text: &str, path: &Path, sets: &[String]) -> Result<T, ConfigError> {
     let mut table: Table = toml::from_str(text).map_err(|e| ConfigError::Syntax { path: path.into(), message: e.to_string() })?;
     let tree = keys::tree::<T>();
     refuse_unknown(&table, &tree, &mut |key| format!("{}:{}", path.display(), line_of(text, key)))?;
@@ -92,14 +92,14 @@ pub fn parse<T: Default + Serialize + DeserializeOwned + JsonSchema>(text: &str,
         set(&mut table, &tree, argument)?;
     }
     expand_variables(&mut table, "")?;
-    let table = over(defaults::<T>(), table);
+    let table = over(over(defaults::<T>(), preset::fragment::<T>(&table)), table);
     Value::Table(table)
         .try_into()
         .map_err(|e: toml::de::Error| ConfigError::Value { path: path.into(), message: e.to_string().trim_end().replace('\n', " ") })
 }
 
 /// The stage's defaults. Those of a section differ between stages, and a section given in part must not fall back to another stage's.
-fn defaults<T: Default + Serialize>() -> Table {
+pub(super) fn defaults<T: Default + Serialize>() -> Table {
     Table::try_from(T::default()).unwrap_or_default()
 }
 

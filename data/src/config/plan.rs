@@ -2,7 +2,7 @@
 
 use super::common::{Eval, Optim, Schedule, Source, Train};
 use super::load::ConfigError;
-use super::ppo::PpoConfig;
+use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
 use super::pretrain::{PretrainConfig, TokenizerKind};
 use super::reward::RewardConfig;
 use super::sft::SftConfig;
@@ -165,6 +165,16 @@ pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     range(r.temperature > 0.0, "rollout.temperature", r.temperature, "must be positive: PPO learns from samples")?;
     range(p.epochs > 0, "ppo.epochs", p.epochs, "must be at least 1")?;
     range(p.clip > 0.0, "ppo.clip", p.clip, "must be positive")?;
+    range(p.clip_high == 0.0 || p.clip_high >= p.clip, "ppo.clip_high", p.clip_high, "must be 0 or at least ppo.clip")?;
+    range(p.dual_clip == 0.0 || p.dual_clip > 1.0, "ppo.dual_clip", p.dual_clip, "must be 0 (off) or above 1")?;
+    range(p.kl_clamp >= 0.0, "ppo.kl_clamp", p.kl_clamp, "must not be negative (0 switches it off)")?;
+    range(p.kl_difference_clamp >= 0.0, "ppo.kl_difference_clamp", p.kl_difference_clamp, "must not be negative (0 switches it off)")?;
+    range(
+        p.after_end == AfterEnd::Stop || p.score_position == ScorePosition::LastToken,
+        "ppo.score_position",
+        "after-end",
+        "with ppo.after_end = \"keep\" nothing stands after the last token: take last-token",
+    )?;
     range(p.value_clip >= 0.0, "ppo.value_clip", p.value_clip, "must not be negative (0 switches it off)")?;
     range((0.0..=1.0).contains(&p.gamma), "ppo.gamma", p.gamma, "must lie in [0, 1]")?;
     range((0.0..=1.0).contains(&p.lambda), "ppo.lambda", p.lambda, "must lie in [0, 1]")?;

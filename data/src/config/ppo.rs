@@ -1,6 +1,7 @@
 //! Configuration of `ppo`. Formulas and sources: `loss::ppo`, `docs/departures.md`.
 
 use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template};
+use super::preset::Preset;
 use super::pretrain::TextData;
 use super::watch::{Alarm, Drift, Log};
 use schemars::JsonSchema;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PpoConfig {
+    /// Whose choices stand where this file says nothing (docs/departures.md has the table).
+    pub preset: Preset,
     /// Seed of the order and of every sampled token.
     pub seed: u64,
     /// Where the tensors live.
@@ -49,6 +52,7 @@ pub struct PpoConfig {
 impl Default for PpoConfig {
     fn default() -> Self {
         PpoConfig {
+            preset: Preset::default(),
             seed: 1,
             device: Device::default(),
             threads: 0,
@@ -121,8 +125,23 @@ pub enum ValueKind {
     /// A model of its own, warm-started from the reward model (or `value.init`).
     #[default]
     Separate,
-    /// A scalar head on the policy's trunk, starting at zero.
+    /// A scalar head on the policy's trunk.
     Shared,
+}
+
+/// The first weights of the critic's head; D is the model's width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ValueHead {
+    /// A separate critic keeps the head of its folder, or gets N(0, 1/√(D+1)) where that has none; a shared one starts at zero.
+    #[default]
+    Auto,
+    /// Zero: every value is 0 at first.
+    Zero,
+    /// N(0, 1/√(D+1)), as reward heads start.
+    Normal,
+    /// N(0, 1/(D+1)), OpenRLHF's fresh heads.
+    Small,
 }
 
 /// The critic.
@@ -133,13 +152,15 @@ pub struct Value {
     pub kind: ValueKind,
     /// Folder of a separate critic's first weights; empty means the reward model.
     pub init: String,
+    /// First weights of the head.
+    pub head: ValueHead,
     /// Learning rate of a separate critic as a multiple of the policy's.
     pub lr_ratio: f64,
 }
 
 impl Default for Value {
     fn default() -> Self {
-        Value { kind: ValueKind::default(), init: String::new(), lr_ratio: 1.0 }
+        Value { kind: ValueKind::default(), init: String::new(), head: ValueHead::default(), lr_ratio: 1.0 }
     }
 }
 
@@ -209,6 +230,51 @@ pub enum MissingEos {
     Keep,
 }
 
+/// Where the score, and with it the last value, stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScorePosition {
+    /// On the last token of the response (OpenRLHF); with `after_end = "keep"` that is the last fixed slot (OpenAI 2019).
+    #[default]
+    LastToken,
+    /// One position after the end token (summarize-from-feedback, TRL): the critic also values the finished text, from the very state that the
+    /// reward model reads, and learns it without discount. Responses without an end token have it on their last token.
+    AfterEnd,
+}
+
+/// What follows an end token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterEnd {
+    /// Nothing: the response ends there.
+    #[default]
+    Stop,
+    /// Sampling goes on to `max_new_tokens`, and PPO learns from all tokens; the reward model and people read up to the end token (OpenAI 2019).
+    Keep,
+}
+
+/// Episodes that are whitened together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhitenScope {
+    /// Those of the round.
+    #[default]
+    Round,
+    /// Those of an optimiser step (OpenAI 2019).
+    Minibatch,
+}
+
+/// Divisor of a variance of n values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Variance {
+    /// n − 1 (TRL, verl).
+    #[default]
+    Unbiased,
+    /// n (OpenAI 2019, summarize-from-feedback, OpenRLHF).
+    Biased,
+}
+
 /// Estimator of the per-token KL that is taken off the reward (Schulman, "Approximating KL divergence").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -234,6 +300,10 @@ pub struct Objective {
     pub micro_batch: usize,
     /// Clip range ε of the probability ratio.
     pub clip: f64,
+    /// ε above 1, where it differs (0.28 in NeMo-RL, "clip-higher"); 0 means `clip`.
+    pub clip_high: f64,
+    /// Dual clipping: with a negative advantage a ratio counts at most so many times (3 in verl, above 1); 0 is off.
+    pub dual_clip: f64,
     /// Clip range of the value around its old one; 0 switches it off.
     pub value_clip: f64,
     /// Weight of the value loss (which has its own factor ½).
@@ -252,14 +322,26 @@ pub struct Objective {
     pub kl_horizon: f64,
     /// Estimator of the per-token KL.
     pub kl_estimator: KlEstimator,
+    /// log π − log π_ref of a token is cut to ±this before the estimator (20 in verl); 0 leaves it.
+    pub kl_difference_clamp: f64,
+    /// The estimate of a token is cut to ±this (10 in verl and OpenRLHF); 0 leaves it.
+    pub kl_clamp: f64,
     /// Rule for responses without an end token.
     pub missing_eos: MissingEos,
     /// Its value.
     pub missing_eos_value: f64,
-    /// Scale per-token rewards to unit variance over the round (the mean stays).
+    /// Tokens after an end token.
+    pub after_end: AfterEnd,
+    /// Where the score stands.
+    pub score_position: ScorePosition,
+    /// Scale per-token rewards to unit variance (the mean stays).
     pub whiten_rewards: bool,
-    /// Shift and scale advantages to zero mean and unit variance over the round.
+    /// Shift and scale advantages to zero mean and unit variance.
     pub whiten_advantages: bool,
+    /// Over which episodes.
+    pub whiten_scope: WhitenScope,
+    /// With which variance.
+    pub whiten_variance: Variance,
     /// Stop a round's passes once approxkl exceeds this; 0 never stops.
     pub target_approxkl: f64,
 }
@@ -271,6 +353,8 @@ impl Default for Objective {
             minibatches: 1,
             micro_batch: 0,
             clip: 0.2,
+            clip_high: 0.0,
+            dual_clip: 0.0,
             value_clip: 0.2,
             value_coef: 0.1,
             entropy_coef: 0.0,
@@ -280,10 +364,16 @@ impl Default for Objective {
             kl_target: 0.0,
             kl_horizon: 10_000.0,
             kl_estimator: KlEstimator::default(),
+            kl_difference_clamp: 0.0,
+            kl_clamp: 0.0,
             missing_eos: MissingEos::default(),
             missing_eos_value: 1.0,
+            after_end: AfterEnd::default(),
+            score_position: ScorePosition::default(),
             whiten_rewards: false,
             whiten_advantages: true,
+            whiten_scope: WhitenScope::default(),
+            whiten_variance: Variance::default(),
             target_approxkl: 0.0,
         }
     }

@@ -146,12 +146,25 @@ impl Default for Tokenizer {
     }
 }
 
+/// What becomes validation text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TextSplit {
+    /// Whole documents (16 KiB pieces of long ones), picked by a hash of their text: the same ones whatever their order.
+    #[default]
+    Documents,
+    /// The end of the corpus, cut at a character: one book can be learned from and its last part be held out (nanoGPT).
+    End,
+}
+
 /// The corpus.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextData {
     /// Where the documents are.
     pub sources: Vec<Source>,
+    /// What `eval.valid_fraction` takes for validation.
+    pub split: TextSplit,
     /// Folder of tokenised shards, shared by runs; empty means `.cache/shards`.
     pub cache: String,
     /// Bad rows allowed.

@@ -1,6 +1,7 @@
 //! Configuration of `reward`.
 
 use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template, Train};
+use super::preset::Preset;
 use super::sft::InitModel;
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RewardConfig {
+    /// Whose choices stand where this file says nothing (docs/departures.md has the table).
+    pub preset: Preset,
     /// Seed of the head, the order and dropout.
     pub seed: u64,
     /// Where the tensors live.
@@ -43,6 +46,7 @@ pub struct RewardConfig {
 impl Default for RewardConfig {
     fn default() -> Self {
         RewardConfig {
+            preset: Preset::default(),
             seed: 1,
             device: Device::default(),
             threads: 0,
@@ -88,6 +92,8 @@ pub enum PreferenceKind {
     BradleyTerry,
     /// Plackett-Luce on the whole ranking, ties by Efron's average.
     PlackettLuce,
+    /// Softmax cross-entropy of the best answer among all (OpenAI 2019); the order of the others does not matter.
+    Best,
 }
 
 /// What to do with tied pairs under Bradley-Terry.
@@ -101,6 +107,17 @@ pub enum Ties {
     Half,
 }
 
+/// Form of the centring term.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CentreForm {
+    /// mean(score²) over the answers.
+    #[default]
+    Scores,
+    /// mean((s_i + s_j)²) over the pairs that Bradley-Terry would compare (TRL): the middle of a pair is drawn to zero, not its scores.
+    Pairs,
+}
+
 /// The reward model's objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -109,15 +126,23 @@ pub struct PreferenceLoss {
     pub kind: PreferenceKind,
     /// Tied pairs, for Bradley-Terry.
     pub ties: Ties,
-    /// Weight of mean(score²) added to the loss, which keeps scores near zero.
+    /// Weight of the centring term added to the loss, which keeps scores near zero.
     pub centre_coef: f64,
+    /// Its form.
+    pub centre_form: CentreForm,
     /// Share of each pair's probability given to the other side (label smoothing), 0 to 0.5.
     pub label_smoothing: f64,
 }
 
 impl Default for PreferenceLoss {
     fn default() -> Self {
-        PreferenceLoss { kind: PreferenceKind::default(), ties: Ties::default(), centre_coef: 0.0, label_smoothing: 0.0 }
+        PreferenceLoss {
+            kind: PreferenceKind::default(),
+            ties: Ties::default(),
+            centre_coef: 0.0,
+            centre_form: CentreForm::default(),
+            label_smoothing: 0.0,
+        }
     }
 }
 
@@ -129,10 +154,12 @@ pub struct Centre {
     pub samples: usize,
     /// Longest such answer in tokens.
     pub max_new_tokens: usize,
+    /// Divide the scores by their standard deviation over those answers too, so that they have unit variance.
+    pub gain: bool,
 }
 
 impl Default for Centre {
     fn default() -> Self {
-        Centre { samples: 256, max_new_tokens: 64 }
+        Centre { samples: 256, max_new_tokens: 64, gain: false }
     }
 }

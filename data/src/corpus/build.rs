@@ -3,7 +3,7 @@
 use super::documents::{self, Document, Input};
 use super::shards::ShardWriter;
 use super::{MANIFEST, Manifest, QUARANTINE, Side, VERSION, copy};
-use crate::config::TextData;
+use crate::config::{TextData, TextSplit};
 use crate::error::DataError;
 use crate::quarantine::{Quarantine, QuarantineReport};
 use crate::split::unit_hash;
@@ -17,9 +17,11 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// The split belongs to the corpus, not to a run: every run that holds out the same share holds out the same documents.
 const SPLIT_SEED: u64 = 0;
 
-/// Which places on the unit interval ([`unit_hash`]) are held out.
+/// What is held out: places on the unit interval ([`unit_hash`]), or the end of the corpus.
 #[derive(Debug, Clone, Copy)]
 enum Rule {
+    /// What follows so many bytes of text.
+    After(u64),
     Below(f64),
     /// One document, since none lies below the border.
     Only(f64),
@@ -28,8 +30,9 @@ enum Rule {
 }
 
 impl Rule {
-    fn holds_out(self, place: f64) -> bool {
+    fn holds_out(self, place: f64, seen: u64) -> bool {
         match self {
+            Rule::After(border) => seen >= border,
             Rule::Below(border) => place < border,
             Rule::Only(one) => place == one,
             Rule::AllBut(one) => place != one,
@@ -50,7 +53,10 @@ pub(super) fn build(
     // The caller's lock makes this name ours; what a killed build left there goes.
     let partial = folder.with_extension("partial");
     remove(&partial)?;
-    let mut rule = Rule::Below(valid_fraction);
+    let mut rule = match cfg.split {
+        TextSplit::Documents => Rule::Below(valid_fraction),
+        TextSplit::End => Rule::After(((1.0 - valid_fraction) * count(inputs, quarantine_path)? as f64) as u64),
+    };
     let manifest = loop {
         std::fs::create_dir_all(&partial).map_err(DataError::io("create", &partial))?;
         let mut builder = Builder::new(tok, rule, &partial);
@@ -64,8 +70,13 @@ pub(super) fn build(
             return Err(DataError::Empty { what: "documents", sources: documents::names(cfg), detail });
         }
         if valid_fraction > 0.0 && (train.tokens == 0 || valid.tokens == 0) {
+            if cfg.split == TextSplit::End {
+                let detail = format!("{valid_fraction} of this corpus leaves one side without text: set 0, or another share");
+                return Err(DataError::Config { key: "eval.valid_fraction".into(), detail });
+            }
             if lowest >= highest {
-                let detail = "the corpus is a single document (or one many times over), which cannot be split: set 0, or add documents";
+                let detail = "the corpus is a single document (or one many times over), which cannot be split: set 0, add documents, or set \
+                     data.split = \"end\"";
                 return Err(DataError::Config { key: "eval.valid_fraction".into(), detail: detail.into() });
             }
             rule = if valid.tokens == 0 { Rule::Only(lowest) } else { Rule::AllBut(highest) };
@@ -87,6 +98,17 @@ pub(super) fn build(
     Ok(manifest.report)
 }
 
+/// Bytes of text in all documents.
+fn count(inputs: &[Input], quarantine_path: &Path) -> Result<u64, DataError> {
+    let mut bytes = 0;
+    let mut bad = Quarantine::new(quarantine_path); // counted and judged in the pass that follows
+    documents::read(inputs, &mut bad, &mut |_, _| {}, &mut |document| {
+        bytes += document.map_or(0, |d| d.text.len() as u64);
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
 /// Documents in, shards out.
 struct Builder<'a> {
     tok: &'a Tokenizer,
@@ -94,6 +116,8 @@ struct Builder<'a> {
     /// Training side, validation side.
     writers: [ShardWriter; 2],
     sides: [Side; 2],
+    /// Bytes of text so far.
+    seen: u64,
     /// Texts and ends that wait to be tokenised together.
     steps: Vec<Step>,
     waiting: usize,
@@ -117,6 +141,7 @@ impl<'a> Builder<'a> {
             rule,
             writers: ["train", "valid"].map(|name| ShardWriter::new(folder, name, tok.vocab_size())),
             sides: Default::default(),
+            seen: 0,
             steps: Vec::new(),
             waiting: 0,
             batch: BATCH_BYTES * threads.min(64),
@@ -132,9 +157,24 @@ impl<'a> Builder<'a> {
             self.end_open();
             return Ok(());
         };
+        if let Rule::After(border) = self.rule
+            && (self.seen + 1..self.seen + text.len() as u64).contains(&border)
+        {
+            let before = (border - self.seen) as usize;
+            let cut = (0..=before).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+            self.place(text[..cut].to_owned(), true)?;
+            self.seen = border; // a character across the border is held out
+            return self.place(text[cut..].to_owned(), continues);
+        }
+        self.place(text, continues)
+    }
+
+    /// A document or a piece of one, to be learned from or held out as a whole.
+    fn place(&mut self, text: String, continues: bool) -> Result<(), DataError> {
         let place = unit_hash(&text, SPLIT_SEED);
         (self.lowest, self.highest) = (self.lowest.min(place), self.highest.max(place));
-        let side = usize::from(self.rule.holds_out(place));
+        let side = usize::from(self.rule.holds_out(place, self.seen));
+        self.seen += text.len() as u64;
         // Where a document changes sides, what follows on the old side is not its continuation.
         if self.open.is_some_and(|open| open != side) {
             self.end_open();

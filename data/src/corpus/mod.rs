@@ -9,7 +9,7 @@ mod documents;
 mod sample;
 mod shards;
 
-use crate::config::{self, TextData};
+use crate::config::{self, TextData, TextSplit};
 use crate::error::DataError;
 use crate::quarantine::QuarantineReport;
 use crate::tokenizer::Tokenizer;
@@ -78,7 +78,8 @@ impl Corpus {
     ///
     /// Documents go to the validation side by a hash of their text, so that the split does not depend on their order and equal
     /// documents stay together. Long text files count as many documents there (see `source`). If one side would be empty, the document
-    /// nearest to the border changes sides; a corpus of one document cannot be split. `valid_fraction` 0 holds out nothing.
+    /// nearest to the border changes sides; a corpus of one document cannot be split so. With [`TextSplit::End`] the last bytes of the corpus are held
+    /// out instead, wherever that cuts. `valid_fraction` 0 holds out nothing.
     ///
     /// Bad rows are listed in `quarantine_path`. `on_progress` is called with the bytes of text done and their approximate total, only
     /// while shards are built. Several processes may open one corpus at once: one builds, the others wait.
@@ -96,7 +97,7 @@ impl Corpus {
         let inputs = documents::inputs(cfg)?;
         let cache = cache(cfg)?;
         std::fs::create_dir_all(&cache).map_err(DataError::io("create", &cache))?;
-        let key = key(&inputs, tok, valid_fraction)?;
+        let key = key(&inputs, tok, valid_fraction, cfg.split)?;
         let folder = cache.join(&key);
         let _lock = lock(&cache.join(format!("{key}.lock")))?;
         if let Some(corpus) = reuse(&folder, &cfg.quarantine, quarantine_path)? {
@@ -116,12 +117,15 @@ fn cache(cfg: &TextData) -> Result<PathBuf, DataError> {
 }
 
 /// Hash of all that the tokens and their order depend on. File names do not matter: a corpus may be moved.
-fn key(inputs: &[Input], tok: &Tokenizer, valid_fraction: f64) -> Result<String, DataError> {
+fn key(inputs: &[Input], tok: &Tokenizer, valid_fraction: f64, split: TextSplit) -> Result<String, DataError> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&VERSION.to_le_bytes());
     hasher.update(tok.hash().as_bytes());
     hasher.update(&tok.eos().to_le_bytes());
     hasher.update(&valid_fraction.to_le_bytes());
+    if split != TextSplit::default() {
+        hasher.update(format!("{split:?}").as_bytes());
+    }
     for input in inputs {
         hasher.update(crate::inputs::hash_file(&input.path)?.as_bytes());
         // With its quotes and escapes, so that no two differ only in where one ends.

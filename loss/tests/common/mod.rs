@@ -4,14 +4,23 @@
 use std::collections::HashMap;
 use tch::{Kind, Tensor};
 
-/// The fixture of scripts/reference/loss.py.
+/// A fixture of scripts/reference.
 pub struct Golden(HashMap<String, Tensor>);
 
 impl Golden {
-    /// Reads it.
+    /// That of loss.py.
     pub fn load() -> Golden {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/loss.safetensors");
-        Golden(Tensor::read_safetensors(path).expect(path).into_iter().collect())
+        Golden::read("loss")
+    }
+
+    /// That of loss_variants.py.
+    pub fn variants() -> Golden {
+        Golden::read("variants")
+    }
+
+    fn read(name: &str) -> Golden {
+        let path = format!("{}/tests/golden/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
+        Golden(Tensor::read_safetensors(&path).expect(&path).into_iter().collect())
     }
 
     /// A tensor by name.
