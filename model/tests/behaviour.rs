@@ -3,7 +3,7 @@
 mod common;
 
 use common::{FAMILIES, gap, golden, rows, same, tiny, tokens};
-use model::{HeadKind, Model, Sampling, Segments, generate};
+use model::{Config, HeadKind, Model, Sampling, Segments, generate};
 use tch::{Device, IndexOp, Kind, Tensor, no_grad};
 
 /// A fresh GPT-2, and every family's fixture of a context of 64.

@@ -9,7 +9,9 @@ use tch::{Device, Tensor, no_grad};
 /// One sampled answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Episode {
-    /// Prompt.
+    /// The prompt as its source has it, without the template.
+    pub text: String,
+    /// The prompt in the policy's tokens, with the template.
     pub prompt: Vec<u32>,
     /// Response; ends with the end token if `finished`.
     pub response: Vec<u32>,

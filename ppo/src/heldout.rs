@@ -55,11 +55,12 @@ pub fn sample(
     let stops = if after_end == AfterEnd::Keep { vec![] } else { stop.to_vec() };
     let sampling = Sampling { max_new, temperature, stop: stops, seed, batch, ..Sampling::default() };
     let answers = model::generate::generate(model, &ids, &sampling)?;
-    let episode = |(prompt, response): (Vec<u32>, Vec<u32>)| {
+    let episode = |(prompt, response): (&&Prompt, Vec<u32>)| {
         let end = response.iter().position(|id| stop.contains(id));
-        Episode { prompt, finished: end.is_some(), read: end.map_or(response.len(), |i| i + 1), response }
+        let (text, prompt) = (prompt.text.clone(), prompt.ids.clone());
+        Episode { text, prompt, finished: end.is_some(), read: end.map_or(response.len(), |i| i + 1), response }
     };
-    Ok(ids.into_iter().zip(answers.into_iter().map(|a| a.ids)).map(episode).collect())
+    Ok(prompts.iter().zip(answers.into_iter().map(|a| a.ids)).map(episode).collect())
 }
 
 impl HeldOut<'_> {

@@ -1,8 +1,13 @@
 //! The reward models: a score for a prompt and an answer.
+//!
+//! A reward model reads what it was trained on: the prompt with its own prefix, in its own template and tokens, and the answer's text. Only where all of
+//! that is the policy's too do the sampled ids pass as they are.
 
 use crate::batch::Episode;
 use anyhow::{Context, Result};
-use data::{config::RewardSource, tokenizer::Tokenizer};
+use data::chat::ChatTemplate;
+use data::config::{RewardSource, Template};
+use data::tokenizer::Tokenizer;
 use model::Model;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -12,10 +17,11 @@ use tch::{Device, Kind, Tensor, no_grad};
 struct Judge {
     model: Model,
     tokenizer: Tokenizer,
+    template: ChatTemplate,
     /// Put before the prompt, as when this model was trained.
     prefix: String,
     weight: f64,
-    /// Same tokenizer as the policy's: ids pass as they are.
+    /// Reads the policy's tokens as they are.
     shares_ids: bool,
 }
 
@@ -27,11 +33,11 @@ pub struct Judges {
 }
 
 impl Judges {
-    /// Loads the reward models. `tokenizer` is the policy's, `batch` the rows at a time.
-    pub fn load(config: &RewardSource, tokenizer: &Tokenizer, batch: usize, device: Device) -> Result<Judges> {
+    /// Loads the reward models. Tokenizer and template are the policy's, `batch` the rows at a time.
+    pub fn load(config: &RewardSource, policy: (&Tokenizer, &ChatTemplate), batch: usize, device: Device) -> Result<Judges> {
         let first = (config.model.as_str(), config.weight);
         let all = std::iter::once(first).chain(config.more.iter().map(|m| (m.model.as_str(), m.weight)));
-        let judges = all.map(|(path, weight)| Judge::load(path, weight, tokenizer, device)).collect::<Result<_>>()?;
+        let judges = all.map(|(path, weight)| Judge::load(path, weight, policy, device)).collect::<Result<_>>()?;
         Ok(Judges { judges, batch })
     }
 
@@ -49,7 +55,7 @@ impl Judges {
 }
 
 impl Judge {
-    fn load(path: &str, weight: f64, policy: &Tokenizer, device: Device) -> Result<Judge> {
+    fn load(path: &str, weight: f64, (policy, policy_template): (&Tokenizer, &ChatTemplate), device: Device) -> Result<Judge> {
         let folder = model::resolve(Path::new(path))?;
         let model = Model::load(&folder, device).with_context(|| format!("reward model {path}"))?;
         anyhow::ensure!(
@@ -58,21 +64,31 @@ impl Judge {
         );
         let tokenizer = Tokenizer::load(&folder)?;
         let prefix = model::lineage::read(&folder).ok().and_then(|l| l.prompt_prefix).unwrap_or_default();
-        let shares_ids = tokenizer.hash() == policy.hash() && prefix.is_empty();
-        Ok(Judge { model, tokenizer, prefix, weight, shares_ids })
+        let own = if tokenizer.chat_template().is_some() { Template::Model } else { Template::Plain };
+        let template = ChatTemplate::new(own, &folder)?;
+        template.check(&tokenizer)?;
+        let same_text = template.source() == policy_template.source() && prefix.is_empty();
+        let shares_ids = tokenizer.hash() == policy.hash() && same_text;
+        Ok(Judge { model, tokenizer, template, prefix, weight, shares_ids })
     }
 
-    /// The tokens that this judge reads: the policy's own, or its text encoded again.
+    /// The tokens that this judge reads: the policy's own, or prompt and answer encoded again as in its training. A special token that the policy
+    /// put inside its answer is read as its characters; an answer that did not end has no end token here either.
     fn row(&self, e: &Episode, policy: &Tokenizer) -> Result<Vec<u32>> {
-        let mut ids: Vec<u32> = e.prompt.iter().chain(e.answer()).copied().collect();
-        if !self.shares_ids {
-            let end = usize::from(e.finished);
-            let text = policy.decode(&ids[..ids.len() - end], false)?;
-            ids = self.tokenizer.encode(&format!("{}{text}", self.prefix))?;
-            if e.finished {
-                ids.push(self.tokenizer.eos());
+        let ids = if self.shares_ids {
+            e.prompt.iter().chain(e.answer()).copied().collect()
+        } else {
+            let answer = e.answer();
+            let answer = policy.decode(&answer[..answer.len() - usize::from(e.finished)], false)?;
+            let prompt = format!("{}{}", self.prefix, e.text);
+            let (mut ids, mut response) = self.template.encode_pair(&self.tokenizer, &prompt, &answer)?;
+            if !e.finished {
+                let stops = self.template.stop_ids(&self.tokenizer);
+                response.truncate(response.iter().rposition(|id| stops.contains(id)).unwrap_or(response.len()));
             }
-        }
+            ids.extend(response);
+            ids
+        };
         let context = self.model.config().context;
         anyhow::ensure!(
             ids.len() <= context,

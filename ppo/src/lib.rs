@@ -6,7 +6,7 @@
 
 pub mod batch;
 mod heldout;
-mod judge;
+pub mod judge;
 pub mod ptx;
 pub mod rollout;
 mod setup;

@@ -77,8 +77,8 @@ impl Setup {
         reference.freeze();
         let policy = Model::load_as(state.folder().unwrap_or(&sft), HeadKind::Lm, device)?;
         let critic = critic(c, &judge, &state, &policy, device)?;
-        let judges = Judges::load(&c.reward, &tokenizer, rounds.rollout_batch, device)?;
         let template = ChatTemplate::new(c.data.template, &sft)?;
+        let judges = Judges::load(&c.reward, (&tokenizer, &template), rounds.rollout_batch, device)?;
         let stop_ids = template.stop_ids(&tokenizer);
         let (prompts, heldout) = load_prompts(c, &tokenizer, &template, reference.config().context, &run)?;
         let mixer = Mixer::open(&c.ptx, &tokenizer, c.seed, &run.join("quarantine-ptx.jsonl"), device)?;

@@ -1,0 +1,71 @@
+//! A reward model with a tokenizer, a template and a prefix of its own reads exactly what it was trained on.
+
+use data::chat::ChatTemplate;
+use data::config::RewardSource;
+use data::tokenizer::Tokenizer;
+use model::lineage::Lineage;
+use model::{Config, HeadKind, Model};
+use ppo::{batch::Episode, judge::Judges};
+use std::path::Path;
+use tch::Device;
+
+/// A reward folder with tokens of several characters and ChatML; `prefix` stands before its prompts.
+fn reward_folder(dir: &Path, prefix: &str) -> (Model, Tokenizer, ChatTemplate) {
+    let text = ["the cat sat on the mat", "the dog sat on the log", "say what you like"].map(String::from);
+    let mut tokenizer = Tokenizer::train_bpe(&mut text.into_iter(), 300).unwrap();
+    let template = ChatTemplate::chatml().unwrap();
+    tokenizer.set_chat_template(Some(template.source().to_owned()));
+    let mut config = Config::gpt2(tokenizer.vocab_size(), 128, 2, 2, 32, 0.0).unwrap();
+    config.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
+    let model = Model::new(config, HeadKind::Scalar, Device::Cpu, 3).unwrap();
+    model.save(dir).unwrap();
+    tokenizer.save(dir).unwrap();
+    Lineage { prompt_prefix: Some(prefix.into()), ..Lineage::default() }.write(dir).unwrap();
+    (model, tokenizer, template)
+}
+
+#[test]
+fn another_tokenizer_template_and_prefix_are_the_judges_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, tokenizer, template) = reward_folder(dir.path(), "Is it kind? ");
+    let (policy, plain) = (Tokenizer::byte().unwrap(), ChatTemplate::plain());
+    let source = RewardSource { model: dir.path().display().to_string(), ..RewardSource::default() };
+    let judges = Judges::load(&source, (&policy, &plain), 4, Device::Cpu).unwrap();
+    let episode = |text: &str, answer: &str, finished: bool| {
+        let (prompt, mut response) = plain.encode_pair(&policy, text, answer).unwrap();
+        response.truncate(if finished { response.len() } else { response.len() - 1 });
+        Episode { text: text.into(), prompt, read: response.len(), response, finished }
+    };
+    // "the" ends the prompt and " cat" begins the answer: a merge must not cross the border. A special token's name is ordinary text.
+    let asked = [("say the", " cat sat", true), ("say what", "the mat <|im_end|> the log", true), ("the dog", "sat on", false)];
+    let episodes: Vec<Episode> = asked.iter().map(|(p, a, f)| episode(p, a, *f)).collect();
+    let scores = judges.score(&episodes, &policy).unwrap();
+    for ((prompt, answer, finished), score) in asked.iter().zip(scores) {
+        let (mut ids, response) = template.encode_pair(&tokenizer, &format!("Is it kind? {prompt}"), answer).unwrap();
+        let end = response.iter().rposition(|id| Some(*id) == tokenizer.token_to_id("<|im_end|>")).unwrap();
+        ids.extend(&response[..if *finished { response.len() } else { end }]);
+        let expected = model.score_last(&[&ids], tokenizer.pad()).unwrap().double_value(&[0]) as f32;
+        assert!((score - expected).abs() < 1e-5, "{prompt:?} {answer:?}: {score} against {expected}");
+    }
+}
+
+#[test]
+fn the_policys_ids_pass_only_where_template_and_tokenizer_are_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, tokenizer, chatml) = reward_folder(dir.path(), "");
+    let source = RewardSource { model: dir.path().display().to_string(), ..RewardSource::default() };
+    let episode = |template: &ChatTemplate| {
+        let (prompt, response) = template.encode_pair(&tokenizer, "say what", "the cat").unwrap();
+        Episode { text: "say what".into(), prompt, read: response.len(), response, finished: true }
+    };
+    let score = |template: &ChatTemplate| {
+        let judges = Judges::load(&source, (&tokenizer, template), 4, Device::Cpu).unwrap();
+        judges.score(&[episode(template)], &tokenizer).unwrap()[0]
+    };
+    let row = |e: &Episode| e.prompt.iter().chain(&e.response).copied().collect::<Vec<u32>>();
+    let expected = model.score_last(&[&row(&episode(&chatml))], tokenizer.pad()).unwrap().double_value(&[0]) as f32;
+    assert!((score(&chatml) - expected).abs() < 1e-5);
+    // A policy that speaks plainly is read in ChatML all the same.
+    assert!((score(&ChatTemplate::plain()) - expected).abs() < 1e-5);
+    assert_ne!(row(&episode(&chatml)), row(&episode(&ChatTemplate::plain())));
+}
