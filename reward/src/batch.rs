@@ -88,10 +88,8 @@ impl Batch {
         let (mut grid, mut present) = (vec![], vec![0i64; b * k]);
         let (mut item, mut ranks, mut weights) = (vec![], vec![], vec![]);
         for (i, judged) in items.iter().enumerate() {
-            for j in i * k..i * k + judged.answers.len() {
-                grid.push(j as i64);
-                present[j] = 1;
-            }
+            grid.extend((0..judged.answers.len()).map(|j| (i * k + j) as i64));
+            present[i * k..][..judged.answers.len()].fill(1);
             for judgment in &judged.judgments {
                 item.push(i as i64);
                 ranks.extend((0..k).map(|j| judgment.ranks.get(j).map_or(0, |&rank| i64::from(rank))));

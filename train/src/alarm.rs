@@ -149,40 +149,40 @@ impl Alarms {
                 found.push(("kl", message));
             }
         }
-        if let Some((first, now)) = self.entropy.compare(number("objective/entropy"), window) {
-            if self.entropy.episode.observe(now < limits.min_entropy * first, window) {
-                let message = format!(
-                    "entropy is {} nats a token, {:.0}% of the first {}. The policy gives everyone the same answer and cannot explore. Try \
+        if let Some((first, now)) = self.entropy.compare(number("objective/entropy"), window)
+            && self.entropy.episode.observe(now < limits.min_entropy * first, window)
+        {
+            let message = format!(
+                "entropy is {} nats a token, {:.0}% of the first {}. The policy gives everyone the same answer and cannot explore. Try \
                      ppo.entropy_coef, a larger ppo.kl_coef, or a lower optim.lr",
-                    short(now),
-                    100.0 * now / first,
-                    short(first)
-                );
-                found.push(("entropy", message));
-            }
+                short(now),
+                100.0 * now / first,
+                short(first)
+            );
+            found.push(("entropy", message));
         }
-        if let Some((first, now)) = self.length.compare(number("response_length"), window) {
-            if self.length.episode.observe(now < limits.min_length * first, window) {
-                let message = format!(
-                    "responses are {} tokens long, {:.0}% of the first {}. Short answers may score well without being good. Look at the \
+        if let Some((first, now)) = self.length.compare(number("response_length"), window)
+            && self.length.episode.observe(now < limits.min_length * first, window)
+        {
+            let message = format!(
+                "responses are {} tokens long, {:.0}% of the first {}. Short answers may score well without being good. Look at the \
                      samples and at the reward model's `shorter wins`; try a larger ppo.kl_coef",
-                    short(now),
-                    100.0 * now / first,
-                    short(first)
-                );
-                found.push(("length", message));
-            }
+                short(now),
+                100.0 * now / first,
+                short(first)
+            );
+            found.push(("length", message));
         }
-        if let Some((first, now)) = self.eos.compare(number("eos_rate"), window) {
-            if self.eos.episode.observe(limits.max_eos_drop > 0.0 && first - now > limits.max_eos_drop, window) {
-                let message = format!(
-                    "{:.0}% of the responses end by themselves, {:.0}% did at first. The policy talks until rollout.max_new_tokens cuts it \
+        if let Some((first, now)) = self.eos.compare(number("eos_rate"), window)
+            && self.eos.episode.observe(limits.max_eos_drop > 0.0 && first - now > limits.max_eos_drop, window)
+        {
+            let message = format!(
+                "{:.0}% of the responses end by themselves, {:.0}% did at first. The policy talks until rollout.max_new_tokens cuts it \
                      off. Try the other ppo.missing_eos, a larger ppo.kl_coef, or a larger rollout.max_new_tokens",
-                    100.0 * now,
-                    100.0 * first
-                );
-                found.push(("eos", message));
-            }
+                100.0 * now,
+                100.0 * first
+            );
+            found.push(("eos", message));
         }
         found.into_iter().map(|(kind, message)| self.raise(kind, before, step, message)).collect()
     }
@@ -301,7 +301,7 @@ impl Pair {
         let parted = gain > 2.0 * (now.1 + then.1).sqrt() && best.eval - eval > config.held_out * gain;
         self.worse = if parted { self.worse + 1 } else { 0 };
         let begins = self.episode.observe(config.held_out > 0.0 && self.worse >= config.patience, config.patience);
-        begins.then(|| Parted { best_step: best.step, train: [then.0, now.0], eval: [best.eval, eval] })
+        begins.then_some(Parted { best_step: best.step, train: [then.0, now.0], eval: [best.eval, eval] })
     }
 }
 

@@ -53,8 +53,8 @@ impl Ranking {
     /// Texts that are not there are left out.
     pub fn places_of(&self, answers: &[String]) -> Vec<usize> {
         let mut free: Vec<usize> = (0..self.answers.len()).collect();
-        let mut take = |answer: &String| free.iter().position(|&i| &self.answers[i] == answer).map(|at| free.remove(at));
-        answers.iter().filter_map(|answer| take(answer)).collect()
+        let take = |answer: &String| free.iter().position(|&i| &self.answers[i] == answer).map(|at| free.remove(at));
+        answers.iter().filter_map(take).collect()
     }
 
     /// Indices (better, worse) of all pairs that are not ties.
