@@ -109,7 +109,7 @@ model = "{work}/reward"
 [[data.sources]]
 path = "{work}/pairs.jsonl"
 [rollout]
-rounds = 6
+rounds = 3
 episodes = 32
 max_new_tokens = 64
 [ppo]
