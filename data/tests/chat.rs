@@ -27,38 +27,62 @@ fn learnt(pieces: &[Piece]) -> Vec<String> {
 
 #[test]
 fn text_is_what_transformers_renders() {
-    let mut compared = 0;
-    for golden in fixture() {
-        let template = template(&golden);
-        for case in golden["cases"].as_array().unwrap() {
-            let messages = Message::list(&case["messages"]).unwrap();
-            let name = format!("{} {}", golden["name"], case["messages"]);
-            let pieces = template.render_chat(&messages);
-            if let Some(error) = case["error"].as_str() {
-                let ours = pieces.unwrap_err().to_string();
-                assert!(ours.contains(error), "{name}: {ours} instead of {error}");
-                continue;
-            }
-            let pieces = pieces.unwrap_or_else(|e| panic!("{name}: {e}"));
-            let (text, rest) = case["text"].as_str().unwrap().split_at(joined(&pieces).len());
-            assert_eq!(joined(&pieces), text, "{name}");
-            assert!(rest.trim().is_empty() || rest.trim() == golden["tokens"]["eos_token"], "{name}: {rest:?} left out");
-            // The last answer begins exactly where the generation prompt ends.
-            let prompt = case["prompt"].as_str().unwrap();
-            if text.starts_with(prompt) {
-                let before: String = joined(&pieces[..pieces.len() - 1]);
-                assert_eq!(before, prompt, "{name}");
-            }
-            if let [user, _] = messages.as_slice() {
-                assert_eq!(template.render_prompt(&user.content).unwrap(), prompt, "{name}");
-            }
-            compared += 1;
-        }
-    }
+    let compared: usize = fixture().iter().map(|golden| renders_as(golden, &template(golden))).sum();
     assert!(compared >= 50, "{compared}");
 }
 
-/// The same template read from a model folder, in each of the places where transformers keeps it, renders the same.
+/// The templates that a configuration can name render as the published ones do.
+#[test]
+fn named_templates_render_as_the_published_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, kind) in [("llama3_meta", Template::Llama3), ("zephyr", Template::Zephyr)] {
+        let golden = fixture().into_iter().find(|golden| golden["name"] == name).unwrap();
+        std::fs::write(dir.path().join("tokenizer_config.json"), golden["tokens"].to_string()).unwrap();
+        assert!(renders_as(&golden, &ChatTemplate::new(kind, dir.path()).unwrap()) >= 2, "{name}");
+    }
+    std::fs::write(dir.path().join("tokenizer_config.json"), "{}").unwrap();
+    let error = ChatTemplate::new(Template::Zephyr, dir.path()).unwrap_err().to_string();
+    assert!(error.contains("eos_token") && error.contains("tokenizer_config.json"), "{error}");
+
+    let golden = fixture().into_iter().find(|golden| golden["name"] == "plain").unwrap();
+    let eos = golden["tokens"]["eos_token"].as_str().unwrap();
+    for case in golden["cases"].as_array().unwrap() {
+        let pieces = ChatTemplate::plain().render_chat(&Message::list(&case["messages"]).unwrap()).unwrap();
+        let text: String = pieces.iter().map(|p| format!("{}{}", p.text, if p.eos { eos } else { "" })).collect();
+        assert_eq!(text, case["text"].as_str().unwrap());
+    }
+}
+
+/// Compares all cases of a golden template; returns their number.
+fn renders_as(golden: &Value, template: &ChatTemplate) -> usize {
+    let mut compared = 0;
+    for case in golden["cases"].as_array().unwrap() {
+        let messages = Message::list(&case["messages"]).unwrap();
+        let name = format!("{} {}", golden["name"], case["messages"]);
+        let pieces = template.render_chat(&messages);
+        if let Some(error) = case["error"].as_str() {
+            let ours = pieces.unwrap_err().to_string();
+            assert!(ours.contains(error), "{name}: {ours} instead of {error}");
+            continue;
+        }
+        let pieces = pieces.unwrap_or_else(|e| panic!("{name}: {e}"));
+        let (text, rest) = case["text"].as_str().unwrap().split_at(joined(&pieces).len());
+        assert_eq!(joined(&pieces), text, "{name}");
+        assert!(rest.trim().is_empty() || rest.trim() == golden["tokens"]["eos_token"], "{name}: {rest:?} left out");
+        // The last answer begins exactly where the generation prompt ends.
+        let prompt = case["prompt"].as_str().unwrap();
+        if text.starts_with(prompt) {
+            let before: String = joined(&pieces[..pieces.len() - 1]);
+            assert_eq!(before, prompt, "{name}");
+        }
+        if let [user, _] = messages.as_slice() {
+            assert_eq!(template.render_prompt(&user.content).unwrap(), prompt, "{name}");
+        }
+        compared += 1;
+    }
+    compared
+}
+
 #[test]
 fn a_folder_gives_the_template_that_is_in_it() {
     for golden in fixture() {

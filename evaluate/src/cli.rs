@@ -147,6 +147,10 @@ pub enum Template {
     Plain,
     /// ChatML.
     Chatml,
+    /// Llama 3's.
+    Llama3,
+    /// Zephyr's.
+    Zephyr,
     /// The Jinja template in the model folder.
     Model,
 }

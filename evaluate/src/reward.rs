@@ -86,6 +86,8 @@ fn settings(args: &RewardArgs, file: &Path, opened: &Opened) -> anyhow::Result<R
     let template = match args.template {
         Some(Template::Plain) => config::Template::Plain,
         Some(Template::Chatml) => config::Template::Chatml,
+        Some(Template::Llama3) => config::Template::Llama3,
+        Some(Template::Zephyr) => config::Template::Zephyr,
         Some(Template::Model) => config::Template::Model,
         None => data.as_ref().map_or(own, |d| d.template),
     };

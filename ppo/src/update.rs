@@ -80,14 +80,19 @@ pub fn learn(
         let mut this_pass = Tally::default();
         for micro_batches in plan_pass(rounds, c.seed, round, pass, |i| roll.episodes[i].len()) {
             let first = (steps == 0).then_some(round);
-            this_pass.extend(backward(learner, roll, c, &micro_batches, first, pad)?);
+            let mut this_step = backward(learner, roll, c, &micro_batches, first, pad)?;
             if let Some(mixer) = learner.mixer.as_deref_mut() {
-                this_pass.add("loss/ptx", mixer.backward(learner.policy)?, 1.0);
+                this_step.add("loss/ptx", mixer.backward(learner.policy)?, 1.0);
             }
-            norm = learner.policy_optim.clip_and_step(lr, c.optim.clip_norm)?;
+            // NaN or infinite where any part is; with one trunk the policy's step carries the value loss too.
+            let value_loss = this_step.mean("loss/value");
+            let policy_loss = this_step.mean("loss/policy") + this_step.mean("loss/ptx");
+            let carried = if learner.value_optim.is_none() { policy_loss + value_loss } else { policy_loss };
+            norm = learner.policy_optim.guarded_step(carried, lr, c.optim.clip_norm)?;
             if let Some(optim) = learner.value_optim.as_deref_mut() {
-                optim.clip_and_step(lr * c.value.lr_ratio, c.optim.clip_norm)?;
+                optim.guarded_step(value_loss, lr * c.value.lr_ratio, c.optim.clip_norm)?;
             }
+            this_pass.extend(this_step);
             steps += 1;
         }
         let approx_kl = this_pass.mean("policy/approxkl");

@@ -142,6 +142,7 @@ fn fields(values: &[(&str, f64)]) -> String {
 pub(crate) fn short(x: f64) -> String {
     match x.abs() {
         a if !x.is_finite() || a == 0.0 => format!("{x}"),
+        a if a >= 1e12 => format!("{x:.1e}"),
         a if a >= 1e9 => format!("{:.2}G", x / 1e9),
         a if a >= 1e6 => format!("{:.2}M", x / 1e6),
         a if a >= 1e4 => format!("{:.1}k", x / 1e3),

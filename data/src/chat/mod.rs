@@ -22,6 +22,16 @@ use std::path::Path;
 const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}\
 {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
+/// Llama 3 (<https://www.llama.com/docs/model-cards-and-prompt-formats/meta-llama-3>). The first token is named, since every Llama 3 tokenizer has this one.
+const LLAMA3: &str = "{% for message in messages %}{% if loop.first %}{{ '<|begin_of_text|>' }}{% endif %}\
+{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}\
+{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
+
+/// Zephyr (HuggingFaceH4/zephyr-7b-beta).
+const ZEPHYR: &str = "{% for message in messages %}{% if message['role'] in ['system', 'user', 'assistant'] %}\
+{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}{% endif %}\
+{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}";
+
 /// The plain template for others who read our folders.
 const PLAIN: &str = "{% for message in messages %}{{ message['content'] }}\
 {% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\\n' }}{% endif %}{% endfor %}";
@@ -83,6 +93,8 @@ impl ChatTemplate {
         match kind {
             Template::Plain => Ok(ChatTemplate::plain()),
             Template::Chatml => ChatTemplate::chatml(),
+            Template::Llama3 => ChatTemplate::from_source("llama3", LLAMA3, BTreeMap::new()),
+            Template::Zephyr => ChatTemplate::zephyr(folder),
             Template::Model => ChatTemplate::from_folder(folder),
         }
     }
@@ -99,18 +111,8 @@ impl ChatTemplate {
 
     /// The template of a model folder: `chat_template.jinja`, else `chat_template` in tokenizer_config.json (of several the one named "default").
     pub fn from_folder(folder: &Path) -> Result<ChatTemplate, DataError> {
-        let origin = folder.display().to_string();
-        let failed = |detail: String| DataError::Template { origin: origin.clone(), detail };
-        let read = |name: &str| match std::fs::read_to_string(folder.join(name)) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(DataError::io("read", &folder.join(name))(e)),
-        };
-        let config: Map<String, Value> = match read("tokenizer_config.json")? {
-            Some(text) => serde_json::from_str(&text).map_err(|e| failed(format!("tokenizer_config.json is not a JSON object: {e}")))?,
-            None => Map::new(),
-        };
-        let source = match (read("chat_template.jinja")?, config.get("chat_template")) {
+        let config = tokenizer_config(folder)?;
+        let source = match (read_if_there(folder, "chat_template.jinja")?, config.get("chat_template")) {
             (Some(text), _) => Some(text),
             (None, Some(Value::String(text))) => Some(text.clone()),
             (None, Some(Value::Array(named))) => {
@@ -118,14 +120,22 @@ impl ChatTemplate {
             }
             _ => None,
         };
-        let source = source.ok_or_else(|| {
-            failed("there is none in tokenizer_config.json or chat_template.jinja: use template = \"plain\" or \"chatml\"".to_string())
+        let origin = folder.display().to_string();
+        let source = source.ok_or_else(|| DataError::Template {
+            origin: origin.clone(),
+            detail: "there is none in tokenizer_config.json or chat_template.jinja: name one, such as template = \"plain\"".to_string(),
         })?;
-        // A token is a string, or an object with its text in `content`.
-        let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_string);
-        let tokens = config.iter().filter(|(key, _)| key.ends_with("_token"));
-        let tokens = tokens.filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect();
-        ChatTemplate::from_source(&origin, &source, tokens)
+        ChatTemplate::from_source(&origin, &source, named_tokens(&config))
+    }
+
+    /// Zephyr's turns; each ends with the end token that the folder's tokenizer_config.json names.
+    fn zephyr(folder: &Path) -> Result<ChatTemplate, DataError> {
+        let tokens = named_tokens(&tokenizer_config(folder)?);
+        if !tokens.contains_key("eos_token") {
+            let detail = format!("turns end with eos_token, which {} does not name", folder.join("tokenizer_config.json").display());
+            return Err(DataError::Template { origin: "zephyr".to_string(), detail });
+        }
+        ChatTemplate::from_source("zephyr", ZEPHYR, tokens)
     }
 
     /// A template given as Jinja, with the values of `bos_token`, `eos_token` and so on.
@@ -241,6 +251,29 @@ impl ChatTemplate {
     fn failed(&self, detail: String) -> DataError {
         DataError::Template { origin: self.origin.clone(), detail }
     }
+}
+
+fn read_if_there(folder: &Path, name: &str) -> Result<Option<String>, DataError> {
+    match std::fs::read_to_string(folder.join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(DataError::io("read", &folder.join(name))(e)),
+    }
+}
+
+/// tokenizer_config.json, empty where there is none.
+fn tokenizer_config(folder: &Path) -> Result<Map<String, Value>, DataError> {
+    let Some(text) = read_if_there(folder, "tokenizer_config.json")? else { return Ok(Map::new()) };
+    serde_json::from_str(&text).map_err(|e| DataError::Template {
+        origin: folder.display().to_string(),
+        detail: format!("tokenizer_config.json is not a JSON object: {e}"),
+    })
+}
+
+/// `bos_token`, `eos_token`... of tokenizer_config.json. A token is a string, or an object with its text in `content`.
+fn named_tokens(config: &Map<String, Value>) -> BTreeMap<String, String> {
+    let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_string);
+    config.iter().filter(|(key, _)| key.ends_with("_token")).filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect()
 }
 
 impl Compiled {

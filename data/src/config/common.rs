@@ -241,6 +241,10 @@ pub enum Template {
     Plain,
     /// `<|im_start|>role\n…<|im_end|>\n`, as ChatML has it.
     Chatml,
+    /// `<|start_header_id|>role<|end_header_id|>\n\n…<|eot_id|>` after `<|begin_of_text|>`, as Llama 3 has it.
+    Llama3,
+    /// `<|role|>\n…` and the tokenizer's end token, as Zephyr has it.
+    Zephyr,
     /// The Jinja template in the model's tokenizer_config.json.
     Model,
 }
