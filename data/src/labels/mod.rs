@@ -21,11 +21,13 @@ pub enum Kind {
     Demonstration,
     /// The judge passed on the item, or cancelled; nothing is said.
     Skipped,
+    /// Nobody has judged it yet: an item to be shown to labellers.
+    Open,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 5] = [Kind::Ranking, Kind::Rating, Kind::Choice, Kind::Demonstration, Kind::Skipped];
+    pub const ALL: [Kind; 6] = [Kind::Ranking, Kind::Rating, Kind::Choice, Kind::Demonstration, Kind::Skipped, Kind::Open];
 
     /// The name in tables and messages, such as `ranking`.
     pub fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl Kind {
             Kind::Choice => "choice",
             Kind::Demonstration => "demonstration",
             Kind::Skipped => "skipped",
+            Kind::Open => "open",
         }
     }
 }

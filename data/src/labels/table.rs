@@ -2,7 +2,7 @@
 //!
 //! | column | type | meaning |
 //! |---|---|---|
-//! | `kind` | text | `ranking`, `rating`, `choice`, `demonstration`, `skipped` |
+//! | `kind` | text | `ranking`, `rating`, `choice`, `demonstration`, `skipped`, `open` |
 //! | `item`, `group` | text | key of what was judged; key of the split |
 //! | `prompt` | list of {role, content, rest} | the conversation before the answer; `rest` is JSON of further fields, or null |
 //! | `answers` | list of text | |
