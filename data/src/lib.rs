@@ -7,6 +7,7 @@ pub mod demos;
 pub mod error;
 mod fields;
 pub mod inputs;
+pub mod labels;
 pub mod mapped;
 pub mod order;
 pub mod prefetch;

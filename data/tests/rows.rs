@@ -6,7 +6,6 @@ use data::demos::{Demo, load_demos};
 use data::error::DataError;
 use data::prompts::load_prompts;
 use data::quarantine::{BadRow, Reason};
-use data::rankings::table::{LabelTable, read_table, write_table};
 use data::rankings::{Lengths, Ranking, load_rankings, ranks_of};
 use data::split::Split;
 use data::tokenizer::Tokenizer;
@@ -231,44 +230,6 @@ fn too_long_rankings_and_prefixes() {
     assert_eq!(bad(&split.report.path), [(2, Reason::TooLong)]);
 }
 
-#[test]
-fn label_tables_come_back_as_written() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("run/labels.arrow");
-    let rankings: Vec<Ranking> = (0..10_000u32)
-        .map(|i| Ranking {
-            prompt: format!("早 {i}"),
-            answers: (0..2 + i % 4).map(|k| format!("answer {k}")).collect(),
-            ranks: (0..2 + i % 4).map(|k| 1 + k).collect(),
-            scores: (i % 2 == 0).then(|| (0..2 + i % 4).map(|k| -(k as f32)).collect()),
-            judge: (i % 3 == 0).then(|| "w".to_string()),
-            weight: i as f32 + 0.5,
-            group: format!("g{}", i / 2),
-            file: "in/a.csv".into(),
-            row: u64::from(i) + 2,
-        })
-        .collect();
-    assert_eq!(write_table(&path, &rankings).unwrap(), 10_000);
-    assert_eq!(read_table(&path).unwrap(), rankings);
-    let table = LabelTable::open(&path).unwrap();
-    assert_eq!((table.len(), table.get(9_999).unwrap()), (10_000, rankings[9_999].clone()));
-    assert!(table.get(10_000).is_err());
-    // The table is read like any Arrow file too: the pipeline eats what it writes.
-    let own = Source { path: path.display().to_string(), ..Source::default() };
-    let again = load_all(&dir, own);
-    assert_eq!(
-        again.iter().map(|r| (&r.answers, &r.ranks)).collect::<Vec<_>>(),
-        rankings.iter().map(|r| (&r.answers, &r.ranks)).collect::<Vec<_>>()
-    );
-    assert_eq!(write_table(&path, &[]).unwrap(), 0);
-    assert!(read_table(&path).unwrap().is_empty());
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(matches!(read_table(&path), Err(DataError::Table { .. })));
-    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/chats.arrow");
-    assert!(read_table(&foreign).unwrap_err().to_string().contains("no label table"));
-}
-
 fn load_all(dir: &TempDir, source: Source) -> Vec<Ranking> {
     rankings(dir, vec![source], false).train
 }
@@ -324,10 +285,6 @@ fn real_rankings_of_five() {
         assert!(train.is_disjoint(&valid));
         assert_eq!(train.len() + valid.len(), 420);
         assert!((42..84).contains(&valid.len()), "{} of 420 held out", valid.len());
-
-        let path = dir.path().join("labels.arrow");
-        write_table(&path, &split.train).unwrap();
-        assert_eq!(read_table(&path).unwrap(), split.train);
 
         config.merge_judges = true;
         let merged = load_rankings(&config, None, 0.0, 1, &list).unwrap();

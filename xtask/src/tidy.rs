@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["data", "native"]),
     ("train", &["data", "dist", "native"]),
     ("evaluate", &["data", "model", "loss"]),
+    ("label", &["data", "model", "loss", "evaluate"]),
     ("pretrain", STAGE),
     ("sft", STAGE),
     ("reward", STAGE),

@@ -2,7 +2,6 @@
 
 mod merge;
 mod parse;
-pub mod table;
 
 use crate::chat::ChatTemplate;
 use crate::config::RankingData;

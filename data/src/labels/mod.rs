@@ -1,0 +1,150 @@
+//! What people said about answers: one form for whatever they ranked, rated, chose or wrote, whoever exported it.
+//!
+//! A *judgment* is one person's word on one *item* (a prompt with its answers). The table of judgments ([`table`]) is what `label` writes and
+//! `reward` reads.
+
+pub mod table;
+
+use crate::chat::Message;
+use std::path::PathBuf;
+
+/// What kind of word it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// An order of two or more answers, ties allowed.
+    Ranking,
+    /// A score or a verdict on answers one by one: a rating, accept or reject.
+    Rating,
+    /// Labels chosen for a text out of fixed ones; the answers are the chosen labels.
+    Choice,
+    /// An answer that a person wrote; nothing is compared.
+    Demonstration,
+    /// The judge passed on the item, or cancelled; nothing is said.
+    Skipped,
+    /// Nobody has judged it yet: an item to be shown to labellers.
+    Open,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 6] = [Kind::Ranking, Kind::Rating, Kind::Choice, Kind::Demonstration, Kind::Skipped, Kind::Open];
+
+    /// The name in tables and messages, such as `ranking`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Ranking => "ranking",
+            Kind::Rating => "rating",
+            Kind::Choice => "choice",
+            Kind::Demonstration => "demonstration",
+            Kind::Skipped => "skipped",
+            Kind::Open => "open",
+        }
+    }
+}
+
+/// Flags with a meaning for our own programs; a source's own flags stand beside them as they are.
+pub mod flag {
+    /// The item has a known right order, to check judges by.
+    pub const GOLD: &str = "gold";
+    /// The judge found every answer bad.
+    pub const REJECT_ALL: &str = "reject-all";
+}
+
+/// One judge's word on one item.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgment {
+    /// What kind of word it is.
+    pub kind: Kind,
+    /// Key of what was judged: the source's own, else a hash of prompt and answers ([`item_key`]).
+    pub item: String,
+    /// Items of one group are on one side of a split; the prompt's text where the source has nothing better.
+    pub group: String,
+    /// The conversation before the answer; a plain prompt is one turn of the user's.
+    pub prompt: Vec<Message>,
+    /// The answers, in the order of the source; the preferred one of a pair comes first where the source says no other.
+    pub answers: Vec<String>,
+    /// Who wrote each answer (a model's name), where known.
+    pub authors: Option<Vec<String>>,
+    /// The place at which each answer was shown, from 0, where known: `shown[i]` belongs to `answers[i]`.
+    pub shown: Option<Vec<u32>>,
+    /// Rank of each answer: 1 is best, no gaps, equal ranks are ties. None where nothing was ordered.
+    pub ranks: Option<Vec<u32>>,
+    /// Score of each answer as the source gives it, higher is better.
+    pub scores: Option<Vec<f32>>,
+    /// Fitted worth of each answer in logits (Bradley-Terry): P(i is preferred to j) = sigmoid(worth[i] - worth[j]). Soft labels.
+    pub worth: Option<Vec<f32>>,
+    /// Who judged.
+    pub judge: Option<String>,
+    /// Begin of the judging, milliseconds since 1970 UTC.
+    pub started: Option<i64>,
+    /// End of it.
+    pub ended: Option<i64>,
+    /// Time spent on the item in seconds, where the source says it or both ends are known.
+    pub seconds: Option<f32>,
+    /// How sure the judge was, from 0 to 1.
+    pub confidence: Option<f32>,
+    /// How much the judgment counts (positive).
+    pub weight: f32,
+    /// Marks: see [`flag`].
+    pub flags: Vec<String>,
+    /// What the judge wrote beside it.
+    pub comment: Option<String>,
+    /// The file it is from.
+    pub file: PathBuf,
+    /// 1-based line or row there; for a nested export the number of the record.
+    pub row: u64,
+}
+
+impl Judgment {
+    /// A judgment of `kind` with nothing but its item: what a reader begins with.
+    pub fn new(kind: Kind, prompt: Vec<Message>, answers: Vec<String>) -> Judgment {
+        Judgment {
+            kind,
+            item: item_key(&prompt, &answers),
+            group: text_of(&prompt),
+            prompt,
+            answers,
+            authors: None,
+            shown: None,
+            ranks: None,
+            scores: None,
+            worth: None,
+            judge: None,
+            started: None,
+            ended: None,
+            seconds: None,
+            confidence: None,
+            weight: 1.0,
+            flags: Vec::new(),
+            comment: None,
+            file: PathBuf::new(),
+            row: 0,
+        }
+    }
+
+    /// True if it bears the flag.
+    pub fn has(&self, flag: &str) -> bool {
+        self.flags.iter().any(|f| f == flag)
+    }
+}
+
+/// Key of a prompt with its answers: the same for the same answers in whatever order they stand.
+pub fn item_key(prompt: &[Message], answers: &[String]) -> String {
+    let mut answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+    answers.sort_unstable();
+    let turns = prompt.iter().flat_map(|turn| [turn.role.as_str(), turn.content.as_str()]);
+    let mut hasher = blake3::Hasher::new();
+    for part in turns.chain(answers) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_string()
+}
+
+/// A prompt as one text: the content of a single turn, else the turns with their roles.
+pub fn text_of(prompt: &[Message]) -> String {
+    match prompt {
+        [only] => only.content.clone(),
+        turns => turns.iter().map(|turn| format!("{}: {}", turn.role, turn.content)).collect::<Vec<_>>().join("\n\n"),
+    }
+}

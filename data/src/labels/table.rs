@@ -1,0 +1,346 @@
+//! The table of judgments: an Arrow IPC file, written in one stream and read through a memory map. Any Arrow program opens it.
+//!
+//! | column | type | meaning |
+//! |---|---|---|
+//! | `kind` | text | `ranking`, `rating`, `choice`, `demonstration`, `skipped`, `open` |
+//! | `item`, `group` | text | key of what was judged; key of the split |
+//! | `prompt` | list of {role, content, rest} | the conversation before the answer; `rest` is JSON of further fields, or null |
+//! | `answers` | list of text | |
+//! | `authors` | list of text, or null | who wrote each answer |
+//! | `shown` | list of u32, or null | the place, from 0, at which each answer was shown |
+//! | `ranks` | list of u32, or null | 1 is best, ties share a rank |
+//! | `scores`, `worth` | list of f32, or null | the source's scores; fitted logits |
+//! | `judge` | text, or null | |
+//! | `started`, `ended` | timestamp in ms UTC, or null | |
+//! | `seconds`, `confidence` | f32, or null | |
+//! | `weight` | f32 | positive |
+//! | `flags` | list of text | |
+//! | `comment` | text, or null | |
+//! | `source_file`, `source_row` | text, u64 | |
+
+use super::{Judgment, Kind};
+use crate::chat::Message;
+use crate::error::DataError;
+use crate::mapped;
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float32Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder,
+    TimestampMillisecondArray, UInt64Array,
+};
+use arrow::datatypes::{DataType, Field, Fields, Float32Type, Schema, TimeUnit, TimestampMillisecondType, UInt32Type, UInt64Type};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::FileWriter;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::NamedTempFile;
+
+/// Rows a record batch: what stands in memory at a time.
+const BATCH: usize = 4096;
+/// Metadata keys of the schema.
+const KIND: (&str, &str) = ("table", "judgments");
+const VERSION: (&str, &str) = ("version", "2");
+
+/// Writes a table row by row; it appears under its name whole, at [`TableWriter::finish`], or not at all.
+pub struct TableWriter {
+    path: PathBuf,
+    schema: Arc<Schema>,
+    writer: FileWriter<BufWriter<NamedTempFile>>,
+    waiting: Vec<Judgment>,
+    written: u64,
+}
+
+impl TableWriter {
+    /// Begins a table at `path`; its folder is made when needed.
+    pub fn create(path: &Path) -> Result<TableWriter, DataError> {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
+        let temp = NamedTempFile::new_in(folder).map_err(DataError::io("write", path))?;
+        let schema = Arc::new(schema());
+        let writer = FileWriter::try_new(BufWriter::new(temp), &schema).map_err(unwritable(path))?;
+        Ok(TableWriter { path: path.to_path_buf(), schema, writer, waiting: Vec::new(), written: 0 })
+    }
+
+    /// Adds a judgment.
+    pub fn push(&mut self, judgment: Judgment) -> Result<(), DataError> {
+        self.waiting.push(judgment);
+        if self.waiting.len() == BATCH { self.flush() } else { Ok(()) }
+    }
+
+    /// Completes the file and gives it its name. Returns the number of judgments.
+    pub fn finish(mut self) -> Result<u64, DataError> {
+        self.flush()?;
+        let path = self.path;
+        let mut buffered = self.writer.into_inner().map_err(unwritable(&path))?;
+        buffered.flush().map_err(DataError::io("write", &path))?;
+        let temp = buffered.into_inner().map_err(|e| DataError::io("write", &path)(e.into_error()))?;
+        temp.as_file().sync_all().map_err(DataError::io("write", &path))?;
+        temp.persist(&path).map_err(|e| DataError::io("rename", &path)(e.error))?;
+        Ok(self.written)
+    }
+
+    fn flush(&mut self) -> Result<(), DataError> {
+        let rows = std::mem::take(&mut self.waiting);
+        self.written += rows.len() as u64;
+        let batch = to_batch(&self.schema, &rows).map_err(unwritable(&self.path))?;
+        self.writer.write(&batch).map_err(unwritable(&self.path))
+    }
+}
+
+fn unwritable(path: &Path) -> impl Fn(ArrowError) -> DataError + '_ {
+    move |e| DataError::Table { path: path.to_path_buf(), detail: format!("cannot be written: {e}") }
+}
+
+/// Writes a whole table.
+pub fn write_table(path: &Path, judgments: impl IntoIterator<Item = Judgment>) -> Result<u64, DataError> {
+    let mut writer = TableWriter::create(path)?;
+    judgments.into_iter().try_for_each(|judgment| writer.push(judgment))?;
+    writer.finish()
+}
+
+/// A table of judgments in a memory map: opening it costs nothing, however large it is.
+pub struct LabelTable {
+    path: PathBuf,
+    batches: Vec<RecordBatch>,
+    /// Number of the first row of each batch.
+    starts: Vec<u64>,
+    length: u64,
+}
+
+impl LabelTable {
+    /// Opens a table that [`TableWriter`] wrote.
+    pub fn open(path: &Path) -> Result<LabelTable, DataError> {
+        let (found, batches) = mapped::open(path)?;
+        let wrong = |detail: String| DataError::Table { path: path.to_path_buf(), detail };
+        let metadata = |key: &str| found.metadata().get(key).map_or("", String::as_str).to_string();
+        if metadata(KIND.0) != KIND.1 {
+            return Err(wrong("is no table of judgments: make one with `label ingest`".to_string()));
+        }
+        if metadata(VERSION.0) != VERSION.1 {
+            return Err(wrong(format!(
+                "has version {:?}, this program reads {:?}: ingest its sources again",
+                metadata(VERSION.0),
+                VERSION.1
+            )));
+        }
+        if found.fields() != schema().fields() {
+            return Err(wrong("has other columns than a table of judgments has".to_string()));
+        }
+        let mut length = 0;
+        let mut starts = Vec::new();
+        for batch in &batches {
+            starts.push(length);
+            length += batch.num_rows() as u64;
+        }
+        Ok(LabelTable { path: path.to_path_buf(), batches, starts, length })
+    }
+
+    /// Number of judgments.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// All of them, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Judgment, DataError>> + '_ {
+        (0..self.length).map(|i| self.get(i))
+    }
+
+    /// Judgment number `i`, from 0.
+    pub fn get(&self, i: u64) -> Result<Judgment, DataError> {
+        let wrong = |detail: String| DataError::Table { path: self.path.clone(), detail: format!("row {i}: {detail}") };
+        if i >= self.length {
+            return Err(wrong(format!("there are {}", self.length)));
+        }
+        let at = self.starts.partition_point(|start| *start <= i) - 1;
+        let judgment = from_batch(&self.batches[at], (i - self.starts[at]) as usize).map_err(wrong)?;
+        let k = judgment.answers.len();
+        let fits = |length: Option<usize>| length.is_none_or(|n| n == k);
+        let lengths = [&judgment.shown, &judgment.ranks].map(|list| list.as_ref().map(Vec::len));
+        let more = [&judgment.scores, &judgment.worth].map(|list| list.as_ref().map(Vec::len));
+        if !lengths.into_iter().chain(more).chain([judgment.authors.as_ref().map(Vec::len)]).all(fits) {
+            return Err(wrong(format!("ranks, scores, authors or places are not as many as the {k} answers")));
+        }
+        Ok(judgment)
+    }
+}
+
+/// The columns by place; [`LabelTable::open`] has checked that the file has these.
+const NAMES: [&str; 20] = [
+    "kind",
+    "item",
+    "group",
+    "prompt",
+    "answers",
+    "authors",
+    "shown",
+    "ranks",
+    "scores",
+    "worth",
+    "judge",
+    "started",
+    "ended",
+    "seconds",
+    "confidence",
+    "weight",
+    "flags",
+    "comment",
+    "source_file",
+    "source_row",
+];
+
+fn list(kind: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(kind, true)))
+}
+
+fn turn() -> Fields {
+    Fields::from(vec![
+        Field::new("role", DataType::Utf8, false),
+        Field::new("content", DataType::Utf8, false),
+        Field::new("rest", DataType::Utf8, true),
+    ])
+}
+
+fn schema() -> Schema {
+    let time = || DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    let fields: Vec<Field> = NAMES
+        .iter()
+        .map(|name| {
+            let (kind, nullable) = match *name {
+                "prompt" => (list(DataType::Struct(turn())), false),
+                "answers" | "flags" => (list(DataType::Utf8), false),
+                "authors" => (list(DataType::Utf8), true),
+                "shown" | "ranks" => (list(DataType::UInt32), true),
+                "scores" | "worth" => (list(DataType::Float32), true),
+                "started" | "ended" => (time(), true),
+                "seconds" | "confidence" => (DataType::Float32, true),
+                "weight" => (DataType::Float32, false),
+                "source_row" => (DataType::UInt64, false),
+                "judge" | "comment" => (DataType::Utf8, true),
+                _ => (DataType::Utf8, false),
+            };
+            Field::new(*name, kind, nullable)
+        })
+        .collect();
+    let metadata = [KIND, VERSION].map(|(key, value)| (key.to_string(), value.to_string()));
+    Schema::new_with_metadata(fields, HashMap::from(metadata))
+}
+
+fn to_batch(schema: &Arc<Schema>, rows: &[Judgment]) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<ArrayRef> = NAMES.iter().map(|name| column(name, rows)).collect();
+    RecordBatch::try_new(schema.clone(), columns)
+}
+
+fn column(name: &str, rows: &[Judgment]) -> ArrayRef {
+    let text = |of: fn(&Judgment) -> Option<&str>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
+    let real = |of: fn(&Judgment) -> Option<f32>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<Float32Array>()) };
+    let time = |of: fn(&Judgment) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.iter().map(of).collect::<TimestampMillisecondArray>().with_timezone("UTC"))
+    };
+    match name {
+        "kind" => text(|j| Some(j.kind.name())),
+        "item" => text(|j| Some(&j.item)),
+        "group" => text(|j| Some(&j.group)),
+        "prompt" => prompts(rows),
+        "answers" => texts(rows.iter().map(|j| Some(&j.answers))),
+        "authors" => texts(rows.iter().map(|j| j.authors.as_ref())),
+        "shown" => numbers::<UInt32Type>(rows.iter().map(|j| j.shown.as_ref())),
+        "ranks" => numbers::<UInt32Type>(rows.iter().map(|j| j.ranks.as_ref())),
+        "scores" => numbers::<Float32Type>(rows.iter().map(|j| j.scores.as_ref())),
+        "worth" => numbers::<Float32Type>(rows.iter().map(|j| j.worth.as_ref())),
+        "judge" => text(|j| j.judge.as_deref()),
+        "started" => time(|j| j.started),
+        "ended" => time(|j| j.ended),
+        "seconds" => real(|j| j.seconds),
+        "confidence" => real(|j| j.confidence),
+        "weight" => real(|j| Some(j.weight)),
+        "flags" => texts(rows.iter().map(|j| Some(&j.flags))),
+        "comment" => text(|j| j.comment.as_deref()),
+        "source_file" => Arc::new(StringArray::from_iter_values(rows.iter().map(|j| j.file.display().to_string()))),
+        _ => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|j| j.row))),
+    }
+}
+
+fn texts<'a>(rows: impl Iterator<Item = Option<&'a Vec<String>>>) -> ArrayRef {
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    rows.for_each(|row| builder.append_option(row.map(|texts| texts.iter().map(Some))));
+    Arc::new(builder.finish())
+}
+
+fn numbers<'a, T: arrow::datatypes::ArrowPrimitiveType>(rows: impl Iterator<Item = Option<&'a Vec<T::Native>>>) -> ArrayRef {
+    let mut builder = ListBuilder::new(PrimitiveBuilder::<T>::new());
+    rows.for_each(|row| builder.append_option(row.map(|list| list.iter().copied().map(Some))));
+    Arc::new(builder.finish())
+}
+
+fn prompts(rows: &[Judgment]) -> ArrayRef {
+    let parts = || Box::new(StringBuilder::new()) as Box<dyn arrow::array::ArrayBuilder>;
+    let mut builder = ListBuilder::new(StructBuilder::new(turn(), vec![parts(), parts(), parts()]));
+    for judgment in rows {
+        for turn in &judgment.prompt {
+            let rest = (!turn.rest.is_empty()).then(|| serde_json::to_string(&turn.rest).unwrap_or_default());
+            for (i, value) in [Some(turn.role.as_str()), Some(turn.content.as_str()), rest.as_deref()].into_iter().enumerate() {
+                if let Some(field) = builder.values().field_builder::<StringBuilder>(i) {
+                    field.append_option(value);
+                }
+            }
+            builder.values().append(true);
+        }
+        builder.append(true);
+    }
+    Arc::new(builder.finish())
+}
+
+fn from_batch(batch: &RecordBatch, row: usize) -> Result<Judgment, String> {
+    let column = |name: &str| batch.column(NAMES.iter().position(|n| *n == name).unwrap_or_default());
+    let text = |name: &str| column(name).as_string::<i32>().value(row).to_string();
+    let maybe = |name: &str| column(name).is_valid(row).then(|| text(name));
+    let values = |name: &str| column(name).is_valid(row).then(|| column(name).as_list::<i32>().value(row));
+    let texts =
+        |name: &str| values(name).map(|list| list.as_string::<i32>().iter().map(|t| t.unwrap_or_default().to_string()).collect::<Vec<_>>());
+    let ints = |name: &str| values(name).map(|list| list.as_primitive::<UInt32Type>().values().to_vec());
+    let reals = |name: &str| values(name).map(|list| list.as_primitive::<Float32Type>().values().to_vec());
+    let real = |name: &str| column(name).is_valid(row).then(|| column(name).as_primitive::<Float32Type>().value(row));
+    let time = |name: &str| column(name).is_valid(row).then(|| column(name).as_primitive::<TimestampMillisecondType>().value(row));
+    let kind = text("kind");
+    Ok(Judgment {
+        kind: Kind::ALL.into_iter().find(|k| k.name() == kind).ok_or_else(|| format!("kind {kind:?} is unknown"))?,
+        item: text("item"),
+        group: text("group"),
+        prompt: turns(values("prompt").ok_or("no prompt")?.as_struct())?,
+        answers: texts("answers").unwrap_or_default(),
+        authors: texts("authors"),
+        shown: ints("shown"),
+        ranks: ints("ranks"),
+        scores: reals("scores"),
+        worth: reals("worth"),
+        judge: maybe("judge"),
+        started: time("started"),
+        ended: time("ended"),
+        seconds: real("seconds"),
+        confidence: real("confidence"),
+        weight: real("weight").unwrap_or(1.0),
+        flags: texts("flags").unwrap_or_default(),
+        comment: maybe("comment"),
+        file: text("source_file").into(),
+        row: column("source_row").as_primitive::<UInt64Type>().value(row),
+    })
+}
+
+fn turns(list: &arrow::array::StructArray) -> Result<Vec<Message>, String> {
+    let part = |i: usize| list.column(i).as_string::<i32>();
+    (0..list.len())
+        .map(|i| {
+            let rest = match part(2).is_valid(i) {
+                true => serde_json::from_str::<Map<String, Value>>(part(2).value(i)).map_err(|e| format!("turn {i}: {e}"))?,
+                false => Map::new(),
+            };
+            Ok(Message { role: part(0).value(i).to_string(), content: part(1).value(i).to_string(), rest })
+        })
+        .collect()
+}
