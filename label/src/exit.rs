@@ -33,8 +33,10 @@ fn is_input(error: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(e) = error.downcast_ref::<DataError>() {
         return e.is_input();
     }
-    if let Some(e) = error.downcast_ref::<ModelError>() {
-        return e.is_input();
+    match error.downcast_ref::<ModelError>() {
+        Some(ModelError::Io { source, .. }) => return matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied),
+        Some(e) => return !matches!(e, ModelError::Torch(_) | ModelError::Native(_)),
+        None => {}
     }
     if let Some(e) = error.downcast_ref::<std::io::Error>() {
         return matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::AddrInUse);
