@@ -1,6 +1,7 @@
-//! Arguments.
+//! Arguments. Each command keeps its own beside its code.
 
 use clap::{Parser, Subcommand};
+use label::{export, ingest, sample, serve, stats, studio};
 
 /// Bring people's judgments in, see how far they can be believed, and ask for more.
 #[derive(Debug, Parser)]
@@ -11,6 +12,21 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What to do. Each command keeps its arguments in its own module.
+/// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Reads whatever people have into one table of judgments.
+    Ingest(ingest::Args),
+    /// Writes a table of judgments for another program.
+    Export(export::Args),
+    /// Says how far the judges agree and can be believed.
+    Stats(stats::Args),
+    /// Draws answers from models and chooses what to ask people about.
+    Sample(sample::Args),
+    /// Serves a page on which people rank answers.
+    Serve(serve::Args),
+    /// Puts items into a running Label Studio.
+    Push(studio::PushArgs),
+    /// Reads judgments out of a running Label Studio.
+    Pull(studio::PullArgs),
+}

@@ -3,8 +3,18 @@
 mod cli;
 
 use clap::Parser;
+use cli::{Cli, Command};
+use label::{exit, export, ingest, sample, serve, stats, studio};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match cli::Cli::parse().command {}
+    exit::code(match Cli::parse().command {
+        Command::Ingest(args) => ingest::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Sample(args) => sample::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Push(args) => studio::push(&args),
+        Command::Pull(args) => studio::pull(&args),
+    })
 }
