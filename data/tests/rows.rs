@@ -230,10 +230,6 @@ fn too_long_rankings_and_prefixes() {
     assert_eq!(bad(&split.report.path), [(2, Reason::TooLong)]);
 }
 
-fn load_all(dir: &TempDir, source: Source) -> Vec<Ranking> {
-    rankings(dir, vec![source], false).train
-}
-
 #[test]
 fn prompts_are_deduplicated_and_held_out() {
     let dir = TempDir::new().unwrap();

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, RewardConfig, plan};
 use data::inputs::Inputs;
-use data::rankings::{self, Lengths, Ranking, table};
+use data::labels::{Judgment, table};
+use data::rankings::{self, Lengths, Ranking};
 use data::split::Split;
 use data::tokenizer::Tokenizer;
 use dist::World;
@@ -91,7 +92,7 @@ impl Setup {
             rankings.valid.iter().any(|r| r.pairs().next().is_some()),
             "no ranking with a preference is held out: raise eval.valid_fraction"
         );
-        table::write_table(&run.join("labels.arrow"), rankings.train.iter().chain(&rankings.valid))?;
+        table::write_table(&run.join("labels.arrow"), rankings.train.iter().chain(&rankings.valid).map(Judgment::from))?;
         if c.eval.max_rows > 0 {
             rankings.valid.truncate(c.eval.max_rows);
         }

@@ -3,10 +3,11 @@
 mod merge;
 mod parse;
 
-use crate::chat::ChatTemplate;
+use crate::chat::{ChatTemplate, Message};
 use crate::config::RankingData;
 use crate::error::DataError;
 use crate::fields;
+use crate::labels::{Judgment, Kind};
 use crate::quarantine::Reason;
 use crate::split::{self, Split};
 use crate::tokenizer::Tokenizer;
@@ -33,6 +34,22 @@ pub struct Ranking {
     pub file: PathBuf,
     /// 1-based line or row there.
     pub row: u64,
+}
+
+impl From<&Ranking> for Judgment {
+    fn from(r: &Ranking) -> Judgment {
+        Judgment {
+            item: r.item(),
+            group: r.group.clone(),
+            ranks: Some(r.ranks.clone()),
+            scores: r.scores.clone(),
+            judge: r.judge.clone(),
+            weight: r.weight,
+            file: r.file.clone(),
+            row: r.row,
+            ..Judgment::new(Kind::Ranking, vec![Message::new("user", &r.prompt)], r.answers.clone())
+        }
+    }
 }
 
 impl Ranking {
