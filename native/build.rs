@@ -5,7 +5,7 @@ mod rpath;
 
 fn main() {
     rpath::main();
-    println!("cargo:rerun-if-changed=src/cpp/shim.cpp");
+    println!("cargo:rerun-if-changed=src/cpp");
     let Some(root) = std::env::var_os("LIBTORCH") else {
         println!("cargo:warning=LIBTORCH is not set: run scripts/setup.sh, which prepares .libtorch");
         return;
@@ -21,4 +21,21 @@ fn main() {
         .include(&include)
         .file("src/cpp/shim.cpp")
         .compile("rlhf_shim");
+    kernels();
+}
+
+/// Our own kernels: no torch headers, and the flags that let loops become vector instructions. The OpenMP is libtorch's own at run time.
+fn kernels() {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++20")
+        .pic(true)
+        .opt_level(3)
+        .flag("-fopenmp")
+        .flag("-fno-math-errno")
+        .flag("-fno-trapping-math")
+        .file("src/cpp/kernels.cpp");
+    build.compile("rlhf_kernels");
+    println!("cargo:rustc-link-lib=gomp");
 }

@@ -3,7 +3,7 @@
 //! nll = −Σ log softmax(logits)[target] over valid positions, in nats. Divide by the batch's valid tokens for the loss, take exp of the mean for
 //! perplexity, and divide the sum by ln 2 and by the bytes of the text for bits per byte.
 
-use tch::{Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 /// Targets with this id are not predicted (PyTorch's default, and Hugging Face's label for "no loss here").
 pub const IGNORE: i64 = -100;
@@ -29,22 +29,50 @@ pub fn target_count(targets: &Tensor) -> i64 {
 }
 
 /// The same loss straight from the hidden states, `chunk` positions at a time, forward and backward at once: the logits of all positions, the
-/// largest tensor of a small model's step, never exist together.
+/// largest tensor of a small model's step, never exist together, and a chunk's become their own gradient in place.
 ///
 /// `hidden` [N, D] with its graph, `weight` [V, D] a leaf, `targets` [N]. Adds the gradient of `scale`·nll to `weight` and, through `hidden`, to all that
 /// made it, and returns the nll sum (not scaled). `scale` is 1 / (valid tokens of the whole batch).
 pub fn nll_backward_chunked(hidden: &Tensor, weight: &Tensor, targets: &Tensor, scale: f64, chunk: i64) -> f64 {
-    debug_assert_eq!(hidden.size()[0], targets.size()[0]);
-    let leaf = hidden.detach().set_requires_grad(true); // [N, D]; collects d nll / d hidden
-    let mut total = 0.0;
-    for start in (0..hidden.size()[0]).step_by(chunk.max(1) as usize) {
-        let rows = chunk.max(1).min(hidden.size()[0] - start);
-        let logits = leaf.narrow(0, start, rows).linear(weight, None::<&Tensor>); // [chunk, V]
-        let nll = nll_sum(&logits, &targets.narrow(0, start, rows));
-        total += nll.double_value(&[]);
-        (nll * scale).backward();
-    }
-    // Σ hidden·g has the gradient g with respect to hidden: it carries the collected gradient into the graph.
-    (hidden * leaf.grad()).sum(None).backward();
+    let (total, rest) = nll_chunked(hidden, weight, targets, scale, chunk);
+    rest.backward();
     total
+}
+
+/// The first half of [`nll_backward_chunked`]: the head's. Returns the nll sum and a scalar whose backward pass does the rest. Products are in the
+/// precision of `hidden`; the loss, and the sum of the weight's gradient over the chunks, are in float32.
+pub fn nll_chunked(hidden: &Tensor, weight: &Tensor, targets: &Tensor, scale: f64, chunk: i64) -> (f64, Tensor) {
+    debug_assert_eq!(hidden.size()[0], targets.size()[0]);
+    let states = hidden.detach();
+    let head = weight.detach().to_kind(states.kind()); // [V, D]
+    let (grad_states, mut grad_weight) = (states.empty_like(), weight.detach().zeros_like());
+    let mut total = 0.0;
+    for start in (0..states.size()[0]).step_by(chunk.max(1) as usize) {
+        let rows = chunk.max(1).min(states.size()[0] - start);
+        let part = states.narrow(0, start, rows); // [chunk, D]
+        let mut logits = part.mm(&head.tr()); // [chunk, V]
+        total += gradient_in_place(&mut logits, &targets.narrow(0, start, rows), scale);
+        grad_states.narrow(0, start, rows).copy_(&logits.mm(&head));
+        grad_weight = match states.kind() {
+            Kind::Float => grad_weight.addmm_(&logits.tr(), &part),
+            _ => grad_weight.g_add_(&logits.tr().mm(&part)),
+        };
+    }
+    // Σ x·g has the gradient g with respect to x: it carries what was worked out here to the leaf and into the graph.
+    let carry = |x: &Tensor, g: &Tensor| x.reshape([-1]).dot(&g.reshape([-1]));
+    (total, carry(hidden, &grad_states).to_kind(Kind::Float) + carry(weight, &grad_weight))
+}
+
+/// Turns logits [N, V] into the gradient of `scale`·nll with respect to them and returns the nll sum.
+fn gradient_in_place(logits: &mut Tensor, targets: &Tensor, scale: f64) -> f64 {
+    if let Ok(nll) = native::cross_entropy_in_place(logits, targets, IGNORE, scale) {
+        return nll;
+    }
+    // Elsewhere than on the CPU, by libtorch's operators.
+    let log_probs = logits.log_softmax(-1, Kind::Float);
+    let (valid, at) = (targets.ne(IGNORE).unsqueeze(1), targets.clamp_min(0).unsqueeze(1)); // [N, 1]
+    let nll = -(log_probs.gather(1, &at, false) * &valid).sum(Kind::Double);
+    let onehot = log_probs.zeros_like().scatter_value(1, &at, 1.0);
+    logits.copy_(&((log_probs.exp() - onehot) * &valid * scale));
+    nll.double_value(&[])
 }

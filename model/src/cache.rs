@@ -22,18 +22,18 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Room for prompts of the given lengths and `more` tokens after the longest.
-    pub fn new(config: &Config, lengths: &[i64], more: i64, device: Device) -> Cache {
+    /// Room for prompts of the given lengths and `more` tokens after the longest, in the precision of the model's activations.
+    pub fn new(config: &Config, lengths: &[i64], more: i64, (kind, device): (Kind, Device)) -> Cache {
         let (rows, longest) = (lengths.len() as i64, lengths.iter().copied().max().unwrap_or(0));
         let time = longest + more;
         let size = [2 * config.layers as i64, rows, config.kv_heads as i64, time, config.head_dim as i64];
-        let all = Tensor::empty(size, (Kind::Float, device));
+        let all = Tensor::empty(size, (kind, device));
         let blocks = (0..config.layers as i64).map(|l| (all.select(0, 2 * l), all.select(0, 2 * l + 1))).collect();
         let blank = lengths.iter().any(|&n| n < longest).then(|| {
             let blanks = Tensor::from_slice(&lengths.iter().map(|n| longest - n).collect::<Vec<_>>()).to_device(device);
             let column = Tensor::arange(time, (Kind::Int64, device));
             let hidden = column.unsqueeze(0).lt_tensor(&blanks.unsqueeze(1)); // [B, T]
-            let mask = Tensor::zeros([rows, time], (Kind::Float, device)).masked_fill(&hidden, f64::NEG_INFINITY);
+            let mask = Tensor::zeros([rows, time], (kind, device)).masked_fill(&hidden, f64::NEG_INFINITY);
             mask.view([rows, 1, 1, time])
         });
         Cache { all, blocks, blank, rows, columns: longest }

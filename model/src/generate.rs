@@ -51,6 +51,8 @@ pub struct Generation {
 /// Continues every prompt. Prompt and `max_new` together must fit into the model's context.
 pub fn generate(model: &Model, prompts: &[Vec<u32>], sampling: &Sampling) -> Result<Vec<Generation>, ModelError> {
     check(model, prompts, sampling)?;
+    let decoder = model.decoder()?;
+    let model = decoder.as_ref().unwrap_or(model);
     let size = if sampling.batch == 0 { prompts.len().max(1) } else { sampling.batch };
     let mut all = Vec::with_capacity(prompts.len());
     for (i, chunk) in prompts.chunks(size).enumerate() {
@@ -118,7 +120,8 @@ impl<'a> Batch<'a> {
         }
         let lengths: Vec<i64> = self.prompts.iter().map(|p| p.len() as i64).collect();
         // The last new token is never fed, so it needs no room.
-        let mut cache = Cache::new(self.model.config(), &lengths, self.sampling.max_new as i64 - 1, self.model.device());
+        let mut cache =
+            Cache::new(self.model.config(), &lengths, self.sampling.max_new as i64 - 1, (self.model.compute(), self.model.device()));
         let mut hidden = self.prefill(&cache, &lengths);
         loop {
             self.choose(&hidden, &mut cache)?;

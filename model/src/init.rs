@@ -23,8 +23,8 @@ pub(crate) enum Supply<'a> {
     Fresh { seed: u64, device: Device },
     /// A folder's weights; those named in `fresh` may be missing there and are made fresh then, always the same.
     Files { files: &'a mut WeightFiles, fresh: &'a [&'a str], device: Device },
-    /// Copies of another model's.
-    Copy(&'a [Parameter]),
+    /// Copies of another model's, in this precision.
+    Copy(&'a [Parameter], Kind),
 }
 
 /// Collects the parameters of a network while it is built.
@@ -46,8 +46,8 @@ impl<'a> Builder<'a> {
                 fresh(name, shape, init, 0, *device)?
             }
             Supply::Files { files, device, .. } => files.take(name, shape, *device)?,
-            Supply::Copy(list) => {
-                let found = list.iter().find(|p| p.name == name).map(|p| p.tensor.detach().copy());
+            Supply::Copy(list, kind) => {
+                let found = list.iter().find(|p| p.name == name).map(|p| p.tensor.detach().to_dtype(*kind, false, true));
                 found.ok_or_else(|| ModelError::Input(format!("no tensor {name} to copy")))?
             }
         };

@@ -3,7 +3,7 @@
 use crate::config::{Activation, Norm};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// A linear map on rows, with the weight in the orientation of its family's folders.
 #[derive(Debug)]
@@ -33,14 +33,20 @@ impl Linear {
         Ok(Linear { weight, bias, in_out: s.in_out })
     }
 
-    /// `[N, in]` to `[N, out]`; the result is fresh memory that the caller may change in place.
+    /// `[N, in]` to `[N, out]`, in `x`'s precision; the result is fresh memory that the caller may change in place.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        match (self.in_out, &self.bias) {
-            (true, Some(bias)) => bias.addmm(x, &self.weight),
-            (true, None) => x.mm(&self.weight),
-            (false, bias) => x.linear(&self.weight, bias.as_ref()),
+        let (weight, bias) = (cast(&self.weight, x.kind()), self.bias.as_ref().map(|b| cast(b, x.kind())));
+        match (self.in_out, bias) {
+            (true, Some(bias)) => bias.addmm(x, &weight),
+            (true, None) => x.mm(&weight),
+            (false, bias) => x.linear(&weight, bias.as_ref()),
         }
     }
+}
+
+/// A weight in the precision of the activations; its gradient comes back in the weight's own.
+pub(crate) fn cast(weight: &Tensor, kind: Kind) -> Tensor {
+    if weight.kind() == kind { weight.shallow_clone() } else { weight.to_kind(kind) }
 }
 
 /// A norm over the last dimension.
@@ -66,8 +72,9 @@ impl NormLayer {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let shape = self.weight.size();
         match &self.bias {
+            // The kernel takes rows of bfloat16 with a weight of float32, and keeps its sums in float32.
             Some(bias) => x.layer_norm(shape, Some(&self.weight), Some(bias), self.eps, true),
-            None => x.rms_norm(shape, Some(&self.weight), self.eps),
+            None => x.rms_norm(shape, Some(&cast(&self.weight, x.kind())), self.eps),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::config::{self, Config, Dropout};
 use crate::error::ModelError;
 use crate::files::{self, WeightFiles};
 use crate::init::{Builder, Init, Supply};
+use crate::layers::cast;
 use crate::names::{self, Names, SCALAR_HEAD};
 use crate::rotary::Reach;
 use crate::segments::Segments;
@@ -109,7 +110,39 @@ impl Model {
 
     /// An independent copy of the weights, trainable.
     pub fn clone_weights(&self) -> Result<Model, ModelError> {
-        Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(&self.parameters)))
+        let mut copy =
+            Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(&self.parameters, Kind::Float)))?;
+        copy.set_compute(self.compute());
+        Ok(copy)
+    }
+
+    /// A frozen copy with the weights in the precision of the activations: what decoding reads again and again is half as large in bfloat16.
+    /// `None` where the weights are in it already.
+    pub(crate) fn decoder(&self) -> Result<Option<Model>, ModelError> {
+        let compute = self.compute();
+        if self.head_weight.kind() == compute {
+            return Ok(None);
+        }
+        let mut copy = Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(&self.parameters, compute)))?;
+        copy.set_compute(compute);
+        copy.freeze();
+        Ok(Some(copy))
+    }
+
+    /// Sets the precision of activations and matrix products. The weights stay in float32, and so do norms' statistics, softmax, logits and scores.
+    pub fn set_compute(&mut self, kind: Kind) {
+        self.trunk.compute = kind;
+    }
+
+    /// The model with this precision: see [`Model::set_compute`].
+    pub fn with_compute(mut self, kind: Kind) -> Model {
+        self.set_compute(kind);
+        self
+    }
+
+    /// The precision of activations and matrix products.
+    pub fn compute(&self) -> Kind {
+        self.trunk.compute
     }
 
     /// Takes the weights out of autograd: a reference or reward model.
@@ -174,16 +207,16 @@ impl Model {
         x.view([rows, time, self.config.width as i64])
     }
 
-    /// Logits of a language model: `[.., D]` to `[.., V]`.
+    /// Logits of a language model: `[.., D]` to `[.., V]`, in float32.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         assert_eq!(self.head, HeadKind::Lm, "this model has a scalar head: it gives no logits");
-        hidden.linear::<Tensor>(&self.head_weight, None)
+        hidden.linear::<Tensor>(&cast(&self.head_weight, hidden.kind()), None).to_kind(Kind::Float)
     }
 
-    /// Scores of a scalar model: `[.., D]` to `[..]`.
+    /// Scores of a scalar model: `[.., D]` to `[..]`, worked out in float32.
     pub fn scalar(&self, hidden: &Tensor) -> Tensor {
         assert_eq!(self.head, HeadKind::Scalar, "this model has a language head: it gives no scores");
-        hidden.linear::<Tensor>(&self.head_weight, None).squeeze_dim(-1)
+        hidden.to_kind(Kind::Float).linear::<Tensor>(&cast(&self.head_weight, Kind::Float), None).squeeze_dim(-1)
     }
 
     /// Score of each row at its last token, `[B]`: what `AutoModelForSequenceClassification` gives for rows padded with `pad`.

@@ -115,10 +115,11 @@ impl Rotary {
     }
 }
 
+/// The arithmetic is float32 whatever the precision of `x`: far places need it.
 fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
     let halves = x.chunk(2, -1);
     let turned = Tensor::cat(&[&halves[1].neg(), &halves[0]], -1);
-    x * cos + turned * sin
+    (x * cos + turned * sin).to_kind(x.kind())
 }
 
 /// Length of the sequences, in a shape that goes with `places` `[.., T, 1]`.

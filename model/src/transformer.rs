@@ -6,7 +6,7 @@ use crate::attention::{Attention, Pass, Qkv, band};
 use crate::config::{Activation, Config, Dropout, Family, Position};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
-use crate::layers::{Linear, LinearShape, NormLayer};
+use crate::layers::{Linear, LinearShape, NormLayer, cast};
 use crate::names::Names;
 use crate::rotary::{Reach, Rotary};
 use tch::{Device, Kind, Tensor};
@@ -77,6 +77,8 @@ pub(crate) struct Transformer {
     blocks: Vec<Block>,
     pub norm: NormLayer,
     dropout: f64,
+    /// Precision of the activations; the weights keep their own.
+    pub compute: Kind,
 }
 
 impl Transformer {
@@ -93,7 +95,7 @@ impl Transformer {
         let norm = NormLayer::new(b, names.norm, c.width, c.norm)?;
         let rotary = Rotary::new(&c.position, device);
         let window = c.window.as_ref().map(|w| w.size as i64);
-        Ok(Transformer { embedding, positions, rotary, window, blocks, norm, dropout: c.dropout.embedding })
+        Ok(Transformer { embedding, positions, rotary, window, blocks, norm, dropout: c.dropout.embedding, compute: Kind::Float })
     }
 
     /// Changes the dropout probabilities.
@@ -131,7 +133,7 @@ impl Transformer {
                 None => x.g_add_(&table.narrow(0, 0, ids.size()[1])),
             };
         }
-        dropout(x, self.dropout, train).flatten(0, 1)
+        cast(&dropout(x, self.dropout, train), self.compute).flatten(0, 1)
     }
 
     /// All blocks, without the final norm: `[N, D]` to `[N, D]`.

@@ -2,14 +2,17 @@
 //!
 //! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`]: multi-tensor optimiser kernels, through a C++ shim whose
 //!   exceptions become [`NativeError`].
+//! - [`cross_entropy_in_place`]: kernels of our own on tensors' memory.
 //! - [`MappedFile`]: a read-only memory map.
 //! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults.
 
 mod alloc;
+mod kernels;
 mod map;
 mod optim;
 
 pub use alloc::keep_freed_pages;
+pub use kernels::cross_entropy_in_place;
 pub use map::MappedFile;
 pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
 
@@ -37,6 +40,14 @@ pub enum NativeError {
         what: &'static str,
         /// Position in the list.
         index: usize,
+    },
+    /// A tensor that a kernel cannot work on.
+    #[error("{what}: {detail}")]
+    Argument {
+        /// Which tensor.
+        what: &'static str,
+        /// What is wrong with it.
+        detail: String,
     },
     /// A file could not be opened or mapped.
     #[error("cannot map {path}: {source}")]

@@ -170,7 +170,7 @@ impl Critic {
         let states = batch.states();
         let flat = match self {
             Critic::Separate(model) => model.scalar(&states.pick(&model.forward_hidden(&batch.ids, None, false))),
-            Critic::Shared(head) => states.pick(hidden).linear::<Tensor>(head, None).squeeze_dim(-1),
+            Critic::Shared(head) => states.pick(hidden).to_kind(tch::Kind::Float).linear::<Tensor>(head, None).squeeze_dim(-1),
         };
         states.lay(&flat)
     }

@@ -4,6 +4,7 @@
 //! that is the policy's too do the sampled ids pass as they are.
 
 use crate::batch::Episode;
+use crate::setup::Place;
 use anyhow::{Context, Result};
 use data::chat::ChatTemplate;
 use data::config::{RewardSource, Template};
@@ -34,10 +35,10 @@ pub struct Judges {
 
 impl Judges {
     /// Loads the reward models. Tokenizer and template are the policy's, `batch` the rows at a time.
-    pub fn load(config: &RewardSource, policy: (&Tokenizer, &ChatTemplate), batch: usize, device: Device) -> Result<Judges> {
+    pub fn load(config: &RewardSource, policy: (&Tokenizer, &ChatTemplate), batch: usize, place: Place) -> Result<Judges> {
         let first = (config.model.as_str(), config.weight);
         let all = std::iter::once(first).chain(config.more.iter().map(|m| (m.model.as_str(), m.weight)));
-        let judges = all.map(|(path, weight)| Judge::load(path, weight, policy, device)).collect::<Result<_>>()?;
+        let judges = all.map(|(path, weight)| Judge::load(path, weight, policy, place)).collect::<Result<_>>()?;
         Ok(Judges { judges, batch })
     }
 
@@ -55,9 +56,9 @@ impl Judges {
 }
 
 impl Judge {
-    fn load(path: &str, weight: f64, (policy, policy_template): (&Tokenizer, &ChatTemplate), device: Device) -> Result<Judge> {
+    fn load(path: &str, weight: f64, (policy, policy_template): (&Tokenizer, &ChatTemplate), place: Place) -> Result<Judge> {
         let folder = model::resolve(Path::new(path))?;
-        let model = Model::load(&folder, device).with_context(|| format!("reward model {path}"))?;
+        let model = Model::load(&folder, place.device).with_context(|| format!("reward model {path}"))?.with_compute(place.compute);
         anyhow::ensure!(
             model.head() == model::HeadKind::Scalar,
             "{path}: not a reward model (its config.json names no sequence classification)"

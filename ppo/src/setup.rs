@@ -18,6 +18,15 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
 
+/// Where the models' tensors live, and the precision of their products.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The device.
+    pub device: Device,
+    /// Precision of activations.
+    pub compute: tch::Kind,
+}
+
 /// The stage's models, prompts and folder.
 pub struct Setup {
     /// Run folder.
@@ -57,6 +66,7 @@ impl Setup {
         let world = World::from_env()?;
         let device = device::pick(c.device)?;
         device::set_threads(c.threads);
+        let place = Place { device, compute: device::precision(c.precision, device) };
         let sft = model::resolve(Path::new(&c.policy.init))?;
         let judge = model::resolve(Path::new(&c.reward.model))?;
         let out = args.out_dir("ppo");
@@ -74,11 +84,12 @@ impl Setup {
         run.check_inputs(&lineage.inputs)?;
         state.within(rounds.rounds)?;
         let reference = Model::load_as(&sft, HeadKind::Lm, device).with_context(|| format!("policy.init = {:?}", c.policy.init))?;
+        let reference = reference.with_compute(place.compute);
         reference.freeze();
-        let policy = Model::load_as(state.folder().unwrap_or(&sft), HeadKind::Lm, device)?;
-        let critic = critic(c, &judge, &state, &policy, device)?;
+        let policy = Model::load_as(state.folder().unwrap_or(&sft), HeadKind::Lm, device)?.with_compute(place.compute);
+        let critic = critic(c, &judge, &state, &policy, place)?;
         let template = ChatTemplate::new(c.data.template, &sft)?;
-        let judges = Judges::load(&c.reward, (&tokenizer, &template), rounds.rollout_batch, device)?;
+        let judges = Judges::load(&c.reward, (&tokenizer, &template), rounds.rollout_batch, place)?;
         let stop_ids = template.stop_ids(&tokenizer);
         let (prompts, heldout) = load_prompts(c, &tokenizer, &template, reference.config().context, &run)?;
         let mixer = Mixer::open(&c.ptx, &tokenizer, c.seed, &run.join("quarantine-ptx.jsonl"), device)?;
@@ -129,14 +140,17 @@ fn parents(c: &PpoConfig, sft: &Path, judge: &Path) -> Result<Vec<Parent>> {
     Ok(parents)
 }
 
-fn critic(c: &PpoConfig, judge: &Path, state: &State, policy: &Model, device: Device) -> Result<Critic> {
+fn critic(c: &PpoConfig, judge: &Path, state: &State, policy: &Model, place: Place) -> Result<Critic> {
+    let device = place.device;
     match (c.value.kind, state.folder()) {
-        (ValueKind::Separate, Some(checkpoint)) => Ok(Critic::Separate(Box::new(Model::load(&critic_folder(checkpoint), device)?))),
+        (ValueKind::Separate, Some(checkpoint)) => {
+            Ok(Critic::Separate(Box::new(Model::load(&critic_folder(checkpoint), device)?.with_compute(place.compute))))
+        }
         (ValueKind::Separate, None) => {
             let init = if c.value.init.is_empty() { judge.to_path_buf() } else { model::resolve(Path::new(&c.value.init))? };
             let critic = Model::load_as(&init, HeadKind::Scalar, device).context("the critic's first weights (value.init)")?;
             fill_head(critic.head_weight(), c);
-            Ok(Critic::Separate(Box::new(critic)))
+            Ok(Critic::Separate(Box::new(critic.with_compute(place.compute))))
         }
         (ValueKind::Shared, checkpoint) => {
             let head = match checkpoint {

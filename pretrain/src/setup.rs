@@ -73,6 +73,7 @@ impl Setup {
                 Model::new(shape, HeadKind::Lm, device, c.seed)?
             }
         };
+        model.set_compute(device::precision(c.precision, device));
         model.set_dropout(Dropout::all(c.model.dropout));
         let context = model.config().context;
         let windows = corpus.train.windows(context);

@@ -49,3 +49,21 @@ fn the_loss_follows_pytorch_step_by_step() {
     let rows = testkit::metrics(&stage.out("run"));
     testkit::assert_follows(&rows, &curve, 200);
 }
+
+#[test]
+fn in_bfloat16_the_loss_ends_within_one_percent() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/curve");
+    let stage = Stage::new(BIN, TOML, |dir| {
+        testkit::copy_folder(&fixture, &dir.join("init"));
+        Tokenizer::byte().unwrap().save(&dir.join("init")).unwrap();
+    });
+    let last = |precision: &str| {
+        stage.run_ok(precision, &["--set", &format!("precision={precision}")]);
+        // The mean of the last 20 steps: single batches differ more than precisions do.
+        let losses: Vec<f64> = testkit::metrics(&stage.out(precision)).iter().filter_map(|row| row["loss"].as_f64()).collect();
+        losses[losses.len() - 20..].iter().sum::<f64>() / 20.0
+    };
+    let (exact, rounded) = (last("float32"), last("bfloat16"));
+    assert!((rounded / exact - 1.0).abs() < 0.01, "{rounded} against {exact}");
+    assert_ne!(rounded, exact, "was it bfloat16 at all?");
+}

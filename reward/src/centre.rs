@@ -54,7 +54,7 @@ pub fn sft_scores(
     c: &RewardConfig,
     device: Device,
 ) -> Result<Vec<f64>> {
-    let policy = Model::load_as(sft, HeadKind::Lm, device)?;
+    let policy = Model::load_as(sft, HeadKind::Lm, device)?.with_compute(reward.compute());
     let mut prompts: Vec<&str> = rankings.iter().map(|r| r.prompt.as_str()).collect();
     prompts.sort_unstable();
     prompts.dedup();

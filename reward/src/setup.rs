@@ -76,6 +76,7 @@ impl Setup {
         tokenizer.set_chat_template(Some(template.source().to_owned()));
         let from = state.folder().unwrap_or(&init);
         let mut model = Model::load_as(from, HeadKind::Scalar, device).with_context(|| format!("model.init = {:?}", c.model.init))?;
+        model.set_compute(device::precision(c.precision, device));
         model.set_dropout(Dropout::all(c.model.dropout));
         ensure!(
             c.centre.samples == 0 || model.can_shift_score(),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed and memory beside the Python programs a user would run instead: alternating runs, median of the ratios.
 
-    scripts/bench/compare.py --peers DIR pretrain|ppo [--pairs 3] [--data ../shared/data]
+    scripts/bench/compare.py --peers DIR pretrain|ppo [--pairs 3] [--dtype float32] [--data ../shared/data]
 
 DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
 trl_stage.py and make_model.py. Build first (cargo build --release). Nothing else should run meanwhile. Prints one JSON line a run and
@@ -62,10 +62,10 @@ keep_best = false
     def ours():
         out = work / "run"
         shutil.rmtree(out, ignore_errors=True)
-        _, mib, _ = run([ROOT / "target/release/pretrain", "--config", config, "--out", out])
+        _, mib, _ = run([ROOT / "target/release/pretrain", "--config", config, "--out", out, "--set", f"precision={a.dtype}"])
         return steady(out, "tokens_per_s"), mib
     def peer():
-        text, mib, _ = run([a.peers / "venv/bin/python", a.peers / "pretrain_torch.py", "--shape", "small", "--dtype", "float32"])
+        text, mib, _ = run([a.peers / "venv/bin/python", a.peers / "pretrain_torch.py", "--shape", "small", "--dtype", a.dtype])
         return json.loads(text.splitlines()[-1])["tokens_per_s"], mib
     ours()  # trains the tokenizer and writes the shards once
     return "tokens/s", ours, peer
@@ -143,6 +143,7 @@ p.add_argument("what", choices=["pretrain", "ppo"])
 p.add_argument("--peers", type=pathlib.Path, required=True)
 p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
 p.add_argument("--pairs", type=int, default=3)
+p.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of both, for pretrain")
 a = p.parse_args()
 a.peers, a.data = a.peers.resolve(), a.data.resolve()
 with tempfile.TemporaryDirectory() as folder:

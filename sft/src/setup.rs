@@ -68,6 +68,7 @@ impl Setup {
         tokenizer.set_chat_template(Some(template.source().to_owned()));
         let mut model = Model::load_as(state.folder().unwrap_or(&init), HeadKind::Lm, device)
             .with_context(|| format!("model.init = {:?}", c.model.init))?;
+        model.set_compute(device::precision(c.precision, device));
         model.set_dropout(Dropout::all(c.model.dropout));
         let context = model.config().context;
         let demos =

@@ -1,8 +1,8 @@
-//! Where tensors live and how many threads work on them.
+//! Where tensors live, in which precision they are multiplied, and how many threads work on them.
 
 use crate::Error;
-use data::config::Device as Wanted;
-use tch::{Cuda, Device};
+use data::config::{Device as Wanted, Precision};
+use tch::{Cuda, Device, Kind};
 
 /// The device that the configuration asks for.
 pub fn pick(wanted: Wanted) -> Result<Device, Error> {
@@ -12,6 +12,24 @@ pub fn pick(wanted: Wanted) -> Result<Device, Error> {
         Wanted::Cuda if Cuda::is_available() => Ok(Device::Cuda(0)),
         Wanted::Cuda => Err(Error::NoCuda),
     }
+}
+
+/// The precision of activations and products that the configuration asks for.
+pub fn precision(wanted: Precision, device: Device) -> Kind {
+    match wanted {
+        Precision::Float32 => Kind::Float,
+        Precision::Bfloat16 => Kind::BFloat16,
+        Precision::Auto if device.is_cuda() || multiplies_bfloat16() => Kind::BFloat16,
+        Precision::Auto => Kind::Float,
+    }
+}
+
+/// Whether this CPU has instructions for products of bfloat16: without them they are slower than float32's. AMX never comes without AVX512-BF16.
+fn multiplies_bfloat16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// Sets libtorch's CPU threads (0: all cores that this process may use) and returns their number. The order of a parallel sum, so the last bit of a

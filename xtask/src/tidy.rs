@@ -10,7 +10,7 @@ const CEILING: usize = 600;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("unify", &[]),
     ("data", &[]),
-    ("loss", &[]),
+    ("loss", &["native"]),
     ("native", &[]),
     ("recipes", &["data"]),
     ("dist", &["native"]),

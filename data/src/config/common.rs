@@ -16,6 +16,19 @@ pub enum Device {
     Cuda,
 }
 
+/// Precision of activations and matrix products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// bfloat16 on a GPU and where the CPU multiplies it (AVX512-BF16, AMX), else float32.
+    Auto,
+    /// float32 throughout.
+    #[default]
+    Float32,
+    /// bfloat16, wherever it is.
+    Bfloat16,
+}
+
 /// A file, a glob or a folder, and which of its columns hold what.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -1,6 +1,6 @@
 //! Configuration of `ppo`. Formulas and sources: `loss::ppo`, `docs/departures.md`.
 
-use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template};
+use super::common::{Checkpoint, Device, Eval, Optim, Precision, Quarantine, Schedule, Source, Template};
 use super::preset::Preset;
 use super::pretrain::TextData;
 use super::watch::{Alarm, Drift, Log};
@@ -17,6 +17,8 @@ pub struct PpoConfig {
     pub seed: u64,
     /// Where the tensors live.
     pub device: Device,
+    /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
+    pub precision: Precision,
     /// CPU threads; 0 means all cores.
     pub threads: usize,
     /// The policy's first weights, and the frozen reference.
@@ -55,6 +57,7 @@ impl Default for PpoConfig {
             preset: Preset::default(),
             seed: 1,
             device: Device::default(),
+            precision: Precision::default(),
             threads: 0,
             policy: Policy::default(),
             reward: RewardSource::default(),

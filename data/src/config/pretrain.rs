@@ -1,6 +1,6 @@
 //! Configuration of `pretrain`.
 
-use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Train};
+use super::common::{Checkpoint, Device, Eval, Optim, Precision, Quarantine, Schedule, Source, Train};
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ pub struct PretrainConfig {
     pub seed: u64,
     /// Where the tensors live.
     pub device: Device,
+    /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
+    pub precision: Precision,
     /// CPU threads; 0 means all cores.
     pub threads: usize,
     /// Shape of a fresh model, or the folder to start from.
@@ -42,6 +44,7 @@ impl Default for PretrainConfig {
         PretrainConfig {
             seed: 1,
             device: Device::default(),
+            precision: Precision::default(),
             threads: 0,
             model: ModelShape::default(),
             tokenizer: Tokenizer::default(),

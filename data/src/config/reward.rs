@@ -1,6 +1,6 @@
 //! Configuration of `reward`.
 
-use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template, Train};
+use super::common::{Checkpoint, Device, Eval, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
 use super::preset::Preset;
 use super::sft::InitModel;
 use super::watch::{Alarm, Log};
@@ -17,6 +17,8 @@ pub struct RewardConfig {
     pub seed: u64,
     /// Where the tensors live.
     pub device: Device,
+    /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
+    pub precision: Precision,
     /// CPU threads; 0 means all cores.
     pub threads: usize,
     /// The model to start from.
@@ -49,6 +51,7 @@ impl Default for RewardConfig {
             preset: Preset::default(),
             seed: 1,
             device: Device::default(),
+            precision: Precision::default(),
             threads: 0,
             model: InitModel::default(),
             data: RankingData::default(),

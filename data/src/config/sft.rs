@@ -1,6 +1,6 @@
 //! Configuration of `sft`.
 
-use super::common::{Checkpoint, Device, Eval, Optim, Quarantine, Schedule, Source, Template, Train};
+use super::common::{Checkpoint, Device, Eval, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ pub struct SftConfig {
     pub seed: u64,
     /// Where the tensors live.
     pub device: Device,
+    /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
+    pub precision: Precision,
     /// CPU threads; 0 means all cores.
     pub threads: usize,
     /// The model to start from.
@@ -40,6 +42,7 @@ impl Default for SftConfig {
         SftConfig {
             seed: 1,
             device: Device::default(),
+            precision: Precision::default(),
             threads: 0,
             model: InitModel::default(),
             data: DemoData::default(),

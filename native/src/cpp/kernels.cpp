@@ -1,0 +1,130 @@
+// Element-wise work on rows of float32 or bfloat16 that libtorch does in several passes over memory, in one. Plain C++ on raw memory, no torch
+// headers. Built with -O3 -fopenmp; each function is compiled for several instruction sets and chosen when the program starts.
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#if defined(__x86_64__) && defined(__linux__)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+using bf16 = uint16_t; // the upper half of a float32
+
+INLINE float to_float(float x) { return x; }
+INLINE float to_float(bf16 x) {
+  uint32_t bits = uint32_t(x) << 16;
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+
+INLINE void put(float &out, float x) { out = x; }
+// Rounds to nearest, ties to even. A NaN may become another NaN or infinite; callers look at the loss, which is NaN then.
+INLINE void put(bf16 &out, float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  out = bf16((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// e^x for x <= 0, to 2 ulp; below -87 it is e^-87, as good as 0. Cephes' expf, without branches so that it vectorises.
+INLINE float exp_of(float x) {
+  x = x < -87.0f ? -87.0f : x;
+  float t = x * 1.44269504088896341f;
+  int32_t n = int32_t(t - 0.5f); // x <= 0: rounds to nearest
+  float k = float(n);
+  float r = x - k * 0.693359375f + k * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  uint32_t bits = uint32_t(n + 127) << 23;
+  float scale;
+  memcpy(&scale, &bits, 4);
+  return p * scale;
+}
+
+// One row of logits becomes scale * (softmax - onehot(target)); returns -log softmax[target]. `row` holds V floats of scratch.
+template <class T> INLINE double cross_entropy_row(T *logits, int64_t vocab, int64_t target, float scale, float *row) {
+  float largest = to_float(logits[0]);
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < vocab; ++i) {
+    float x = to_float(logits[i]);
+    row[i] = x;
+    largest = x > largest ? x : largest;
+  }
+  const float at_target = row[target] - largest;
+  double total = 0.0;
+  for (int64_t start = 0; start < vocab; start += 4096) { // float sums of pieces, added up in double
+    const int64_t end = start + 4096 < vocab ? start + 4096 : vocab;
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = start; i < end; ++i) {
+      float e = exp_of(row[i] - largest);
+      row[i] = e;
+      sum += e;
+    }
+    total += sum;
+  }
+  const float factor = float(scale / total);
+  for (int64_t i = 0; i < vocab; ++i) put(logits[i], row[i] * factor);
+  put(logits[target], row[target] * factor - scale);
+  return __builtin_log(total) - at_target;
+}
+
+template <class T> INLINE void cross_entropy_range(T *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t ignore,
+                                                   float scale, float *row, double *nll) {
+  for (int64_t n = begin; n < end; ++n) {
+    T *at = logits + n * vocab;
+    if (targets[n] == ignore) {
+      memset(at, 0, vocab * sizeof(T));
+      nll[n] = 0.0;
+    } else {
+      nll[n] = cross_entropy_row(at, vocab, targets[n], scale, row);
+    }
+  }
+}
+
+CLONES void cross_entropy_f32(float *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t ignore, float scale,
+                              float *row, double *nll) {
+  cross_entropy_range(logits, targets, begin, end, vocab, ignore, scale, row, nll);
+}
+
+CLONES void cross_entropy_bf16(bf16 *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t ignore, float scale,
+                               float *row, double *nll) {
+  cross_entropy_range(logits, targets, begin, end, vocab, ignore, scale, row, nll);
+}
+
+} // namespace
+
+extern "C" {
+
+// Logits [rows, vocab], contiguous, float32 or bfloat16, become scale times the gradient of the summed nll. Rows with the target `ignore` become 0.
+// Returns the sum of nll: rows are added in their order, whatever the number of threads.
+double rlhf_cross_entropy(void *logits, int is_bf16, const int64_t *targets, int64_t rows, int64_t vocab, int64_t ignore, float scale, int threads) {
+  std::vector<double> nll(rows);
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> row(vocab);
+#pragma omp for schedule(static)
+    for (int64_t n = 0; n < rows; ++n) {
+      if (is_bf16)
+        cross_entropy_bf16(static_cast<bf16 *>(logits), targets, n, n + 1, vocab, ignore, scale, row.data(), nll.data());
+      else
+        cross_entropy_f32(static_cast<float *>(logits), targets, n, n + 1, vocab, ignore, scale, row.data(), nll.data());
+    }
+  }
+  double sum = 0.0;
+  for (double x : nll) sum += x;
+  return sum;
+}
+
+} // extern "C"
