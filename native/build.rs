@@ -1,4 +1,4 @@
-//! Compiles the C++ shim against libtorch's headers. Only single-operator ATen headers are included, so this takes seconds.
+//! Compiles the C++ shim against libtorch's headers. Only the headers of what is used are included, so this takes seconds.
 
 #[path = "../build/rpath.rs"]
 mod rpath;
@@ -20,6 +20,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", std::env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
         .include(&include)
         .file("src/cpp/shim.cpp")
+        .file("src/cpp/profile.cpp")
         .compile("rlhf_shim");
     kernels();
 }

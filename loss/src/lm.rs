@@ -28,19 +28,12 @@ pub fn target_count(targets: &Tensor) -> i64 {
     targets.ne(IGNORE).sum(None).int64_value(&[])
 }
 
-/// The same loss straight from the hidden states, `chunk` positions at a time, forward and backward at once: the logits of all positions, the
-/// largest tensor of a small model's step, never exist together, and a chunk's become their own gradient in place.
+/// The same loss straight from the hidden states, `chunk` positions at a time, the head's forward and backward at once: the logits of all positions,
+/// the largest tensor of a small model's step, never exist together, and a chunk's become their own gradient in place.
 ///
-/// `hidden` [N, D] with its graph, `weight` [V, D] a leaf, `targets` [N]. Adds the gradient of `scale`·nll to `weight` and, through `hidden`, to all that
-/// made it, and returns the nll sum (not scaled). `scale` is 1 / (valid tokens of the whole batch).
-pub fn nll_backward_chunked(hidden: &Tensor, weight: &Tensor, targets: &Tensor, scale: f64, chunk: i64) -> f64 {
-    let (total, rest) = nll_chunked(hidden, weight, targets, scale, chunk);
-    rest.backward();
-    total
-}
-
-/// The first half of [`nll_backward_chunked`]: the head's. Returns the nll sum and a scalar whose backward pass does the rest. Products are in the
-/// precision of `hidden`; the loss, and the sum of the weight's gradient over the chunks, are in float32.
+/// `hidden` [N, D] with its graph, `weight` [V, D] a leaf, `targets` [N]; `scale` is 1 / (valid tokens of the whole batch). Returns the nll sum (not
+/// scaled) and a scalar whose backward pass adds the gradient of `scale`·nll to `weight` and, through `hidden`, to all that made it. Products are in
+/// the precision of `hidden`; the loss, and the sum of the weight's gradient over the chunks, are in float32.
 pub fn nll_chunked(hidden: &Tensor, weight: &Tensor, targets: &Tensor, scale: f64, chunk: i64) -> (f64, Tensor) {
     debug_assert_eq!(hidden.size()[0], targets.size()[0]);
     let states = hidden.detach();

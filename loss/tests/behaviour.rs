@@ -2,7 +2,7 @@
 
 mod common;
 use common::{close, floats};
-use loss::lm::{mask_targets, nll_backward_chunked, nll_sum, target_count};
+use loss::lm::{mask_targets, nll_chunked, nll_sum, target_count};
 use loss::mask::{count, log_probs, masked_mean, masked_var, whiten};
 use loss::ppo::{KlController, PolicyClip, gae, last_valid, policy_loss, token_rewards, value_loss};
 use loss::preference::{Ties, bradley_terry, bradley_terry_rankings, margins, pair_weight, plackett_luce, ranking_weight};
@@ -164,7 +164,11 @@ fn the_chunked_head_gives_the_same_loss_and_gradients() {
         let (x, w) = (input.copy().set_requires_grad(true), weight.copy().set_requires_grad(true));
         let hidden = x.tanh();
         let nll = match chunk {
-            Some(chunk) => nll_backward_chunked(&hidden, &w, &targets, 1.0 / tokens, chunk),
+            Some(chunk) => {
+                let (nll, rest) = nll_chunked(&hidden, &w, &targets, 1.0 / tokens, chunk);
+                rest.backward();
+                nll
+            }
             None => {
                 let nll = nll_sum(&hidden.matmul(&w.tr()), &targets);
                 (&nll / tokens).backward();

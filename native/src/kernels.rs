@@ -1,6 +1,6 @@
 //! Work on rows in memory that libtorch does in several passes, in one: CPU only.
 
-use crate::NativeError;
+use crate::{NativeError, Range};
 use std::os::raw::{c_int, c_void};
 use tch::{Device, Kind, Tensor};
 
@@ -39,6 +39,7 @@ pub fn cross_entropy_in_place(logits: &mut Tensor, targets: &Tensor, ignore: i64
     if let Some(id) = ids.iter().find(|&&id| id != ignore && !(0..vocab).contains(&id)) {
         return Err(wrong("targets", format!("hold {id}, the vocabulary has {vocab}")));
     }
+    let _call = Range::operator(c"rlhf::cross_entropy");
     // SAFETY: shapes, types and layouts were checked above; `logits` is borrowed mutably and nobody else writes through it meanwhile.
     Ok(unsafe {
         rlhf_cross_entropy(

@@ -3,6 +3,7 @@
 //! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`]: multi-tensor optimiser kernels, through a C++ shim whose
 //!   exceptions become [`NativeError`].
 //! - [`cross_entropy_in_place`]: kernels of our own on tensors' memory.
+//! - [`Profiler`], [`Range`]: libtorch's profiler.
 //! - [`MappedFile`]: a read-only memory map.
 //! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults.
 
@@ -10,11 +11,15 @@ mod alloc;
 mod kernels;
 mod map;
 mod optim;
+mod profile;
 
 pub use alloc::keep_freed_pages;
 pub use kernels::cross_entropy_in_place;
 pub use map::MappedFile;
 pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
+pub use profile::{Event, EventKind, Profiler, Range};
+
+use std::ffi::{CStr, c_char};
 
 /// Why a native call failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,4 +62,18 @@ pub enum NativeError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// Takes over what a function of the shim returned: NULL, or the message of an exception.
+pub(crate) fn check(message: *mut c_char) -> Result<(), NativeError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the shim returns a NUL-terminated string allocated with malloc and forgets it; it is freed here, once.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        libc::free(message.cast());
+        text
+    };
+    Err(NativeError::Torch(text))
 }

@@ -1,7 +1,7 @@
 //! Multi-tensor kernels for the optimiser.
 
-use crate::NativeError;
-use std::ffi::{CStr, c_char, c_void};
+use crate::{NativeError, check};
+use std::ffi::{c_char, c_void};
 use tch::Tensor;
 
 type TensorPtr = *const c_void;
@@ -124,18 +124,4 @@ fn defined(what: &'static str, tensors: &[Tensor]) -> Result<(), NativeError> {
         Some(index) => Err(NativeError::Undefined { what, index }),
         None => Ok(()),
     }
-}
-
-/// Takes over the shim's message, if there is one.
-fn check(message: *mut c_char) -> Result<(), NativeError> {
-    if message.is_null() {
-        return Ok(());
-    }
-    // SAFETY: the shim returns a NUL-terminated string allocated with malloc and forgets it; it is freed here, once.
-    let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        libc::free(message.cast());
-        text
-    };
-    Err(NativeError::Torch(text))
 }

@@ -12,6 +12,8 @@ pub mod rollout;
 mod setup;
 pub mod update;
 
+pub use setup::Place;
+
 use anyhow::Result;
 use data::config::PpoConfig;
 use heldout::HeldOut;
@@ -66,6 +68,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         tokenizer.save(dir)?;
         Ok(lineage.with_episodes(episodes).write(dir)?)
     };
+    let mut profile = Profile::new(&run, args.profile, (state.step, total), device);
     let sft_answers = heldout.answer(&reference)?;
     let mut bar = Progress::steps("ppo", state.step, total);
     let alarms = Alarms::new(&c.alarm).with_drift(&c.drift);
@@ -110,6 +113,9 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
             })?;
             checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
+        if let Some(summary) = profile.at(round)? {
+            bar.say(&summary.to_string());
+        }
         if round == total || leaving {
             break;
         }
@@ -118,12 +124,14 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         let first = round * rounds.episodes as u64;
         let picked: Vec<_> = (0..rounds.episodes as u64).map(|i| &prompts[order.at(first + i) as usize]).collect();
         let seed = seed::mix(c.seed, round, 0);
-        let episodes = heldout::sample(&policy, &picked, &c, (&stop_ids, c.ppo.after_end), rounds.rollout_batch, seed)?;
-        let raw = judges.score(&episodes, &tokenizer)?;
+        let episodes =
+            phase(c"roll-out", || heldout::sample(&policy, &picked, &c, (&stop_ids, c.ppo.after_end), rounds.rollout_batch, seed))?;
+        let raw = phase(c"score", || judges.score(&episodes, &tokenizer))?;
         let scores = shape_scores(&raw, &episodes, c.reward.clip, &c.ppo);
         let first_pass: Vec<Vec<usize>> = plan_pass(&rounds, c.seed, round, 0, |i| episodes[i].len()).concat();
         let models = Models { policy: &policy, reference: &reference, critic: &critic };
-        let roll = observe(&models, episodes, scores, &first_pass, (pad, c.rollout.temperature, beta.coef), &c.ppo, device)?;
+        let roll =
+            phase(c"observe", || observe(&models, episodes, scores, &first_pass, (pad, c.rollout.temperature, beta.coef), &c.ppo, device))?;
         if let Some(mixer) = &mut mixer {
             mixer.seek(round * steps_a_round);
         }

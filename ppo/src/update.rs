@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
-use train::{AdamW, seed};
+use train::{AdamW, phase, seed};
 
 /// The micro-batches of each optimiser step of one pass: a fresh shuffle, and within a step rows of like length together.
 pub fn plan_pass(rounds: &Rounds, run_seed: u64, round: u64, pass: usize, length: impl Fn(usize) -> usize) -> Vec<Vec<Vec<usize>>> {
@@ -82,15 +82,15 @@ pub fn learn(
             let first = (steps == 0).then_some(round);
             let mut this_step = backward(learner, roll, c, &micro_batches, first, pad)?;
             if let Some(mixer) = learner.mixer.as_deref_mut() {
-                this_step.add("loss/ptx", mixer.backward(learner.policy)?, 1.0);
+                this_step.add("loss/ptx", phase(c"pre-training mix", || mixer.backward(learner.policy))?, 1.0);
             }
             // NaN or infinite where any part is; with one trunk the policy's step carries the value loss too.
             let value_loss = this_step.mean("loss/value");
             let policy_loss = this_step.mean("loss/policy") + this_step.mean("loss/ptx");
             let carried = if learner.value_optim.is_none() { policy_loss + value_loss } else { policy_loss };
-            norm = learner.policy_optim.guarded_step(carried, lr, c.optim.clip_norm)?;
+            norm = phase(c"optimiser", || learner.policy_optim.guarded_step(carried, lr, c.optim.clip_norm))?;
             if let Some(optim) = learner.value_optim.as_deref_mut() {
-                optim.guarded_step(value_loss, lr * c.value.lr_ratio, c.optim.clip_norm)?;
+                phase(c"optimiser", || optim.guarded_step(value_loss, lr * c.value.lr_ratio, c.optim.clip_norm))?;
             }
             this_pass.extend(this_step);
             steps += 1;
@@ -136,18 +136,19 @@ pub fn backward(
         let index = index_of(chunk);
         let pick = |grid: &Tensor| grid.index_select(0, &index); // [b, W]
         let aim = |grid: &Tensor| grid.narrow(0, at, chunk.len() as i64); // [b, W]
-        let hidden = learner.policy.forward_hidden(&batch.ids, None, false); // [b, T, D]; no dropout: sampling had none
-        let (logp, logits) = batch.log_probs(learner.policy, &hidden, c.rollout.temperature);
+        // [b, T, D]; no dropout: sampling had none
+        let hidden = phase(c"policy forward", || learner.policy.forward_hidden(&batch.ids, None, false));
+        let (logp, logits) = phase(c"policy head", || batch.log_probs(learner.policy, &hidden, c.rollout.temperature));
         let old = pick(&roll.old_logp);
         if let Some(round) = first {
             gate(&logp, &old, round)?;
         }
         let policy = ppo::policy_loss(&logp, &old, &aim(&aims.advantages), batch.mask(), clip);
-        let values = learner.critic.values(&batch, &hidden);
+        let values = phase(c"critic forward", || learner.critic.values(&batch, &hidden));
         let value = ppo::value_loss(&values, &pick(&roll.old_values), &aim(&aims.returns), batch.value_mask(), o.value_clip);
         let entropy = mask::entropy(&logits).sum(Kind::Float);
         let loss = &policy.loss / tokens + &value.loss * (o.value_coef / states) - &entropy * (o.entropy_coef / tokens);
-        loss.backward();
+        phase(c"backward", || loss.f_backward())?;
         let (tokens, states) = (mask::count(batch.mask()), mask::count(batch.value_mask()));
         for (name, t, count) in [
             ("loss/policy", &policy.loss, tokens),

@@ -46,6 +46,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
     let mut batches = Prefetch::new(state.step..steps, AHEAD, move |step| {
         Ok((0..batch).map(|i| stream.window(order.at(step * batch + i) * context as u64, context + 1)).collect::<Vec<_>>())
     })?;
+    let mut profile = Profile::new(&run, args.profile, (state.step, steps), device);
     let tokens_a_step = (plan.batch * context) as f64;
     let mut last_eval = f64::NAN;
 
@@ -69,6 +70,9 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
             })?;
             checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
+        if let Some(summary) = profile.at(step)? {
+            bar.say(&summary.to_string());
+        }
         if step == steps || leaving {
             break;
         }
@@ -79,11 +83,13 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
         for (micro, rows) in rows.chunks(plan.micro_batch).enumerate() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let (inputs, targets) = tensors(rows, device); // [B, T], [B·T]
-            let hidden = model.forward_hidden(&inputs, None, true).flatten(0, 1); // [B·T, D]
-            nll += loss::lm::nll_backward_chunked(&hidden, head, &targets, 1.0 / tokens_a_step, HEAD_CHUNK);
+            let hidden = phase(c"forward", || model.forward_hidden(&inputs, None, true).flatten(0, 1)); // [B·T, D]
+            let (sum, rest) = phase(c"head", || loss::lm::nll_chunked(&hidden, head, &targets, 1.0 / tokens_a_step, HEAD_CHUNK));
+            phase(c"backward", || rest.f_backward())?;
+            nll += sum;
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = optim.guarded_step(nll, lr, c.optim.clip_norm)?;
+        let norm = phase(c"optimiser", || optim.guarded_step(nll, lr, c.optim.clip_norm))?;
         state.tokens += tokens_a_step as u64;
         rate.stop(tokens_a_step);
         let done = step + 1;

@@ -53,7 +53,9 @@ testkit::stage_tests!(
         "data.sources.0.path={dir}/nowhere.jsonl",
         "model.init={dir}/nowhere",
         "device=cuda",
-    ]
+    ],
+    profile: ["forward", "head", "backward", "optimiser"],
+    testkit::suite::Budget { calls: 2100.0, mib: 2.9, peak_mib: 0.52 }
 );
 
 #[test]

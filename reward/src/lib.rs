@@ -40,6 +40,8 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };
 
+    let mut profile = Profile::new(&run, args.profile, (state.step, steps), device);
+
     for step in state.step..=steps {
         let mut improved = false;
         if eval.due(step) {
@@ -61,6 +63,9 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
             })?;
             checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
+        if let Some(summary) = profile.at(step)? {
+            bar.say(&summary.to_string());
+        }
         if step == steps || leaving {
             break;
         }
@@ -74,16 +79,16 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         let (mut loss_sum, mut margins) = (0.0, Vec::new());
         for (micro, batch) in micro_batches.iter().enumerate() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
-            let hidden = model.forward_hidden(&batch.ids, None, true); // [N, T, D]
+            let hidden = phase(c"forward", || model.forward_hidden(&batch.ids, None, true)); // [N, T, D]
             let scores = batch.scores(&model, &hidden); // [B, K]
             let judged = batch.judged(&scores); // [J, K]
-            let loss = objective((&scores, &judged), batch, &c, &totals);
-            loss.f_backward()?;
+            let loss = phase(c"loss", || objective((&scores, &judged), batch, &c, &totals));
+            phase(c"backward", || loss.f_backward())?;
             loss_sum += loss.double_value(&[]);
             margins.push(preference::margins(&judged.detach(), &batch.ranks));
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = optim.guarded_step(loss_sum, lr, c.optim.clip_norm)?;
+        let norm = phase(c"optimiser", || optim.guarded_step(loss_sum, lr, c.optim.clip_norm))?;
         let answers: usize = items.iter().map(|item| item.answers.len()).sum();
         state.tokens += items.iter().flat_map(|item| &item.answers).map(Vec::len).sum::<usize>() as u64;
         rate.stop(answers as f64);

@@ -51,7 +51,9 @@ testkit::stage_tests!(
         "data.sources.0.path={dir}/nowhere.jsonl",
         "model.init={dir}/nowhere",
         "device=cuda",
-    ]
+    ],
+    profile: ["forward", "loss", "backward", "optimiser"],
+    testkit::suite::Budget { calls: 2350.0, mib: 2.6, peak_mib: 0.49 }
 );
 
 #[test]

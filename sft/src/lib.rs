@@ -38,6 +38,7 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         tokenizer.save(dir)?;
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };
+    let mut profile = Profile::new(&run, args.profile, (state.step, steps), device);
     let mut last_eval = f64::NAN;
 
     for step in state.step..=steps {
@@ -67,6 +68,9 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
             })?;
             checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
+        if let Some(summary) = profile.at(step)? {
+            bar.say(&summary.to_string());
+        }
         if step == steps || leaving {
             break;
         }
@@ -80,13 +84,15 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         for (micro, rows) in picked.chunks(plan.micro_batch).enumerate() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let batch = Batch::new(&demos.train, rows, pad, device);
-            let hidden = model.forward_hidden(&batch.inputs, batch.segments.as_ref(), true); // [B, T, D]
+            let hidden = phase(c"forward", || model.forward_hidden(&batch.inputs, batch.segments.as_ref(), true)); // [B, T, D]
             let labelled = hidden.flatten(0, 1).index_select(0, &batch.labelled); // [N, D]
-            nll += loss::lm::nll_backward_chunked(&labelled, head, &batch.targets, 1.0 / tokens, HEAD_CHUNK);
+            let (sum, rest) = phase(c"head", || loss::lm::nll_chunked(&labelled, head, &batch.targets, 1.0 / tokens, HEAD_CHUNK));
+            phase(c"backward", || rest.f_backward())?;
+            nll += sum;
             seen += rows.iter().flat_map(|r| r.iter()).map(|&i| demos.train[i].ids.len()).sum::<usize>();
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = optim.guarded_step(nll, lr, c.optim.clip_norm)?;
+        let norm = phase(c"optimiser", || optim.guarded_step(nll, lr, c.optim.clip_norm))?;
         state.tokens += seen as u64;
         rate.stop(seen as f64);
         let done = step + 1;

@@ -46,7 +46,9 @@ testkit::stage_tests!(
         "data.sources.0.path={dir}/nowhere.jsonl",
         "model.init={dir}/nowhere",
         "device=cuda",
-    ]
+    ],
+    profile: ["forward", "head", "backward", "optimiser"],
+    testkit::suite::Budget { calls: 2110.0, mib: 1.5, peak_mib: 0.25 }
 );
 
 /// The loss is normalised by all targets of a step: eight micro-batches of one are one of eight. A larger ε keeps Adam from making steps of rounding

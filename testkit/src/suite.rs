@@ -97,11 +97,41 @@ pub fn wrong_input(stage: &Stage, wrong: &[&str]) -> String {
     said
 }
 
+/// What a step of the test's run may cost, whatever the clock says: a guard against work that creeps in. Raise it only for a reason.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Calls of libtorch's operators.
+    pub calls: f64,
+    /// Mebibytes of tensor memory taken.
+    pub mib: f64,
+    /// Most mebibytes of tensor memory held at once.
+    pub peak_mib: f64,
+}
+
+/// `--profile` leaves a trace and a summary with these phases, and a step keeps to its budget: not above it, and not so far below that the budget says
+/// nothing any more.
+pub fn profiled(stage: &Stage, phases: &[&str], budget: Budget) {
+    stage.run_ok("run", &["--profile=4"]);
+    let read = |name: &str| std::fs::read_to_string(stage.out("run").join("profile").join(name)).expect("profile");
+    let trace: serde_json::Value = serde_json::from_str(&read("trace.json")).expect("a Chrome trace");
+    assert!(trace["traceEvents"].as_array().is_some_and(|events| !events.is_empty()));
+    let summary: serde_json::Value = serde_json::from_str(&read("summary.json")).expect("JSON");
+    let seen: Vec<&String> = summary["phases"].as_object().expect("phases").keys().collect();
+    phases.iter().for_each(|p| assert!(seen.iter().any(|s| s == p), "{p} is not among {seen:?}"));
+    let found = |key: &str| summary[key].as_f64().expect("a number");
+    let costs =
+        [("operator_calls", budget.calls), ("mib", budget.mib), ("peak_mib", budget.peak_mib)].map(|(key, most)| (key, found(key), most));
+    let kept = costs.iter().all(|&(_, found, most)| found <= most && found > 0.9 * most);
+    assert!(kept, "(cost, of a step, budget): {costs:?}\n{}", read("summary.txt"));
+    stage.run_ok("plain", &[]);
+    stage.assert_same("run", "plain"); // looking changes nothing
+}
+
 /// The tests of a stage: `stage` makes a [`Stage`] whose run has `length` steps by the key `key`; `reads` are files below its folder that it
-/// reads; `wrong` are overrides that must be refused.
+/// reads; `wrong` are overrides that must be refused; `profile` are the phases of a step and its [`Budget`].
 #[macro_export]
 macro_rules! stage_tests {
-    ($stage:expr, $key:literal = $length:literal, reads: $reads:expr, wrong: $wrong:expr) => {
+    ($stage:expr, $key:literal = $length:literal, reads: $reads:expr, wrong: $wrong:expr, profile: $phases:expr, $budget:expr) => {
         #[test]
         fn a_stopped_run_goes_on_to_the_same_bytes() {
             $crate::suite::stopped(&$stage);
@@ -132,6 +162,11 @@ macro_rules! stage_tests {
         #[test]
         fn wrong_input_is_one_clear_error_and_exit_code_2() {
             insta::assert_snapshot!($crate::suite::wrong_input(&$stage, &$wrong));
+        }
+
+        #[test]
+        fn a_profile_shows_the_phases_of_a_step_which_keeps_to_its_budget() {
+            $crate::suite::profiled(&$stage, &$phases, $budget);
         }
 
         #[test]

@@ -21,6 +21,9 @@ pub struct StageArgs {
     /// Go on from the newest checkpoint of the run folder; a finished run is left as it is, a missing one is started.
     #[arg(long)]
     pub resume: bool,
+    /// Record where the time and memory of some steps go [default: 3 steps]: a Chrome trace and a summary in DIR/profile.
+    #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "3", require_equals = true)]
+    pub profile: Option<u64>,
 }
 
 #[derive(Debug, Parser)]
