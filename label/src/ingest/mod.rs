@@ -8,13 +8,18 @@
 //! container the rows are in (JSON Lines, a JSON array, CSV, TSV, Parquet, Arrow; compressed or not) and sends what is too broken to be a row to
 //! the quarantine.
 
+pub mod annotation;
+pub mod argilla;
 mod counts;
 mod files;
 pub mod head;
+pub mod label_studio;
 pub mod mapping;
+pub mod prodigy;
 mod report;
 pub mod rows;
 mod store;
+pub mod values;
 
 use anyhow::Context;
 use data::error::SourceError;
@@ -75,6 +80,9 @@ pub fn readers(options: &Options) -> anyhow::Result<Vec<Box<dyn Reader>>> {
     if let Some(path) = &options.mapping {
         readers.push(mapping::load(path)?);
     }
+    readers.push(Box::new(label_studio::LabelStudio::new(options)));
+    readers.push(Box::new(argilla::Argilla));
+    readers.push(Box::new(prodigy::Prodigy));
     Ok(readers)
 }
 
