@@ -160,7 +160,7 @@ fn items(data: &Map<String, Value>) -> Option<Vec<Item>> {
         list.iter()
             .map(|item| {
                 let item = item.as_object()?;
-                let text = ["body", "html", "text", "content", "title"].iter().find_map(|key| values::text(item, key))?;
+                let text = ["body", "html", "text", "content", "title"].iter().find_map(|key| item.get(*key)?.as_str())?;
                 let author = ["author", "model"].iter().find_map(|key| values::text(item, key));
                 Some(Item { id: values::name(item.get("id")?)?, text: text.to_string(), author: author.map(str::to_string) })
             })
