@@ -73,7 +73,7 @@ impl Reader for LabelStudio {
     }
 
     fn about(&self) -> &'static str {
-        "Label Studio: JSON, JSON_MIN, CSV, TSV (Pairwise, Ranker, Choices, Rating, TextArea)"
+        "Label Studio: exports as JSON, JSON_MIN, CSV and TSV"
     }
 
     fn detect(&self, head: &Head) -> u8 {
