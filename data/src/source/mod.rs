@@ -12,13 +12,15 @@ mod parquet;
 mod paths;
 mod text;
 
+pub use csv::Header;
 pub use open::open;
 pub use paths::{expand, files, format_of};
 
 use crate::config::{self, Columns, Format};
 use crate::error::SourceError;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{Quarantine, Reason};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,37 +50,102 @@ pub fn read(source: &config::Source, bad: &mut Quarantine, each: &mut Each) -> R
 
 /// [`read`] for one file.
 pub fn read_file(file: &Path, format: Format, columns: &Columns, bad: &mut Quarantine, each: &mut Each) -> Result<u64, SourceError> {
-    let mut sink = Sink { file: Arc::from(file), met: 0, bad, each };
+    let mut rows = Rows { file: Arc::from(file), met: 0, bad, each };
+    read_records(file, format, columns, false, &mut rows)?;
+    Ok(rows.met)
+}
+
+/// A row where it was read: CSV without a copy of its cells.
+pub enum Record<'a> {
+    /// Of CSV and TSV.
+    Cells(Cells<'a>),
+    /// Of the other formats.
+    Fields(Map<String, Value>),
+}
+
+/// A row of CSV or TSV in the reader's buffer.
+#[derive(Clone, Copy)]
+pub struct Cells<'a> {
+    /// The columns.
+    pub header: &'a Header,
+    /// As many as the header has.
+    pub cells: &'a [Cow<'a, str>],
+}
+
+impl Record<'_> {
+    /// The row as JSON; the cells of CSV are text.
+    pub fn into_fields(self) -> Map<String, Value> {
+        match self {
+            Record::Fields(fields) => fields,
+            Record::Cells(Cells { header, cells }) => {
+                header.names.iter().zip(cells).map(|(name, cell)| (name.clone(), Value::from(cell.as_ref()))).collect()
+            }
+        }
+    }
+}
+
+/// Takes what [`read_records`] reads.
+pub trait Take {
+    /// A row with its line.
+    fn row(&mut self, line: u64, record: Record) -> Result<(), SourceError>;
+
+    /// A piece of the file that never became a row.
+    fn reject(&mut self, line: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError>;
+}
+
+/// Hands every row of a file to `take`, and what is too broken to be one. `all`: every column of a Parquet file, not only those that `columns` names.
+pub fn read_records(file: &Path, format: Format, columns: &Columns, all: bool, take: &mut dyn Take) -> Result<(), SourceError> {
+    let mut sink = Sink { file: Arc::from(file), take };
     match format {
         Format::Text => text::read(&mut sink, &columns.text),
         Format::Jsonl => json::read(&mut sink, columns),
         Format::Csv => csv::read(&mut sink, b','),
         Format::Tsv => csv::read(&mut sink, b'\t'),
-        Format::Parquet => parquet::read(&mut sink, columns),
+        Format::Parquet => parquet::read(&mut sink, (!all).then_some(columns)),
         Format::Arrow => arrow_ipc::read(&mut sink),
-    }?;
-    Ok(sink.met)
+    }
 }
 
-/// Where the format readers put rows and rejects; it counts both.
-struct Sink<'a, 'b> {
+/// Rows for the stages: counted, with their file; what is too broken goes to the quarantine.
+struct Rows<'a, 'b> {
     file: Arc<Path>,
     met: u64,
     bad: &'a mut Quarantine,
     each: &'a mut Each<'b>,
 }
 
-impl Sink<'_, '_> {
-    fn row(&mut self, line: u64, fields: Map<String, Value>) -> Result<(), SourceError> {
+impl Take for Rows<'_, '_> {
+    fn row(&mut self, line: u64, record: Record) -> Result<(), SourceError> {
         self.met += 1;
-        (self.each)(Row { file: self.file.clone(), line, fields }, self.bad)
+        (self.each)(Row { file: self.file.clone(), line, fields: record.into_fields() }, self.bad)
     }
 
-    fn reject(&mut self, line: u64, reason: crate::quarantine::Reason, detail: impl Into<String>, raw: &[u8]) {
+    fn reject(&mut self, line: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError> {
         self.met += 1;
+        self.bad.reject(&self.file, line, reason, detail, raw);
+        Ok(())
+    }
+}
+
+/// Where the format readers put rows and rejects.
+struct Sink<'a> {
+    file: Arc<Path>,
+    take: &'a mut dyn Take,
+}
+
+impl Sink<'_> {
+    fn record(&mut self, line: u64, record: Record) -> Result<(), SourceError> {
+        self.take.row(line, record)
+    }
+
+    fn row(&mut self, line: u64, fields: Map<String, Value>) -> Result<(), SourceError> {
+        self.take.row(line, Record::Fields(fields))
+    }
+
+    fn reject(&mut self, line: u64, reason: Reason, detail: impl Into<String>, raw: &[u8]) -> Result<(), SourceError> {
         // Enough bytes for the snippet, so that a huge line is not copied.
         let raw = String::from_utf8_lossy(&raw[..raw.len().min(1024)]);
-        self.bad.reject(&self.file, line, reason, detail, &raw);
+        self.take.reject(line, reason, detail.into(), &raw)
     }
 
     fn unreadable(&self, line: u64, detail: impl Into<String>) -> SourceError {
