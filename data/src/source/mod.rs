@@ -13,8 +13,8 @@ mod paths;
 mod text;
 
 pub use csv::Header;
-pub use open::open;
-pub use paths::{expand, files, format_of};
+pub use open::{bytes_read, open};
+pub use paths::{expand, files, format_of, matches};
 
 use crate::config::{self, Columns, Format};
 use crate::error::SourceError;
@@ -50,9 +50,43 @@ pub fn read(source: &config::Source, bad: &mut Quarantine, each: &mut Each) -> R
 
 /// [`read`] for one file.
 pub fn read_file(file: &Path, format: Format, columns: &Columns, bad: &mut Quarantine, each: &mut Each) -> Result<u64, SourceError> {
-    let mut rows = Rows { file: Arc::from(file), met: 0, bad, each };
-    read_records(file, format, columns, false, &mut rows)?;
-    Ok(rows.met)
+    read_all(file, format, columns, &mut |met| match met {
+        Met::Row(row) => each(row, bad),
+        Met::Bad { line, reason, detail, raw } => {
+            bad.reject(file, line, reason, detail, &raw);
+            Ok(())
+        }
+    })
+}
+
+/// What a file holds at one place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Met {
+    /// A row.
+    Row(Row),
+    /// Something too broken to be a row.
+    Bad {
+        /// 1-based line or row.
+        line: u64,
+        /// Kind of fault.
+        reason: Reason,
+        /// The fault in words.
+        detail: String,
+        /// Its first KiB.
+        raw: String,
+    },
+}
+
+/// [`read_file`] for those who have their own place for what is too broken to be a row. Returns how often `each` was called without an error.
+pub fn read_all(
+    file: &Path,
+    format: Format,
+    columns: &Columns,
+    each: &mut dyn FnMut(Met) -> Result<(), SourceError>,
+) -> Result<u64, SourceError> {
+    let mut all = All { file: Arc::from(file), met: 0, each };
+    read_records(file, format, columns, &mut all)?;
+    Ok(all.met)
 }
 
 /// A row where it was read: CSV without a copy of its cells.
@@ -89,41 +123,39 @@ pub trait Take {
     /// A row with its line.
     fn row(&mut self, line: u64, record: Record) -> Result<(), SourceError>;
 
-    /// A piece of the file that never became a row.
+    /// Something too broken to be a row; `raw` is its first KiB.
     fn reject(&mut self, line: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError>;
 }
 
-/// Hands every row of a file to `take`, and what is too broken to be one. `all`: every column of a Parquet file, not only those that `columns` names.
-pub fn read_records(file: &Path, format: Format, columns: &Columns, all: bool, take: &mut dyn Take) -> Result<(), SourceError> {
+/// [`read_all`] for those who want to take the cells of CSV where they stand.
+pub fn read_records(file: &Path, format: Format, columns: &Columns, take: &mut dyn Take) -> Result<(), SourceError> {
     let mut sink = Sink { file: Arc::from(file), take };
     match format {
         Format::Text => text::read(&mut sink, &columns.text),
         Format::Jsonl => json::read(&mut sink, columns),
         Format::Csv => csv::read(&mut sink, b','),
         Format::Tsv => csv::read(&mut sink, b'\t'),
-        Format::Parquet => parquet::read(&mut sink, (!all).then_some(columns)),
+        Format::Parquet => parquet::read(&mut sink, columns),
         Format::Arrow => arrow_ipc::read(&mut sink),
     }
 }
 
-/// Rows for the stages: counted, with their file; what is too broken goes to the quarantine.
-struct Rows<'a, 'b> {
+/// Rows as [`read_all`] hands them over, counted.
+struct All<'a> {
     file: Arc<Path>,
     met: u64,
-    bad: &'a mut Quarantine,
-    each: &'a mut Each<'b>,
+    each: &'a mut dyn FnMut(Met) -> Result<(), SourceError>,
 }
 
-impl Take for Rows<'_, '_> {
+impl Take for All<'_> {
     fn row(&mut self, line: u64, record: Record) -> Result<(), SourceError> {
         self.met += 1;
-        (self.each)(Row { file: self.file.clone(), line, fields: record.into_fields() }, self.bad)
+        (self.each)(Met::Row(Row { file: self.file.clone(), line, fields: record.into_fields() }))
     }
 
     fn reject(&mut self, line: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError> {
         self.met += 1;
-        self.bad.reject(&self.file, line, reason, detail, raw);
-        Ok(())
+        (self.each)(Met::Bad { line, reason, detail, raw: raw.to_string() })
     }
 }
 

@@ -10,17 +10,12 @@ use std::fs::File;
 /// Rows in memory at a time.
 const SLICE: usize = 8192;
 
-/// `columns`: only those that are named there, where the file has one of them.
-pub(super) fn read(sink: &mut Sink, columns: Option<&Columns>) -> Result<(), SourceError> {
+pub(super) fn read(sink: &mut Sink, columns: &Columns) -> Result<(), SourceError> {
     let file = File::open(&sink.file).map_err(SourceError::io("open", &sink.file))?;
     let mut reader = ParquetReader::new(file);
     let schema = reader.schema().map_err(|e| sink.unreadable(0, format!("not a Parquet file: {e}")))?;
     let rows = reader.num_rows().map_err(|e| sink.unreadable(0, e.to_string()))?;
-    let names = schema.iter_names().map(|name| name.as_str());
-    let wanted = match columns {
-        Some(columns) => wanted(names, columns),
-        None => names.map(str::to_string).collect(),
-    };
+    let wanted = wanted(schema.iter_names().map(|name| name.as_str()), columns);
     for (name, field) in schema.iter() {
         // polars panics on types that it was not built with, even in columns that nobody asks for.
         if let Some(kind) = unknown(field.dtype()) {

@@ -1,6 +1,6 @@
 //! What nobody compared: conversations and instructions with their answers (demonstrations), and bare prompts (open items).
 
-use super::rows::{self, Fault, Fields, asked, first_of, name, visible};
+use super::fields::{self, Fault, Fields, asked, first_of, name, visible};
 use super::{Head, Reader, Sink, pairs};
 use data::chat::Message;
 use data::error::SourceError;
@@ -16,6 +16,8 @@ pub struct Alpaca;
 /// The reader of bare prompts.
 pub struct Prompts;
 
+/// The name of a row that is bare text.
+const BARE: &str = "";
 const CHATS: [&str; 3] = ["messages", "conversations", "conversation"];
 const ASKED: [&str; 3] = ["instruction", "prompt", "question"];
 const ANSWERED: [&str; 4] = ["output", "response", "completion", "answer"];
@@ -30,13 +32,13 @@ impl Reader for Messages {
     }
 
     fn detect(&self, head: &Head) -> u8 {
-        let listed = |name: &&str| head.first.get(**name).is_some_and(|value| Message::list(value).is_ok());
-        if CHATS.iter().any(|name| listed(&name)) { 70 } else { 0 }
+        let listed = |name: &str| head.first.get(name).is_some_and(|value| Message::list(value).is_ok());
+        if CHATS.iter().any(|name| listed(name)) { 70 } else { 0 }
     }
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         read(file, sink, &|fields| {
-            let (_, list) = first_of(fields, &CHATS).ok_or_else(|| rows::missing(fields, "messages"))?;
+            let (_, list) = first_of(fields, &CHATS).ok_or_else(|| fields::missing(fields, "messages"))?;
             let mut turns = Message::list(list).map_err(|why| (Reason::BadChat, why))?;
             let last = match turns.pop() {
                 Some(last) if last.is_assistant() => last.content,
@@ -61,26 +63,26 @@ impl Reader for Alpaca {
     }
 
     fn detect(&self, head: &Head) -> u8 {
-        let text = |name: &&str| head.first.get(**name).is_some_and(Value::is_string);
-        if !ANSWERED.iter().any(|name| text(&name)) {
+        let text = |name: &str| head.first.get(name).is_some_and(Value::is_string);
+        if !ANSWERED.iter().any(|name| text(name)) {
             return 0;
         }
         match () {
-            () if text(&"instruction") => 72,
-            () if ASKED.iter().any(|name| text(&name)) => 50,
+            () if text("instruction") => 72,
+            () if ASKED.iter().any(|name| text(name)) => 50,
             () => 0,
         }
     }
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         read(file, sink, &|fields| {
-            let (column, _) = first_of(fields, &ASKED).ok_or_else(|| rows::missing(fields, "instruction"))?;
+            let (column, _) = first_of(fields, &ASKED).ok_or_else(|| fields::missing(fields, "instruction"))?;
             let instruction = visible(fields, column)?;
             let prompt = match name(fields, &["input"]) {
                 Some(input) => format!("{instruction}\n\n{input}"),
                 None => instruction.to_string(),
             };
-            let (column, _) = first_of(fields, &ANSWERED).ok_or_else(|| rows::missing(fields, "output"))?;
+            let (column, _) = first_of(fields, &ANSWERED).ok_or_else(|| fields::missing(fields, "output"))?;
             let turns = name(fields, &["system"]).map(|system| Message::new("system", &system)).into_iter().chain(asked(&prompt)).collect();
             shown(turns, visible(fields, column)?.to_string())
         })
@@ -97,17 +99,17 @@ impl Reader for Prompts {
     }
 
     fn detect(&self, head: &Head) -> u8 {
-        match head.first {
-            Value::String(_) => 60,
-            Value::Object(fields) if fields.contains_key("prompt") => 10,
+        match head.first.as_object() {
+            Some(fields) if fields.len() == 1 && fields.contains_key(BARE) => 60,
+            Some(fields) if fields.contains_key("prompt") => 10,
             _ => 0,
         }
     }
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         read(file, sink, &|fields| {
-            let prompt = rows::present(fields, "prompt").ok_or_else(|| rows::missing(fields, "prompt"))?;
-            let prompt = rows::conversation(prompt)?;
+            let (_, prompt) = first_of(fields, &["prompt", BARE]).ok_or_else(|| fields::missing(fields, "prompt"))?;
+            let prompt = fields::conversation(prompt)?;
             if prompt.iter().all(|turn| turn.content.trim().is_empty()) {
                 return Err((Reason::Empty, "the prompt is empty".to_string()));
             }
@@ -117,13 +119,10 @@ impl Reader for Prompts {
 }
 
 fn read(file: &Path, sink: &mut dyn Sink, one: &dyn Fn(&Fields) -> Result<Judgment, Fault>) -> Result<(), SourceError> {
-    rows::each_fields(file, sink, &mut |line, fields, sink| match one(fields).and_then(|judgment| pairs::common(judgment, fields)) {
-        Ok(judgment) => sink.keep(Judgment { row: line, ..judgment }).map(Ok),
-        Err(fault) => Ok(Err(fault)),
-    })
+    fields::each_row(file, sink, &|fields| pairs::common(one(fields)?, fields))
 }
 
 fn shown(prompt: Vec<Message>, answer: String) -> Result<Judgment, Fault> {
-    rows::no_empty(std::slice::from_ref(&answer))?;
+    fields::silent(std::slice::from_ref(&answer))?;
     Ok(Judgment::new(Kind::Demonstration, prompt, vec![answer]))
 }

@@ -1,15 +1,14 @@
-//! What the readers of row-wise files share: rows of any format by content, and typed values out of them. What is wrong with a row is a [`Fault`],
-//! which puts the row into the quarantine.
+//! What the readers of row-wise files share: typed values out of rows. What is wrong with a row is a [`Fault`], which puts the row into the quarantine.
 
-use super::Sink;
+use super::{Sink, head, rows};
 use data::chat::Message;
 use data::config::{Columns, Format};
 use data::error::SourceError;
+use data::labels::Judgment;
 use data::quarantine::Reason;
 use data::rankings::ranks_of;
 use data::source::{self, Record, Take};
 use serde_json::{Map, Value};
-use std::io::Read;
 use std::path::Path;
 
 /// What is wrong with a row, and why in words.
@@ -18,41 +17,32 @@ pub(super) type Fault = (Reason, String);
 /// The fields of a row.
 pub(super) type Fields = Map<String, Value>;
 
-/// Uses a row, or finds fault with it; an error ends the reading. The last argument takes what the row gives.
-pub(super) type Use<'a> = dyn FnMut(u64, &Record, &mut dyn Sink) -> Result<Result<(), Fault>, SourceError> + 'a;
+/// Makes a judgment of each row, or finds fault with it.
+pub(super) fn each_row(file: &Path, sink: &mut dyn Sink, make: &dyn Fn(&Fields) -> Result<Judgment, Fault>) -> Result<(), SourceError> {
+    rows::read(file, sink, &mut |row, sink| rows::one(&row, sink, |row| make(&row.fields)))
+}
 
-/// Hands every row of the file to `each`; the rows that it finds fault with, and what never became a row, go to the sink's rejects.
-pub(super) fn each(file: &Path, format: Option<Format>, sink: &mut dyn Sink, each: &mut Use) -> Result<(), SourceError> {
-    let format = match format {
-        Some(format) => format,
-        None => format_of(file)?,
+/// What [`each_record`] hands a row to, with its line and the sink.
+type Use<'a> = dyn FnMut(u64, &Record, &mut dyn Sink) -> Result<(), SourceError> + 'a;
+
+/// Hands over every row of the file, the cells of CSV where they stand.
+pub(super) fn each_record(file: &Path, sink: &mut dyn Sink, each: &mut Use) -> Result<(), SourceError> {
+    let format = match head::form(file)? {
+        "csv" => Format::Csv,
+        "tsv" => Format::Tsv,
+        _ => return rows::read(file, sink, &mut |row, sink| each(row.line, &Record::Fields(row.fields), sink)),
     };
-    source::read_records(file, format, &Columns::default(), true, &mut Rows { sink, each })
+    source::read_records(file, format, &Columns::default(), &mut Records { sink, each })
 }
 
-/// [`each`] for readers that want fields rather than cells.
-pub(super) fn each_fields(
-    file: &Path,
-    sink: &mut dyn Sink,
-    one: &mut dyn FnMut(u64, &Fields, &mut dyn Sink) -> Result<Result<(), Fault>, SourceError>,
-) -> Result<(), SourceError> {
-    each(file, None, sink, &mut |line, record, sink| match record {
-        Record::Fields(fields) => one(line, fields, sink),
-        Record::Cells(cells) => one(line, &Record::Cells(*cells).into_fields(), sink),
-    })
-}
-
-struct Rows<'a, 'b> {
+struct Records<'a, 'b> {
     sink: &'a mut dyn Sink,
     each: &'a mut Use<'b>,
 }
 
-impl Take for Rows<'_, '_> {
+impl Take for Records<'_, '_> {
     fn row(&mut self, line: u64, record: Record) -> Result<(), SourceError> {
-        match (self.each)(line, &record, self.sink)? {
-            Ok(()) => Ok(()),
-            Err((reason, detail)) => self.sink.reject(line, reason, detail, &raw(&record)),
-        }
+        (self.each)(line, &record, self.sink)
     }
 
     fn reject(&mut self, line: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError> {
@@ -66,28 +56,6 @@ pub(super) fn raw(record: &Record) -> String {
         Record::Fields(fields) => serde_json::to_string(fields).unwrap_or_default(),
         Record::Cells(cells) => serde_json::to_string(&Record::Cells(*cells).into_fields()).unwrap_or_default(),
     }
-}
-
-/// The format of a file by its content; the name only decides between CSV and TSV.
-pub(super) fn format_of(file: &Path) -> Result<Format, SourceError> {
-    let mut head = Vec::new();
-    source::open(file)?.take(1 << 16).read_to_end(&mut head).map_err(SourceError::io("read", file))?;
-    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head);
-    let first = text.iter().find(|b| !b.is_ascii_whitespace());
-    Ok(match first {
-        _ if text.starts_with(b"PAR1") => Format::Parquet,
-        // The stream format begins with a continuation marker.
-        _ if text.starts_with(b"ARROW1") || text.starts_with(&[0xff; 4]) => Format::Arrow,
-        Some(b'{' | b'[') => Format::Jsonl,
-        _ => match source::format_of(file) {
-            Some(Format::Text) | None => {
-                let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
-                let count = |wanted: u8| line.iter().filter(|b| **b == wanted).count();
-                if count(b'\t') > count(b',') { Format::Tsv } else { Format::Csv }
-            }
-            Some(named) => named,
-        },
-    })
 }
 
 /// A field that is there and not null.
@@ -164,12 +132,20 @@ pub(super) fn dense(ranks: &[f64]) -> Result<Vec<u32>, Fault> {
     Ok(ranks_of(&negated))
 }
 
-/// Finds the first answer without a visible character.
-pub(super) fn no_empty(answers: &[String]) -> Result<(), Fault> {
-    match answers.iter().position(|answer| answer.trim().is_empty()) {
-        Some(i) => Err((Reason::Empty, format!("answer {} is empty", i + 1))),
-        None => Ok(()),
+/// Mark of a judgment of which an answer has no visible character: people judged that a model said nothing, and it is a judgment like any other.
+pub(super) const SILENT: &str = "empty-answer";
+
+/// True if one of the answers is empty; a fault if all of them are, or there are none.
+pub(super) fn silent(answers: &[String]) -> Result<bool, Fault> {
+    match answers.iter().filter(|answer| answer.trim().is_empty()).count() {
+        n if n == answers.len() => Err((Reason::Empty, "every answer is empty".to_string())),
+        n => Ok(n > 0),
     }
+}
+
+/// The marks that follow from the answers.
+pub(super) fn marks(answers: &[String]) -> Result<Vec<String>, Fault> {
+    silent(answers).map(|silent| if silent { vec![SILENT.to_string()] } else { Vec::new() })
 }
 
 /// A prompt of one turn of the user's.

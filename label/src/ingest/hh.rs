@@ -1,6 +1,6 @@
 //! Anthropic's HH: pairs of whole dialogues, `chosen` and `rejected`, that are equal up to the assistant's last turn (arXiv 2204.05862).
 
-use super::rows::{self, Fault, Fields, missing};
+use super::fields::{self, Fault, Fields, missing};
 use super::{Head, Reader, Sink};
 use data::chat::Message;
 use data::error::SourceError;
@@ -29,13 +29,7 @@ impl Reader for Hh {
     }
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
-        rows::each_fields(file, sink, &mut |line, fields, sink| {
-            let judgment = match one(fields) {
-                Ok(judgment) => judgment,
-                Err(fault) => return Ok(Err(fault)),
-            };
-            sink.keep(Judgment { row: line, ..judgment }).map(Ok)
-        })
+        fields::each_row(file, sink, &one)
     }
 }
 
@@ -65,11 +59,11 @@ pub(super) fn pair(chosen: &str, rejected: &str) -> Result<Judgment, Fault> {
         return Err((Reason::BadChat, "nothing stands before the answer".to_string()));
     }
     let answers = vec![better, worse];
-    rows::no_empty(&answers)?;
+    let flags = fields::marks(&answers)?;
     if answers[0] == answers[1] {
         return Err((Reason::BadRanking, "chosen and rejected are equal: nothing is preferred".to_string()));
     }
-    Ok(Judgment { ranks: Some(vec![1, 2]), ..Judgment::new(Kind::Ranking, prompt, answers) })
+    Ok(Judgment { ranks: Some(vec![1, 2]), flags, ..Judgment::new(Kind::Ranking, prompt, answers) })
 }
 
 /// Cuts a dialogue at the speakers' marks; what each says is trimmed.

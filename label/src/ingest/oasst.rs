@@ -5,13 +5,14 @@
 //! demonstration, where it has none; or into the quarantine (deleted, refused in review, or without a rank among ranked siblings). A message that
 //! nobody answered is an open item without answers.
 
-use super::rows::{self, Fields, name, present};
-use super::{Head, Reader, Sink};
+use super::fields::{self, Fields, name, present};
+use super::{Head, Reader, Sink, rows};
 use data::chat::Message;
 use data::error::SourceError;
 use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
 use data::rankings::ranks_of;
+use data::source::Met;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
@@ -37,20 +38,26 @@ impl Reader for Oasst {
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         // Messages of a flat export come in any order, so they wait here for their parents.
         let mut flat: Vec<(u64, Fields)> = Vec::new();
-        rows::each_fields(file, sink, &mut |line, fields, sink| {
-            let (root, id) = match present(fields, "prompt").and_then(Value::as_object) {
-                Some(prompt) => (prompt, name(fields, &["message_tree_id"])),
-                None => (fields, name(fields, &["message_tree_id", "message_id"])),
+        rows::scan(file, &mut |met| {
+            let row = match met {
+                Met::Row(row) => row,
+                Met::Bad { line, reason, detail, raw } => return sink.reject(line, reason, detail, &raw),
             };
-            if !["message_id", "text", "role"].iter().all(|name| present(root, name).is_some()) {
-                return Ok(Err(rows::missing(root, "message_id, text and role")));
+            let (root, id) = match present(&row.fields, "prompt").and_then(Value::as_object) {
+                Some(prompt) => (prompt, name(&row.fields, &["message_tree_id"])),
+                None => (&row.fields, name(&row.fields, &["message_tree_id", "message_id"])),
+            };
+            if let Some(absent) = ["message_id", "text", "role"].iter().find(|name| present(root, name).is_none()) {
+                let (reason, detail) = fields::missing(root, absent);
+                return sink.reject(row.line, reason, detail, &rows::raw(&row));
             }
-            if !root.contains_key("replies") && std::ptr::eq(root, fields) {
-                flat.push((line, fields.clone()));
-                return Ok(Ok(()));
+            let (nested, alone) = (root.contains_key("replies"), std::ptr::eq(root, &row.fields));
+            if !nested && alone {
+                flat.push((row.line, row.fields));
+                return Ok(());
             }
             let group = id.unwrap_or_default();
-            message(&mut Tree { group, line, nested: true, below: &HashMap::new(), sink }, line, root, &mut Vec::new()).map(Ok)
+            message(&mut Tree { group, line: row.line, nested: true, below: &HashMap::new(), sink }, row.line, root, &mut Vec::new())
         })?;
         let mut below: HashMap<String, Vec<&(u64, Fields)>> = HashMap::new();
         let known: HashMap<String, ()> = flat.iter().filter_map(|(_, m)| Some((name(m, &["message_id"])?, ()))).collect();
@@ -123,10 +130,10 @@ fn author(message: &Fields) -> String {
 fn quality(message: &Fields) -> Option<f32> {
     let labels = present(message, "labels")?;
     if let Some(value) = labels.get("quality") {
-        return rows::number(value.get("value").unwrap_or(value)).map(|x| x as f32);
+        return fields::number(value.get("value").unwrap_or(value)).map(|x| x as f32);
     }
     let at = labels.get("name")?.as_array()?.iter().position(|name| name == "quality")?;
-    rows::number(labels.get("value")?.get(at)?).map(|x| x as f32)
+    fields::number(labels.get("value")?.get(at)?).map(|x| x as f32)
 }
 
 /// Why a message is not to be used, if so.
@@ -149,13 +156,18 @@ fn message(tree: &mut Tree, line: u64, message_: &Fields, path: &mut Vec<Message
             return tree.sink.reject(line, Reason::BadChat, detail, &text_of(message_));
         }
     };
+    if path.is_empty() && role == "assistant" {
+        let detail = "a conversation that the assistant begins, with all that follows".to_string();
+        return tree.sink.reject(line, Reason::BadChat, detail, &text_of(message_));
+    }
     if let (Some((reason, why)), "user") = (refused(message_), role) {
         // The assistant's are looked at among their siblings.
         return tree.sink.reject(line, reason, format!("a prompt {why}; the replies below go with it"), &text_of(message_));
     }
     path.push(Message::new(role, &text_of(message_)));
     let replies = tree.replies(message_);
-    let (answers, others): (Vec<_>, Vec<_>) = replies.into_iter().partition(|(_, reply)| name(reply, &["role"]).as_deref() == Some("assistant"));
+    let (answers, others): (Vec<_>, Vec<_>) =
+        replies.into_iter().partition(|(_, reply)| name(reply, &["role"]).as_deref() == Some("assistant"));
     let mut good = Vec::new();
     for (line, reply) in answers {
         match refused(reply) {
@@ -184,18 +196,18 @@ fn siblings(tree: &mut Tree, line: u64, replies: &[(u64, &Fields)], path: &[Mess
         1 => return tree.keep(Kind::Demonstration, line, path, &all, None),
         _ => {}
     }
-    let rank = |reply: &Fields| present(reply, "rank").and_then(rows::number);
+    let rank = |reply: &Fields| present(reply, "rank").and_then(fields::number);
     let (ranked, unranked): (Vec<_>, Vec<_>) = replies.iter().partition(|(_, reply)| rank(reply).is_some());
     if ranked.len() < 2 {
         return tree.keep(Kind::Open, line, path, &all, None);
     }
-    for (line, reply) in unranked {
+    for &(line, reply) in unranked {
         let detail = format!("a reply without a rank beside {} ranked ones", ranked.len());
-        tree.sink.reject(*line, Reason::BadRanking, detail, &text_of(reply))?;
+        tree.sink.reject(line, Reason::BadRanking, detail, &text_of(reply))?;
     }
     let ranks: Vec<f64> = ranked.iter().filter_map(|(_, reply)| rank(reply)).collect();
     let ranked: Vec<&Fields> = ranked.iter().map(|(_, reply)| *reply).collect();
-    match rows::dense(&ranks) {
+    match fields::dense(&ranks) {
         Ok(ranks) => tree.keep(Kind::Ranking, line, path, &ranked, Some(ranks)),
         Err((reason, detail)) => {
             // One unit a reply, so that none is uncounted.

@@ -1,7 +1,7 @@
 //! OpenAI's comparisons: summaries of posts and articles (arXiv 2009.01325: comparisons, and ratings by axes) and WebGPT's answers
 //! (arXiv 2112.09332), in the shape of the published files.
 
-use super::rows::{self, Fault, Fields, asked, missing, name, number, present};
+use super::fields::{self, Fault, Fields, asked, missing, name, number, present};
 use super::{Head, Reader, Sink};
 use data::error::SourceError;
 use data::labels::{Judgment, Kind};
@@ -28,21 +28,21 @@ impl Reader for OpenAi {
     fn detect(&self, head: &Head) -> u8 {
         let has = |name: &str| head.first.get(name).is_some();
         let rated = head.first.get("summary").is_some_and(|s| s.get("axes").is_some());
-        if has("info") && (has("summaries") && has("choice") || rated) || has("question") && has("answer_0") && has("score_0") { 97 } else { 0 }
+        if has("info") && (has("summaries") && has("choice") || rated) || has("question") && has("answer_0") && has("score_0") {
+            97
+        } else {
+            0
+        }
     }
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
-        rows::each_fields(file, sink, &mut |line, fields, sink| {
-            let judgment = if fields.contains_key("summaries") {
+        fields::each_row(file, sink, &|fields| {
+            if fields.contains_key("summaries") {
                 comparison(fields)
             } else if fields.contains_key("summary") {
                 rating(fields)
             } else {
                 webgpt(fields)
-            };
-            match judgment {
-                Ok(judgment) => sink.keep(Judgment { row: line, ..judgment }).map(Ok),
-                Err(fault) => Ok(Err(fault)),
             }
         })
     }
@@ -71,7 +71,9 @@ fn task(fields: &Fields) -> Result<(String, Option<String>), Fault> {
 /// A judgment of summaries with what is common to comparisons and ratings.
 fn summaries(kind: Kind, fields: &Fields, summaries: &[&Fields]) -> Result<Judgment, Fault> {
     let (prompt, id) = task(fields)?;
-    let answers = summaries.iter().map(|s| rows::visible(s, "text").map(|text| text.trim().to_string())).collect::<Result<Vec<_>, _>>()?;
+    let text =
+        |s: &&Fields| present(s, "text").and_then(fields::scalar).map(|text| text.trim().to_string()).ok_or_else(|| missing(s, "text"));
+    let answers = summaries.iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let authors: Option<Vec<String>> = summaries.iter().map(|s| name(s, &["policy"])).collect();
     let marks = ["batch", "split"].iter().filter_map(|key| Some(format!("{key}={}", name(fields, &[key])?)));
     let notes: Vec<String> = summaries.iter().map(|s| *s).chain([fields]).filter_map(|of| name(of, &["note"])).collect();
@@ -80,7 +82,7 @@ fn summaries(kind: Kind, fields: &Fields, summaries: &[&Fields]) -> Result<Judgm
         group: id.unwrap_or_else(|| judgment.group.clone()),
         authors,
         judge: name(fields, &["worker"]),
-        flags: marks.collect(),
+        flags: fields::marks(&judgment.answers)?.into_iter().chain(marks).collect(),
         comment: (!notes.is_empty()).then(|| notes.join("\n")),
         ..judgment
     })
@@ -97,7 +99,7 @@ fn comparison(fields: &Fields) -> Result<Judgment, Fault> {
     let best = choice.ok_or_else(|| (Reason::BadRanking, format!("choice {} is the place of no summary", fields["choice"])))? as usize;
     let extra = present(fields, "extra").and_then(Value::as_object);
     let sure = match extra {
-        Some(extra) => rows::number_in(extra, "confidence")?,
+        Some(extra) => fields::number_in(extra, "confidence")?,
         None => None,
     };
     let judgment = summaries(Kind::Ranking, fields, &texts)?;
@@ -112,11 +114,12 @@ fn comparison(fields: &Fields) -> Result<Judgment, Fault> {
 fn rating(fields: &Fields) -> Result<Judgment, Fault> {
     let summary = object(fields, "summary")?;
     let axes = object(summary, "axes")?;
-    let overall = rows::number_in(axes, "overall")?.ok_or_else(|| (Reason::MissingField, "`summary.axes` has no `overall`".to_string()))?;
+    let overall =
+        fields::number_in(axes, "overall")?.ok_or_else(|| (Reason::MissingField, "`summary.axes` has no `overall`".to_string()))?;
     let mut judgment = summaries(Kind::Rating, fields, &[summary])?;
     judgment.scores = Some(vec![overall as f32]);
     let others = axes.iter().filter(|(axis, value)| *axis != "overall" && !value.is_null());
-    judgment.flags.extend(others.filter_map(|(axis, value)| Some(format!("{axis}={}", rows::scalar(value)?))));
+    judgment.flags.extend(others.filter_map(|(axis, value)| Some(format!("{axis}={}", fields::scalar(value)?))));
     Ok(judgment)
 }
 
@@ -125,12 +128,12 @@ fn webgpt(fields: &Fields) -> Result<Judgment, Fault> {
     let question = present(fields, "question").ok_or_else(|| missing(fields, "question"))?;
     let about = question.as_object();
     let prompt = match about {
-        Some(question) => rows::visible(question, "full_text")?,
-        None => rows::visible(fields, "question")?,
+        Some(question) => fields::visible(question, "full_text")?,
+        None => fields::visible(fields, "question")?,
     };
-    let answers = ["answer_0", "answer_1"].map(|name| rows::visible(fields, name).map(|text| text.trim().to_string()));
+    let answers = ["answer_0", "answer_1"].map(|name| fields::visible(fields, name).map(|text| text.trim().to_string()));
     let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let score = |name: &str| rows::number_in(fields, name)?.map(|score| score as f32).ok_or_else(|| missing(fields, name));
+    let score = |name: &str| fields::number_in(fields, name)?.map(|score| score as f32).ok_or_else(|| missing(fields, name));
     let scores = vec![score("score_0")?, score("score_1")?];
     let judgment = Judgment::new(Kind::Ranking, asked(prompt), answers);
     Ok(Judgment {

@@ -1,7 +1,7 @@
 //! Pairs `chosen` and `rejected` as Hugging Face data sets and TRL have them: text or conversations, with the prompt beside them or inside; and
 //! single answers with a verdict (`prompt`, `completion`, `label`).
 
-use super::rows::{self, Fault, Fields, asked, conversation, kind, missing, name, number_in, present};
+use super::fields::{self, Fault, Fields, asked, conversation, kind, missing, name, number_in, present};
 use super::{Head, Reader, Sink, hh};
 use data::chat::Message;
 use data::error::SourceError;
@@ -37,12 +37,9 @@ impl Reader for Pairs {
     }
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
-        rows::each_fields(file, sink, &mut |line, fields, sink| {
+        fields::each_row(file, sink, &|fields| {
             let judgment = if fields.contains_key("chosen") || !fields.contains_key("completion") { pair(fields) } else { verdict(fields) };
-            match judgment.and_then(|judgment| common(judgment, fields)) {
-                Ok(judgment) => sink.keep(Judgment { row: line, ..judgment }).map(Ok),
-                Err(fault) => Ok(Err(fault)),
-            }
+            common(judgment?, fields)
         })
     }
 }
@@ -55,7 +52,7 @@ pub(super) fn common(judgment: Judgment, fields: &Fields) -> Result<Judgment, Fa
     }
     Ok(Judgment {
         judge: name(fields, &JUDGE),
-        weight: rows::weight(number_in(fields, "weight")?)?,
+        weight: fields::weight(number_in(fields, "weight")?)?,
         confidence: sure.map(|sure| sure as f32),
         group: name(fields, &["group", "prompt_id"]).unwrap_or(judgment.group),
         comment: judgment.comment.or_else(|| name(fields, &["comment"])),
@@ -80,22 +77,24 @@ fn pair(fields: &Fields) -> Result<Judgment, Fault> {
             return Err((Reason::WrongType, why));
         }
     };
-    rows::no_empty(&answers)?;
+    let mut flags = fields::marks(&answers)?;
     if answers[0] == answers[1] {
         return Err((Reason::BadRanking, "chosen and rejected are equal: nothing is preferred".to_string()));
     }
     let judgment = Judgment::new(Kind::Ranking, prompt, answers);
     let either = |names: [&str; 2]| -> Result<Option<f64>, Fault> { Ok(number_in(fields, names[0])?.or(number_in(fields, names[1])?)) };
-    let scores = match (either(["score_chosen", "chosen_score"])?, either(["score_rejected", "rejected_score"])?, number_in(fields, "margin")?) {
-        (Some(chosen), Some(rejected), _) => Some(vec![chosen as f32, rejected as f32]),
-        // Only the difference is known; that is all a margin loss takes.
-        (_, _, Some(margin)) => Some(vec![margin as f32, 0.0]),
-        _ => None,
-    };
+    let scores =
+        match (either(["score_chosen", "chosen_score"])?, either(["score_rejected", "rejected_score"])?, number_in(fields, "margin")?) {
+            (Some(chosen), Some(rejected), _) => Some(vec![chosen as f32, rejected as f32]),
+            // Only the difference is known; that is all a margin loss takes.
+            (_, _, Some(margin)) => Some(vec![margin as f32, 0.0]),
+            _ => None,
+        };
     let models = [["chosen_model", "chosen-model"], ["rejected_model", "rejected-model"]];
     let authors: Option<Vec<String>> = models.iter().map(|names| name(fields, names)).collect();
-    let disagree = scores.as_ref().is_some_and(|scores| ranks_of(scores) != [1, 2]);
-    let flags = if disagree { vec![DISAGREE.to_string()] } else { Vec::new() };
+    if scores.as_ref().is_some_and(|scores| ranks_of(scores) != [1, 2]) {
+        flags.push(DISAGREE.to_string());
+    }
     Ok(Judgment { ranks: Some(vec![1, 2]), scores, authors, flags, ..judgment })
 }
 
@@ -150,7 +149,7 @@ fn verdict(fields: &Fields) -> Result<Judgment, Fault> {
             _ => return Err((Reason::BadChat, "the completion does not end with the assistant's answer".to_string())),
         },
     };
-    rows::no_empty(std::slice::from_ref(&answer))?;
+    fields::silent(std::slice::from_ref(&answer))?;
     let judgment = Judgment::new(Kind::Rating, conversation(prompt)?, vec![answer]);
     Ok(Judgment { scores: Some(vec![f32::from(u8::from(label))]), ..judgment })
 }

@@ -1,6 +1,6 @@
 //! K-wise rows: a prompt, a list of answers, and their ranks or scores, as lists of their own or inside the answers.
 
-use super::rows::{self, Fault, Fields, conversation, first_of, number, present, scalar};
+use super::fields::{self, Fault, Fields, conversation, first_of, number, present, scalar};
 use super::{Head, Reader, Sink, pairs};
 use data::chat::Message;
 use data::error::SourceError;
@@ -45,10 +45,7 @@ impl Reader for Ranked {
     }
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
-        rows::each_fields(file, sink, &mut |line, fields, sink| match one(fields).and_then(|judgment| pairs::common(judgment, fields)) {
-            Ok(judgment) => sink.keep(Judgment { row: line, ..judgment }).map(Ok),
-            Err(fault) => Ok(Err(fault)),
-        })
+        fields::each_row(file, sink, &|fields| pairs::common(one(fields)?, fields))
     }
 }
 
@@ -62,12 +59,12 @@ fn list(value: &Value) -> Option<Vec<Value>> {
 }
 
 fn one(fields: &Fields) -> Result<Judgment, Fault> {
-    let (_, prompt) = first_of(fields, &PROMPT).ok_or_else(|| rows::missing(fields, "prompt"))?;
+    let (_, prompt) = first_of(fields, &PROMPT).ok_or_else(|| fields::missing(fields, "prompt"))?;
     let prompt = conversation(prompt)?;
     if prompt.iter().all(|turn| turn.content.trim().is_empty()) {
         return Err((Reason::Empty, "the prompt is empty".to_string()));
     }
-    let (column, answers) = first_of(fields, &ANSWERS).ok_or_else(|| rows::missing(fields, "answers"))?;
+    let (column, answers) = first_of(fields, &ANSWERS).ok_or_else(|| fields::missing(fields, "answers"))?;
     let answers = list(answers).ok_or_else(|| (Reason::WrongType, format!("field {column:?} is not a list")))?;
     let inside = |item: &Value, names: &[&'static str]| item.as_object().and_then(|o| first_of(o, names)).map(|(_, value)| value.clone());
     let beside = |names: &[&'static str]| -> Result<Option<Vec<Value>>, Fault> {
@@ -97,12 +94,11 @@ fn one(fields: &Fields) -> Result<Judgment, Fault> {
         }
     }
     let texts = kept.iter().map(|&i| text(&answers[i], i)).collect::<Result<Vec<_>, _>>()?;
-    rows::no_empty(&texts)?;
     let pick = |list: &Vec<Value>| kept.iter().filter_map(|&i| number(&list[i])).collect::<Vec<f64>>();
     let by_score = scores.as_ref().map(pick).filter(|scores| scores.len() == kept.len());
     let by_score: Option<Vec<f32>> = by_score.map(|scores| scores.iter().map(|x| *x as f32).collect());
     let order = match (&ranks, &by_score) {
-        (Some(ranks), _) => Some(rows::dense(&pick(ranks))?),
+        (Some(ranks), _) => Some(fields::dense(&pick(ranks))?),
         (None, Some(scores)) => Some(ranks_of(scores)),
         (None, None) => None,
     };
@@ -113,14 +109,17 @@ fn one(fields: &Fields) -> Result<Judgment, Fault> {
         (Some(_), n) => return Err((Reason::BadRanking, format!("{n} judged answers; a ranking needs two"))),
     };
     let authors = authors.map(|list| kept.iter().map(|&i| scalar(&list[i]).unwrap_or_default()).collect());
-    let flags = if kept.len() < answers.len() { vec![PARTIAL.to_string()] } else { Vec::new() };
+    let mut flags = fields::marks(&texts)?;
+    if kept.len() < answers.len() {
+        flags.push(PARTIAL.to_string());
+    }
     let ranks = order.filter(|_| kind == Kind::Ranking);
     Ok(Judgment { ranks, scores: by_score, authors, flags, ..Judgment::new(kind, prompt, texts) })
 }
 
 /// The text of an answer: text, an object with one, or a conversation that ends with it.
 fn text(answer: &Value, i: usize) -> Result<String, Fault> {
-    let wrong = || (Reason::WrongType, format!("answer {} is {}, not text", i + 1, rows::kind(answer)));
+    let wrong = || (Reason::WrongType, format!("answer {} is {}, not text", i + 1, fields::kind(answer)));
     match answer {
         Value::Object(fields) if present(fields, "role").is_none() => {
             first_of(fields, &TEXT).and_then(|(_, value)| scalar(value)).ok_or_else(wrong)

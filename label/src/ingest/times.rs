@@ -24,7 +24,8 @@ impl Form {
             "unix-ms" => Ok(Form::Unix { per_second: 1000.0 }),
             "mturk" => Ok(Form::Mturk),
             // A letter that chrono does not know shows up here, not at the first row.
-            pattern if pattern.contains('%') => match chrono::format::StrftimeItems::new(pattern).any(|i| i == chrono::format::Item::Error) {
+            pattern if pattern.contains('%') => match chrono::format::StrftimeItems::new(pattern).any(|i| i == chrono::format::Item::Error)
+            {
                 false => Ok(Form::Pattern(pattern.to_string())),
                 true => Err(format!("{pattern:?} has a letter after % that strptime does not know")),
             },
@@ -37,10 +38,13 @@ impl Form {
         let text = text.trim();
         match self {
             Form::Iso => DateTime::parse_from_rfc3339(text).map(|time| time.timestamp_millis()).ok().or_else(|| {
-                let bare = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"].iter().find_map(|p| NaiveDateTime::parse_from_str(text, p).ok());
+                let bare =
+                    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"].iter().find_map(|p| NaiveDateTime::parse_from_str(text, p).ok());
                 bare.map(|time| time.and_utc().timestamp_millis())
             }),
-            Form::Unix { per_second } => text.parse::<f64>().ok().filter(|x| x.is_finite()).map(|x| (x * 1000.0 / per_second).round() as i64),
+            Form::Unix { per_second } => {
+                text.parse::<f64>().ok().filter(|x| x.is_finite()).map(|x| (x * 1000.0 / per_second).round() as i64)
+            }
             Form::Mturk => mturk(text),
             Form::Pattern(pattern) => {
                 if let Ok(time) = DateTime::parse_from_str(text, pattern) {
