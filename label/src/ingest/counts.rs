@@ -24,8 +24,8 @@ pub struct FileCounts {
     pub pairs: u64,
     /// Of these, ties.
     pub ties: u64,
-    items: HashSet<u64>,
-    judges: BTreeSet<String>,
+    pub(super) items: HashSet<u64>,
+    pub(super) judges: BTreeSet<String>,
 }
 
 impl FileCounts {

@@ -8,22 +8,28 @@
 //! container the rows are in (JSON Lines, a JSON array, CSV, TSV, Parquet, Arrow; compressed or not) and sends what is too broken to be a row to
 //! the quarantine.
 
+pub mod annotation;
+pub mod argilla;
 mod counts;
 mod demos;
 mod fields;
 mod files;
 pub mod head;
 mod hh;
+pub mod judgments;
+pub mod label_studio;
 pub mod mapping;
 mod mturk;
 mod oasst;
 mod openai;
 mod pairs;
+pub mod prodigy;
 mod ranked;
 mod report;
 pub mod rows;
 mod store;
 mod times;
+pub mod values;
 
 use anyhow::Context;
 use data::error::SourceError;
@@ -93,6 +99,10 @@ pub fn readers(options: &Options) -> anyhow::Result<Vec<Box<dyn Reader>>> {
     readers.push(Box::new(demos::Messages));
     readers.push(Box::new(demos::Alpaca));
     readers.push(Box::new(demos::Prompts));
+    readers.push(Box::new(judgments::Judgments));
+    readers.push(Box::new(label_studio::LabelStudio::new(options)));
+    readers.push(Box::new(argilla::Argilla));
+    readers.push(Box::new(prodigy::Prodigy));
     Ok(readers)
 }
 
