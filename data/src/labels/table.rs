@@ -23,8 +23,8 @@ use crate::chat::Message;
 use crate::error::DataError;
 use crate::mapped;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, ListArray, PrimitiveArray, RecordBatch, StringArray, StructArray, TimestampMillisecondArray,
-    UInt64Array,
+    Array, ArrayRef, AsArray, Float32Array, ListArray, PrimitiveArray, RecordBatch, StringArray, StringBuilder, StructArray,
+    TimestampMillisecondArray, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Schema, TimeUnit, TimestampMillisecondType, UInt32Type, UInt64Type};
@@ -281,15 +281,16 @@ fn to_batch(schema: &Arc<Schema>, rows: &[Judgment]) -> Result<RecordBatch, Arro
 }
 
 fn column(name: &str, rows: &[Judgment]) -> ArrayRef {
-    let text = |of: fn(&Judgment) -> Option<&str>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
+    let text = |of: fn(&Judgment) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(of))) };
+    let maybe = |of: fn(&Judgment) -> Option<&str>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
     let real = |of: fn(&Judgment) -> Option<f32>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<Float32Array>()) };
     let time = |of: fn(&Judgment) -> Option<i64>| -> ArrayRef {
         Arc::new(rows.iter().map(of).collect::<TimestampMillisecondArray>().with_timezone("UTC"))
     };
     match name {
-        "kind" => text(|j| Some(j.kind.name())),
-        "item" => text(|j| Some(&j.item)),
-        "group" => text(|j| Some(&j.group)),
+        "kind" => text(|j| j.kind.name()),
+        "item" => text(|j| &j.item),
+        "group" => text(|j| &j.group),
         "prompt" => prompts(rows),
         "answers" => texts(rows.iter().map(|j| Some(&j.answers))),
         "authors" => texts(rows.iter().map(|j| j.authors.as_ref())),
@@ -297,17 +298,31 @@ fn column(name: &str, rows: &[Judgment]) -> ArrayRef {
         "ranks" => numbers::<UInt32Type>(rows.iter().map(|j| j.ranks.as_ref())),
         "scores" => numbers::<Float32Type>(rows.iter().map(|j| j.scores.as_ref())),
         "worth" => numbers::<Float32Type>(rows.iter().map(|j| j.worth.as_ref())),
-        "judge" => text(|j| j.judge.as_deref()),
+        "judge" => maybe(|j| j.judge.as_deref()),
         "started" => time(|j| j.started),
         "ended" => time(|j| j.ended),
         "seconds" => real(|j| j.seconds),
         "confidence" => real(|j| j.confidence),
         "weight" => real(|j| Some(j.weight)),
         "flags" => texts(rows.iter().map(|j| Some(&j.flags))),
-        "comment" => text(|j| j.comment.as_deref()),
-        "source_file" => Arc::new(StringArray::from_iter_values(rows.iter().map(|j| j.file.display().to_string()))),
+        "comment" => maybe(|j| j.comment.as_deref()),
+        "source_file" => files(rows),
         _ => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|j| j.row))),
     }
+}
+
+/// The files' names; most rows are from the file of the row before.
+fn files(rows: &[Judgment]) -> ArrayRef {
+    let mut builder = StringBuilder::new();
+    let (mut last, mut name) = (None, String::new());
+    for judgment in rows {
+        if last != Some(judgment.file.as_os_str()) {
+            last = Some(judgment.file.as_os_str());
+            name = judgment.file.display().to_string();
+        }
+        builder.append_value(&name);
+    }
+    Arc::new(builder.finish())
 }
 
 /// Lists of text: values, offsets and nulls are each made in one go, which is several times faster than a builder of lists.

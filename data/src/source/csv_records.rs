@@ -22,8 +22,20 @@ impl Field {
     /// The field's text; `text` is the record from its beginning on.
     pub(super) fn of<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let field = &text[self.start..self.end];
-        if self.doubled { Cow::Owned(field.replace("\"\"", "\"")) } else { Cow::Borrowed(field) }
+        if self.doubled { Cow::Owned(single(field)) } else { Cow::Borrowed(field) }
     }
+}
+
+/// The text with each doubled quote as one; all its quotes are doubled.
+fn single(field: &str) -> String {
+    let mut out = String::with_capacity(field.len());
+    let mut rest = field;
+    while let Some(at) = memchr(b'"', rest.as_bytes()) {
+        out.push_str(&rest[..=at]);
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
 }
 
 /// What [`next`] found at the beginning of the bytes.

@@ -1,6 +1,7 @@
 //! Times as exports write them, to milliseconds since 1970 UTC.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::format::{Item, Parsed, StrftimeItems};
+use chrono::{DateTime, NaiveDateTime};
 
 /// How a column writes times.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,8 +12,8 @@ pub(super) enum Form {
     Unix { per_second: f64 },
     /// `Tue May 10 01:40:30 PDT 2022`.
     Mturk,
-    /// strptime's letters; without `%z` it is UTC.
-    Pattern(String),
+    /// strptime's letters, parsed once; without `%z` it is UTC.
+    Pattern(Vec<Item<'static>>),
 }
 
 impl Form {
@@ -24,10 +25,9 @@ impl Form {
             "unix-ms" => Ok(Form::Unix { per_second: 1000.0 }),
             "mturk" => Ok(Form::Mturk),
             // A letter that chrono does not know shows up here, not at the first row.
-            pattern if pattern.contains('%') => match chrono::format::StrftimeItems::new(pattern).any(|i| i == chrono::format::Item::Error)
-            {
-                false => Ok(Form::Pattern(pattern.to_string())),
-                true => Err(format!("{pattern:?} has a letter after % that strptime does not know")),
+            pattern if pattern.contains('%') => match StrftimeItems::new(pattern).parse_to_owned() {
+                Ok(items) => Ok(Form::Pattern(items)),
+                Err(_) => Err(format!("{pattern:?} has a letter after % that strptime does not know")),
             },
             other => Err(format!("{other:?} is no form of time: iso, unix, unix-ms, mturk, or a pattern such as \"%m/%d/%Y %H:%M:%S\"")),
         }
@@ -46,13 +46,14 @@ impl Form {
                 text.parse::<f64>().ok().filter(|x| x.is_finite()).map(|x| (x * 1000.0 / per_second).round() as i64)
             }
             Form::Mturk => mturk(text),
-            Form::Pattern(pattern) => {
-                if let Ok(time) = DateTime::parse_from_str(text, pattern) {
-                    return Some(time.timestamp_millis());
+            Form::Pattern(items) => {
+                let mut parsed = Parsed::new();
+                chrono::format::parse(&mut parsed, text, items.iter()).ok()?;
+                if parsed.offset().is_some() {
+                    return parsed.to_datetime().ok().map(|time| time.timestamp_millis());
                 }
-                let time = NaiveDateTime::parse_from_str(text, pattern).ok();
-                let day = || NaiveDate::parse_from_str(text, pattern).ok()?.and_hms_opt(0, 0, 0);
-                time.or_else(day).map(|time| time.and_utc().timestamp_millis())
+                let day = || parsed.to_naive_date().ok()?.and_hms_opt(0, 0, 0);
+                parsed.to_naive_datetime_with_offset(0).ok().or_else(day).map(|time| time.and_utc().timestamp_millis())
             }
         }
     }
@@ -100,10 +101,12 @@ mod tests {
             ("mturk", "Tue May 10 01:40:30 PDT 2022"),
             ("%m/%d/%Y %H:%M:%S", "5/10/2022 08:40:30"),
             ("%Y-%m-%d %H:%M:%S %z", "2022-05-10 10:40:30 +0200"),
+            ("%d.%m.%y %I:%M:%S %p", "10.05.22 08:40:30 AM"),
         ] {
             assert_eq!(Form::of(form).unwrap().parse(text), moment, "{form}: {text}");
             assert_eq!(Form::of(form).unwrap().parse("yesterday"), None, "{form}");
         }
+        assert_eq!(Form::of("%d %b %Y").unwrap().parse("10 May 2022"), Some(1_652_140_800_000));
         assert!(Form::of("dd.mm.yyyy").unwrap_err().contains("unix-ms"));
         assert!(Form::of("%Q").is_err());
     }
