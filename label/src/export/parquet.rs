@@ -1,7 +1,6 @@
 //! The table as Parquet, column for column, in row groups of some thousand rows.
 
 use super::{Whole, Written};
-use anyhow::Context;
 use data::labels::Judgment;
 use data::labels::table::LabelTable;
 use polars::prelude::*;
@@ -14,19 +13,19 @@ const ROWS: usize = 8192;
 pub fn write(table: &LabelTable, out: &Path) -> anyhow::Result<Written> {
     let mut file = Whole::create(out)?;
     let schema = frame(&[])?.schema().as_ref().clone();
-    let mut writer = ParquetWriter::new(file.writer()).batched(&schema).context("beginning the Parquet file")?;
+    let mut writer = ParquetWriter::new(file.writer()).batched(&schema)?;
     let mut rows = Vec::new();
     for judgment in table.iter() {
         rows.push(judgment?);
         if rows.len() == ROWS {
-            writer.write_batch(&frame(&rows)?).context("writing Parquet")?;
+            writer.write_batch(&frame(&rows)?)?;
             rows.clear();
         }
     }
     if !rows.is_empty() {
-        writer.write_batch(&frame(&rows)?).context("writing Parquet")?;
+        writer.write_batch(&frame(&rows)?)?;
     }
-    writer.finish().context("ending the Parquet file")?;
+    writer.finish()?;
     drop(writer);
     file.finish()?;
     Ok(Written { judgments: table.len(), rows: table.len(), what: "rows", ..Written::default() })

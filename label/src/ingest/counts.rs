@@ -3,9 +3,9 @@
 use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Counts of one file, or of all together. Distinct items are told by 64-bit hashes, judges by name: 16 bytes an item are all that grows.
 #[derive(Debug, Clone, Default)]
@@ -24,11 +24,16 @@ pub struct FileCounts {
     pub pairs: u64,
     /// Of these, ties.
     pub ties: u64,
-    pub(super) items: HashSet<u64>,
-    pub(super) judges: BTreeSet<String>,
+    items: HashSet<u64>,
+    judges: HashSet<String>,
 }
 
 impl FileCounts {
+    /// Nothing yet, of a file.
+    pub fn of(file: &Path, format: &str) -> FileCounts {
+        FileCounts { file: file.to_path_buf(), format: format.to_string(), ..FileCounts::default() }
+    }
+
     /// Counts a judgment.
     pub fn keep(&mut self, judgment: &Judgment) {
         *self.kept.entry(judgment.kind).or_default() += 1;

@@ -101,6 +101,8 @@ fn form_of(path: &Path, bytes: &[u8]) -> &'static str {
         Some('{') => object_form(text),
         // A file of bare texts; a header in quotes is no JSON unless it is one column's.
         Some('"') if serde_json::from_str::<String>(text.split('\n').next().unwrap_or_default()).is_ok() && !named_table(path) => "jsonl",
+        // Nothing in it: an empty list of rows rather than a table without a header.
+        None => "jsonl",
         _ => separated(path, text),
     }
 }

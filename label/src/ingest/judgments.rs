@@ -18,7 +18,7 @@ impl Reader for Judgments {
     }
 
     fn about(&self) -> &'static str {
-        "tables of judgments: Arrow as label writes it, JSON Lines and Parquet as label export writes them"
+        "what label writes: the table (Arrow), and label export's JSON Lines and Parquet"
     }
 
     fn detect(&self, head: &Head) -> u8 {

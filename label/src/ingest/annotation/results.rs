@@ -238,7 +238,9 @@ fn side_of(data: &Map<String, Value>, layout: &Layout, labels: &[String]) -> Opt
         let key = key.to_lowercase();
         words.iter().any(|word| {
             *word == key
+                // A small "a" is an article; [`letter`] sees to the capital ones.
                 || marked(word)
+                    .filter(|_| word.len() > 1 || word.parse::<u32>().is_ok())
                     .is_some_and(|(stem, at)| at == place && ["", "answer", "response", "model", "option"].contains(&stem.as_str()))
         })
     };

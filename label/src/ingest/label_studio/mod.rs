@@ -73,7 +73,7 @@ impl Reader for LabelStudio {
     }
 
     fn about(&self) -> &'static str {
-        "Label Studio: JSON, JSON_MIN, CSV, TSV (Pairwise, Ranker, Choices, Rating, TextArea)"
+        "Label Studio: exports as JSON, JSON_MIN, CSV and TSV"
     }
 
     fn detect(&self, head: &Head) -> u8 {
@@ -157,7 +157,7 @@ fn restore(judgment: &mut Judgment, ours: &Map<String, Value>) {
 fn hand_over(units: Vec<Unit>, row: u64, raw: &str, sink: &mut dyn Sink) -> Result<(), SourceError> {
     for unit in units {
         match unit {
-            Ok(judgment) => sink.keep(Judgment { row, ..judgment })?,
+            Ok(judgment) => sink.keep(Judgment { row: if judgment.row == 0 { row } else { judgment.row }, ..judgment })?,
             Err((reason, detail)) => sink.reject(row, reason, detail, raw)?,
         }
     }

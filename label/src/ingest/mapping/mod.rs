@@ -28,7 +28,7 @@ use std::path::Path;
 use template::Template;
 
 /// One line for the help and the documentation.
-pub const ABOUT: &str = "any CSV, TSV, JSON Lines, Parquet or Arrow, with --mapping FILE.toml that says which columns hold what";
+pub const ABOUT: &str = "any rows, with --mapping FILE.toml that says which columns hold what";
 
 /// The reader that the file describes. It knows every file as its own ([`Reader::detect`] is 100).
 pub fn load(path: &Path) -> anyhow::Result<Box<dyn Reader>> {
