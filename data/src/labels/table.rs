@@ -180,6 +180,11 @@ impl LabelTable {
         Ok(LabelTable { path: path.to_path_buf(), batches, starts, length })
     }
 
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Number of judgments.
     pub fn len(&self) -> u64 {
         self.length

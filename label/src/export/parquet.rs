@@ -1,9 +1,15 @@
 //! The table as Parquet, column for column, in row groups of some thousand rows.
+//!
+//! The Arrow types that a reader is to make of the columns stand in the file's metadata. They are those of the table, not polars' own: pandas cannot yet
+//! take lists of string views.
 
 use super::{Whole, Written};
 use data::labels::Judgment;
 use data::labels::table::LabelTable;
+use polars::io::parquet::write::KeyValueMetadata;
 use polars::prelude::*;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// Rows in memory at a time.
@@ -13,7 +19,8 @@ const ROWS: usize = 8192;
 pub fn write(table: &LabelTable, out: &Path) -> anyhow::Result<Written> {
     let mut file = Whole::create(out)?;
     let schema = frame(&[])?.schema().as_ref().clone();
-    let mut writer = ParquetWriter::new(file.writer()).batched(&schema)?;
+    let metadata = KeyValueMetadata::from_static(vec![("ARROW:schema".to_string(), base64(&schema_message(table.path())?))]);
+    let mut writer = ParquetWriter::new(file.writer()).with_key_value_metadata(Some(metadata)).batched(&schema)?;
     let mut rows = Vec::new();
     for judgment in table.iter() {
         rows.push(judgment?);
@@ -29,6 +36,33 @@ pub fn write(table: &LabelTable, out: &Path) -> anyhow::Result<Written> {
     drop(writer);
     file.finish()?;
     Ok(Written { judgments: table.len(), rows: table.len(), what: "rows", ..Written::default() })
+}
+
+/// The message at the head of an Arrow IPC file that holds its schema, as it stands there: after `ARROW1` and zeros a mark of four 0xff, the length in four
+/// bytes, and so many bytes. Parquet's `ARROW:schema` is that message in base 64.
+fn schema_message(table: &Path) -> anyhow::Result<Vec<u8>> {
+    let cannot = || format!("{}: no schema at the head of the file", table.display());
+    let mut head = Vec::new();
+    File::open(table)?.take(1 << 20).read_to_end(&mut head)?;
+    let start = head.iter().skip(6).position(|byte| *byte != 0).map(|at| at + 6);
+    let message = start.map(|start| &head[start..]).filter(|message| message.starts_with(&[0xff; 4]));
+    let length = message.and_then(|message| Some(u32::from_le_bytes(message.get(4..8)?.try_into().ok()?) as usize));
+    let whole = message.zip(length).and_then(|(message, length)| message.get(..8 + length));
+    whole.map(<[u8]>::to_vec).ok_or_else(|| anyhow::anyhow!(cannot()))
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for digit in 0..4 {
+            let sextet = (bits >> (18 - 6 * digit)) as usize & 63;
+            out.push(if digit > three.len() { '=' } else { DIGITS[sextet] as char });
+        }
+    }
+    out
 }
 
 /// The rows as a frame with the table's columns.
@@ -106,4 +140,17 @@ fn prompts(rows: &[Judgment]) -> PolarsResult<Column> {
     let lists = rows.iter().map(turn).collect::<PolarsResult<Vec<Series>>>()?;
     let series = if lists.is_empty() { Series::new_empty("prompt".into(), &kind) } else { Series::new("prompt".into(), lists) };
     Ok(series.cast(&kind)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_of_the_rfc() {
+        // RFC 4648, section 10.
+        for (text, expected) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE="), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(super::base64(text.as_bytes()), expected);
+        }
+    }
 }
