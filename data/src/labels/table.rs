@@ -35,7 +35,7 @@ use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use tempfile::NamedTempFile;
 
@@ -57,6 +57,8 @@ pub struct TableWriter {
     waiting: Vec<Judgment>,
     /// None once the worker has been told to end.
     batches: Option<SyncSender<Vec<Judgment>>>,
+    /// Emptied batches for use anew: two megabytes given back and asked for again each time cost more than the rest of the bookkeeping.
+    spare: Receiver<Vec<Judgment>>,
     worker: Option<JoinHandle<Result<(Out, u64), DataError>>>,
 }
 
@@ -69,18 +71,28 @@ impl TableWriter {
         let schema = Arc::new(schema());
         let mut out = FileWriter::try_new(BufWriter::with_capacity(1 << 20, temp), &schema).map_err(unwritable(path))?;
         let (batches, inbox) = sync_channel::<Vec<Judgment>>(WAITING);
+        let (back, spare) = sync_channel(WAITING);
         let to = path.to_path_buf();
         let work = move || {
             let mut written = 0;
-            for rows in inbox {
+            for mut rows in inbox {
                 written += rows.len() as u64;
                 let batch = to_batch(&schema, &rows).map_err(unwritable(&to))?;
                 out.write(&batch).map_err(unwritable(&to))?;
+                rows.clear();
+                // Nobody may be there to take it.
+                let _ = back.try_send(rows);
             }
             Ok((out, written))
         };
         let worker = std::thread::Builder::new().name("table".to_string()).spawn(work).map_err(DataError::io("write", path))?;
-        Ok(TableWriter { path: path.to_path_buf(), waiting: Vec::with_capacity(BATCH), batches: Some(batches), worker: Some(worker) })
+        Ok(TableWriter {
+            path: path.to_path_buf(),
+            waiting: Vec::with_capacity(BATCH),
+            batches: Some(batches),
+            spare,
+            worker: Some(worker),
+        })
     }
 
     /// Adds a judgment. A failure to write may come with a later one.
@@ -89,7 +101,8 @@ impl TableWriter {
         if self.waiting.len() < BATCH {
             return Ok(());
         }
-        let rows = std::mem::replace(&mut self.waiting, Vec::with_capacity(BATCH));
+        let next = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH));
+        let rows = std::mem::replace(&mut self.waiting, next);
         match self.batches.as_ref().map(|batches| batches.send(rows)) {
             Some(Ok(())) => Ok(()),
             // The worker has ended early: it says why.

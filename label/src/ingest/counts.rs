@@ -44,11 +44,8 @@ impl FileCounts {
             self.judges.insert(judge.clone());
         }
         if let (Kind::Ranking, Some(ranks)) = (judgment.kind, &judgment.ranks) {
-            let mut sorted = ranks.clone();
-            sorted.sort_unstable();
-            let pairs = |n: usize| (n * n.saturating_sub(1) / 2) as u64;
-            self.pairs += pairs(ranks.len());
-            self.ties += sorted.chunk_by(|a, b| a == b).map(|same| pairs(same.len())).sum::<u64>();
+            self.pairs += (ranks.len() * ranks.len().saturating_sub(1) / 2) as u64;
+            self.ties += ranks.iter().enumerate().map(|(i, a)| ranks[i + 1..].iter().filter(|b| *b == a).count() as u64).sum::<u64>();
         }
     }
 

@@ -159,12 +159,20 @@ impl Values {
                 Ok(items) => items,
                 Err(_) => return Ok(vec![take(cell, column.name())?]),
             };
-            let one = |item: &Value, take: &mut dyn FnMut(Cell, &str) -> Result<Option<T>, Fault>| match item {
-                Value::Null => Ok(None),
-                item => take(Cell::Json(item), column.name()),
-            };
-            return items.iter().map(|item| one(item, &mut take)).collect();
+            let mut found = Vec::with_capacity(items.len());
+            for item in items.iter() {
+                found.push(if item.is_null() { None } else { take(Cell::Json(item), column.name())? });
+            }
+            return Ok(found);
         }
-        self.0.iter().map(|column| column.get(record).map_or(Ok(None), |cell| take(cell, column.name()))).collect()
+        // Not collected through `Result`: that grows the list step by step, and this runs for every row.
+        let mut found = Vec::with_capacity(self.0.len());
+        for column in &self.0 {
+            found.push(match column.get(record) {
+                Some(cell) => take(cell, column.name())?,
+                None => None,
+            });
+        }
+        Ok(found)
     }
 }

@@ -196,12 +196,15 @@ impl Plan {
                 Cell::Json(value) => fields::conversation(value)?,
             });
         }
-        let text = |cell: Option<Cell<'a>>, name: &str| cell.map(|cell| cell.text(name)).transpose();
         let answers = match self.answers.0.as_slice() {
             [] => Vec::new(),
             // K columns: the texts stay where they are.
             columns if columns.len() > 1 => {
-                columns.iter().map(|column| text(column.get(record), column.name())).collect::<Result<_, _>>()?
+                let mut answers = Vec::with_capacity(columns.len());
+                for column in columns {
+                    answers.push(column.get(record).map(|cell| cell.text(column.name())).transpose()?);
+                }
+                answers
             }
             _ => {
                 let list = self.answers.each(record, |cell, name| cell.text(name).map(|text| Some(text.into_owned())))?;
@@ -374,7 +377,9 @@ impl Asked {
             None => data::labels::item_key(&item.prompt, &answers),
         };
         if let Some(aspect) = &self.aspect {
-            key = format!("{key}#{aspect}");
+            key.reserve_exact(aspect.len() + 1);
+            key.push('#');
+            key.push_str(aspect);
         }
         Ok(Judgment {
             kind,
@@ -431,22 +436,27 @@ impl Asked {
         }
         // An answer that nobody judged is not compared with the others; nor is a place that holds no answer.
         let judged = |i: &usize| marks[*i].is_some() && item.answers[*i].is_some();
-        let places: Vec<usize> = (0..marks.len()).filter(judged).collect();
-        if places.is_empty() {
+        let all = (0..marks.len()).all(|i| judged(&i));
+        let places: Option<Vec<usize>> = (!all).then(|| (0..marks.len()).filter(judged).collect());
+        if places.as_ref().is_some_and(Vec::is_empty) {
             return Err((Reason::MissingField, "no answer is judged: its columns are empty".to_string()));
         }
-        let found = || places.iter().filter_map(|&i| marks[i]);
+        let mut found = Vec::with_capacity(marks.len());
+        match &places {
+            None => found.extend(marks.iter().flatten()),
+            Some(places) => found.extend(places.iter().filter_map(|&i| marks[i])),
+        }
         if scored {
             let sign = if self.better == Some(Better::Lower) { -1.0 } else { 1.0 };
-            let scores: Vec<f32> = found().map(|mark| (sign * mark) as f32).collect();
-            return Ok(Order { ranks: Some(ranks_of(&scores)), scores: Some(scores), places: Some(places), ..Order::default() });
+            let scores: Vec<f32> = found.iter().map(|mark| (sign * mark) as f32).collect();
+            return Ok(Order { ranks: Some(ranks_of(&scores)), scores: Some(scores), places, ..Order::default() });
         }
-        let mut ranks: Vec<f64> = found().collect();
+        let mut ranks = found;
         if self.better == Some(Better::Higher) {
             let most = ranks.iter().copied().fold(0.0, f64::max);
             ranks.iter_mut().for_each(|rank| *rank = most - *rank);
         }
-        Ok(Order { ranks: Some(fields::dense(&ranks)?), places: Some(places), ..Order::default() })
+        Ok(Order { ranks: Some(fields::dense(&ranks)?), places, ..Order::default() })
     }
 }
 

@@ -49,11 +49,6 @@ impl Template {
         Ok(Template { parts })
     }
 
-    /// All columns without which a row has no such text.
-    pub(super) fn needs<'a>(&'a self, names: &mut Vec<&'a Column>) {
-        names.extend(self.parts.iter().filter_map(|part| if let Part::Column(column) = part { Some(column) } else { None }));
-    }
-
     /// All columns, also of the optional parts.
     pub(super) fn all<'a>(&'a self, names: &mut Vec<&'a Column>) {
         for part in &self.parts {
@@ -70,7 +65,7 @@ impl Template {
         if let [Part::Column(column)] = self.parts.as_slice() {
             return column.need(record)?.text(column.name());
         }
-        let mut out = String::new();
+        let mut out = String::with_capacity(64);
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
@@ -86,10 +81,10 @@ impl Template {
         if let [Part::Column(column)] = self.parts.as_slice() {
             return column.text(record);
         }
-        let mut needed = Vec::new();
-        self.needs(&mut needed);
-        for column in needed {
-            if column.text(record)?.is_none() {
+        for part in &self.parts {
+            if let Part::Column(column) = part
+                && column.text(record)?.is_none()
+            {
                 return Ok(None);
             }
         }
