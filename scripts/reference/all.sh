@@ -50,7 +50,7 @@ with_data() {
 run model.py # first: others read its folders
 for path in $here/*.py; do
     case $(basename "$path") in
-    model.py | check_folder.py) ;; # done; no generator
+    model.py | check_folder.py | label_counts.py) ;; # done; no generators
     chat_templates.py) with_data chat_templates.py t03-minimind-hf-tokenizer ;;
     pretrain_curve.py) with_data pretrain_curve.py 'p01-tinyshakespeare/*.txt' ;;
     *) run "$(basename "$path")" ;;

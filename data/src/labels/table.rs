@@ -23,9 +23,10 @@ use crate::chat::Message;
 use crate::error::DataError;
 use crate::mapped;
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float32Array, ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, StringBuilder, StructBuilder,
+    Array, ArrayRef, AsArray, Float32Array, ListArray, PrimitiveArray, RecordBatch, StringArray, StringBuilder, StructArray,
     TimestampMillisecondArray, UInt64Array,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Schema, TimeUnit, TimestampMillisecondType, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
@@ -34,6 +35,8 @@ use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use tempfile::NamedTempFile;
 
 /// Rows a record batch: what stands in memory at a time.
@@ -42,13 +45,21 @@ const BATCH: usize = 4096;
 const KIND: (&str, &str) = ("table", "judgments");
 const VERSION: (&str, &str) = ("version", "2");
 
-/// Writes a table row by row; it appears under its name whole, at [`TableWriter::finish`], or not at all.
+/// Full batches that wait for the writing thread: enough that neither side waits for the other's hiccups, few enough to stay small.
+const WAITING: usize = 4;
+
+type Out = FileWriter<BufWriter<NamedTempFile>>;
+
+/// Writes a table row by row; it appears under its name whole, at [`TableWriter::finish`], or not at all. Columns are built and written by a thread
+/// of its own, while the caller reads on.
 pub struct TableWriter {
     path: PathBuf,
-    schema: Arc<Schema>,
-    writer: FileWriter<BufWriter<NamedTempFile>>,
     waiting: Vec<Judgment>,
-    written: u64,
+    /// None once the worker has been told to end.
+    batches: Option<SyncSender<Vec<Judgment>>>,
+    /// Emptied batches for use anew: two megabytes given back and asked for again each time cost more than the rest of the bookkeeping.
+    spare: Receiver<Vec<Judgment>>,
+    worker: Option<JoinHandle<Result<(Out, u64), DataError>>>,
 }
 
 impl TableWriter {
@@ -58,33 +69,79 @@ impl TableWriter {
         std::fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
         let temp = NamedTempFile::new_in(folder).map_err(DataError::io("write", path))?;
         let schema = Arc::new(schema());
-        let writer = FileWriter::try_new(BufWriter::new(temp), &schema).map_err(unwritable(path))?;
-        Ok(TableWriter { path: path.to_path_buf(), schema, writer, waiting: Vec::new(), written: 0 })
+        let mut out = FileWriter::try_new(BufWriter::with_capacity(1 << 20, temp), &schema).map_err(unwritable(path))?;
+        let (batches, inbox) = sync_channel::<Vec<Judgment>>(WAITING);
+        let (back, spare) = sync_channel(WAITING);
+        let to = path.to_path_buf();
+        let work = move || {
+            let mut written = 0;
+            for mut rows in inbox {
+                written += rows.len() as u64;
+                let batch = to_batch(&schema, &rows).map_err(unwritable(&to))?;
+                out.write(&batch).map_err(unwritable(&to))?;
+                rows.clear();
+                // Nobody may be there to take it.
+                let _ = back.try_send(rows);
+            }
+            Ok((out, written))
+        };
+        let worker = std::thread::Builder::new().name("table".to_string()).spawn(work).map_err(DataError::io("write", path))?;
+        Ok(TableWriter {
+            path: path.to_path_buf(),
+            waiting: Vec::with_capacity(BATCH),
+            batches: Some(batches),
+            spare,
+            worker: Some(worker),
+        })
     }
 
-    /// Adds a judgment.
+    /// Adds a judgment. A failure to write may come with a later one.
     pub fn push(&mut self, judgment: Judgment) -> Result<(), DataError> {
         self.waiting.push(judgment);
-        if self.waiting.len() == BATCH { self.flush() } else { Ok(()) }
+        if self.waiting.len() < BATCH {
+            return Ok(());
+        }
+        let next = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH));
+        let rows = std::mem::replace(&mut self.waiting, next);
+        match self.batches.as_ref().map(|batches| batches.send(rows)) {
+            Some(Ok(())) => Ok(()),
+            // The worker has ended early: it says why.
+            _ => self.end().map(|_| ()),
+        }
     }
 
     /// Completes the file and gives it its name. Returns the number of judgments.
     pub fn finish(mut self) -> Result<u64, DataError> {
-        self.flush()?;
-        let path = self.path;
-        let mut buffered = self.writer.into_inner().map_err(unwritable(&path))?;
-        buffered.flush().map_err(DataError::io("write", &path))?;
-        let temp = buffered.into_inner().map_err(|e| DataError::io("write", &path)(e.into_error()))?;
-        temp.as_file().sync_all().map_err(DataError::io("write", &path))?;
-        temp.persist(&path).map_err(|e| DataError::io("rename", &path)(e.error))?;
-        Ok(self.written)
+        let rows = std::mem::take(&mut self.waiting);
+        if let Some(batches) = self.batches.as_ref().filter(|_| !rows.is_empty()) {
+            // If the worker is gone, its error comes below.
+            let _ = batches.send(rows);
+        }
+        let (out, written) = self.end()?;
+        let path = &self.path;
+        let mut buffered = out.into_inner().map_err(unwritable(path))?;
+        buffered.flush().map_err(DataError::io("write", path))?;
+        let temp = buffered.into_inner().map_err(|e| DataError::io("write", path)(e.into_error()))?;
+        temp.as_file().sync_all().map_err(DataError::io("write", path))?;
+        temp.persist(path).map_err(|e| DataError::io("rename", path)(e.error))?;
+        Ok(written)
     }
 
-    fn flush(&mut self) -> Result<(), DataError> {
-        let rows = std::mem::take(&mut self.waiting);
-        self.written += rows.len() as u64;
-        let batch = to_batch(&self.schema, &rows).map_err(unwritable(&self.path))?;
-        self.writer.write(&batch).map_err(unwritable(&self.path))
+    /// Waits until the worker has written all.
+    fn end(&mut self) -> Result<(Out, u64), DataError> {
+        self.batches = None;
+        let gone = || DataError::Worker(format!("nobody writes {} any more", self.path.display()));
+        self.worker.take().ok_or_else(gone)?.join().map_err(|_| gone())?
+    }
+}
+
+impl Drop for TableWriter {
+    /// Of a table that was not finished nothing may stay, not even the temporary file: the worker has it.
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
     }
 }
 
@@ -242,15 +299,16 @@ fn to_batch(schema: &Arc<Schema>, rows: &[Judgment]) -> Result<RecordBatch, Arro
 }
 
 fn column(name: &str, rows: &[Judgment]) -> ArrayRef {
-    let text = |of: fn(&Judgment) -> Option<&str>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
+    let text = |of: fn(&Judgment) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(rows.iter().map(of))) };
+    let maybe = |of: fn(&Judgment) -> Option<&str>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
     let real = |of: fn(&Judgment) -> Option<f32>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<Float32Array>()) };
     let time = |of: fn(&Judgment) -> Option<i64>| -> ArrayRef {
         Arc::new(rows.iter().map(of).collect::<TimestampMillisecondArray>().with_timezone("UTC"))
     };
     match name {
-        "kind" => text(|j| Some(j.kind.name())),
-        "item" => text(|j| Some(&j.item)),
-        "group" => text(|j| Some(&j.group)),
+        "kind" => text(|j| j.kind.name()),
+        "item" => text(|j| &j.item),
+        "group" => text(|j| &j.group),
         "prompt" => prompts(rows),
         "answers" => texts(rows.iter().map(|j| Some(&j.answers))),
         "authors" => texts(rows.iter().map(|j| j.authors.as_ref())),
@@ -258,47 +316,62 @@ fn column(name: &str, rows: &[Judgment]) -> ArrayRef {
         "ranks" => numbers::<UInt32Type>(rows.iter().map(|j| j.ranks.as_ref())),
         "scores" => numbers::<Float32Type>(rows.iter().map(|j| j.scores.as_ref())),
         "worth" => numbers::<Float32Type>(rows.iter().map(|j| j.worth.as_ref())),
-        "judge" => text(|j| j.judge.as_deref()),
+        "judge" => maybe(|j| j.judge.as_deref()),
         "started" => time(|j| j.started),
         "ended" => time(|j| j.ended),
         "seconds" => real(|j| j.seconds),
         "confidence" => real(|j| j.confidence),
         "weight" => real(|j| Some(j.weight)),
         "flags" => texts(rows.iter().map(|j| Some(&j.flags))),
-        "comment" => text(|j| j.comment.as_deref()),
-        "source_file" => Arc::new(StringArray::from_iter_values(rows.iter().map(|j| j.file.display().to_string()))),
+        "comment" => maybe(|j| j.comment.as_deref()),
+        "source_file" => files(rows),
         _ => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|j| j.row))),
     }
 }
 
-fn texts<'a>(rows: impl Iterator<Item = Option<&'a Vec<String>>>) -> ArrayRef {
-    let mut builder = ListBuilder::new(StringBuilder::new());
-    rows.for_each(|row| builder.append_option(row.map(|texts| texts.iter().map(Some))));
+/// The files' names; most rows are from the file of the row before.
+fn files(rows: &[Judgment]) -> ArrayRef {
+    let mut builder = StringBuilder::new();
+    let (mut last, mut name) = (None, String::new());
+    for judgment in rows {
+        if last != Some(judgment.file.as_os_str()) {
+            last = Some(judgment.file.as_os_str());
+            name = judgment.file.display().to_string();
+        }
+        builder.append_value(&name);
+    }
     Arc::new(builder.finish())
 }
 
-fn numbers<'a, T: arrow::datatypes::ArrowPrimitiveType>(rows: impl Iterator<Item = Option<&'a Vec<T::Native>>>) -> ArrayRef {
-    let mut builder = ListBuilder::new(PrimitiveBuilder::<T>::new());
-    rows.for_each(|row| builder.append_option(row.map(|list| list.iter().copied().map(Some))));
-    Arc::new(builder.finish())
+/// Lists of text: values, offsets and nulls are each made in one go, which is several times faster than a builder of lists.
+fn texts<'a>(rows: impl Iterator<Item = Option<&'a Vec<String>>> + Clone) -> ArrayRef {
+    let all = rows.clone().flatten().flatten();
+    let values = StringArray::from_iter_values(all.map(String::as_str));
+    list_of(Arc::new(values), rows.map(|row| row.map(Vec::len)))
+}
+
+fn numbers<'a, T: arrow::datatypes::ArrowPrimitiveType>(rows: impl Iterator<Item = Option<&'a Vec<T::Native>>> + Clone) -> ArrayRef {
+    let values = PrimitiveArray::<T>::from_iter_values(rows.clone().flatten().flatten().copied());
+    list_of(Arc::new(values), rows.map(|row| row.map(Vec::len)))
+}
+
+/// A list array over `values`, of which each row takes as many as its length says; None is null.
+fn list_of(values: ArrayRef, lengths: impl Iterator<Item = Option<usize>> + Clone) -> ArrayRef {
+    let offsets = OffsetBuffer::from_lengths(lengths.clone().map(Option::unwrap_or_default));
+    let nulls = NullBuffer::from_iter(lengths.map(|length| length.is_some()));
+    let field = Arc::new(Field::new_list_field(values.data_type().clone(), true));
+    Arc::new(ListArray::new(field, offsets, values, Some(nulls)))
 }
 
 fn prompts(rows: &[Judgment]) -> ArrayRef {
-    let parts = || Box::new(StringBuilder::new()) as Box<dyn arrow::array::ArrayBuilder>;
-    let mut builder = ListBuilder::new(StructBuilder::new(turn(), vec![parts(), parts(), parts()]));
-    for judgment in rows {
-        for turn in &judgment.prompt {
-            let rest = (!turn.rest.is_empty()).then(|| serde_json::to_string(&turn.rest).unwrap_or_default());
-            for (i, value) in [Some(turn.role.as_str()), Some(turn.content.as_str()), rest.as_deref()].into_iter().enumerate() {
-                if let Some(field) = builder.values().field_builder::<StringBuilder>(i) {
-                    field.append_option(value);
-                }
-            }
-            builder.values().append(true);
-        }
-        builder.append(true);
-    }
-    Arc::new(builder.finish())
+    let turns = || rows.iter().flat_map(|judgment| &judgment.prompt);
+    let rest = |turn: &Message| (!turn.rest.is_empty()).then(|| serde_json::to_string(&turn.rest).unwrap_or_default());
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(turns().map(|turn| turn.role.as_str()))),
+        Arc::new(StringArray::from_iter_values(turns().map(|turn| turn.content.as_str()))),
+        Arc::new(turns().map(rest).collect::<StringArray>()),
+    ];
+    list_of(Arc::new(StructArray::new(turn(), columns, None)), rows.iter().map(|judgment| Some(judgment.prompt.len())))
 }
 
 fn from_batch(batch: &RecordBatch, row: usize) -> Result<Judgment, String> {

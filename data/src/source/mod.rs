@@ -12,6 +12,7 @@ mod parquet;
 mod paths;
 mod text;
 
+pub use csv::Header;
 pub use open::{bytes_read, open};
 pub use paths::{expand, files, format_of, matches};
 
@@ -19,6 +20,7 @@ use crate::config::{self, Columns, Format};
 use crate::error::SourceError;
 use crate::quarantine::{Quarantine, Reason};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -82,7 +84,52 @@ pub fn read_all(
     columns: &Columns,
     each: &mut dyn FnMut(Met) -> Result<(), SourceError>,
 ) -> Result<u64, SourceError> {
-    let mut sink = Sink { file: Arc::from(file), met: 0, each };
+    let mut all = All { file: Arc::from(file), met: 0, each };
+    read_records(file, format, columns, &mut all)?;
+    Ok(all.met)
+}
+
+/// A row where it was read: CSV without a copy of its cells.
+pub enum Record<'a> {
+    /// Of CSV and TSV.
+    Cells(Cells<'a>),
+    /// Of the other formats.
+    Fields(Map<String, Value>),
+}
+
+/// A row of CSV or TSV in the reader's buffer.
+#[derive(Clone, Copy)]
+pub struct Cells<'a> {
+    /// The columns.
+    pub header: &'a Header,
+    /// As many as the header has.
+    pub cells: &'a [Cow<'a, str>],
+}
+
+impl Record<'_> {
+    /// The row as JSON; the cells of CSV are text.
+    pub fn into_fields(self) -> Map<String, Value> {
+        match self {
+            Record::Fields(fields) => fields,
+            Record::Cells(Cells { header, cells }) => {
+                header.names.iter().zip(cells).map(|(name, cell)| (name.clone(), Value::from(cell.as_ref()))).collect()
+            }
+        }
+    }
+}
+
+/// Takes what [`read_records`] reads.
+pub trait Take {
+    /// A row with its line.
+    fn row(&mut self, line: u64, record: Record) -> Result<(), SourceError>;
+
+    /// Something too broken to be a row; `raw` is its first KiB.
+    fn reject(&mut self, line: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError>;
+}
+
+/// [`read_all`] for those who want to take the cells of CSV where they stand.
+pub fn read_records(file: &Path, format: Format, columns: &Columns, take: &mut dyn Take) -> Result<(), SourceError> {
+    let mut sink = Sink { file: Arc::from(file), take };
     match format {
         Format::Text => text::read(&mut sink, &columns.text),
         Format::Jsonl => json::read(&mut sink, columns),
@@ -90,32 +137,47 @@ pub fn read_all(
         Format::Tsv => csv::read(&mut sink, b'\t'),
         Format::Parquet => parquet::read(&mut sink, columns),
         Format::Arrow => arrow_ipc::read(&mut sink),
-    }?;
-    Ok(sink.met)
+    }
 }
 
-/// Where the format readers put rows and rejects; it counts both.
-struct Sink<'a> {
+/// Rows as [`read_all`] hands them over, counted.
+struct All<'a> {
     file: Arc<Path>,
     met: u64,
     each: &'a mut dyn FnMut(Met) -> Result<(), SourceError>,
 }
 
+impl Take for All<'_> {
+    fn row(&mut self, line: u64, record: Record) -> Result<(), SourceError> {
+        self.met += 1;
+        (self.each)(Met::Row(Row { file: self.file.clone(), line, fields: record.into_fields() }))
+    }
+
+    fn reject(&mut self, line: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError> {
+        self.met += 1;
+        (self.each)(Met::Bad { line, reason, detail, raw: raw.to_string() })
+    }
+}
+
+/// Where the format readers put rows and rejects.
+struct Sink<'a> {
+    file: Arc<Path>,
+    take: &'a mut dyn Take,
+}
+
 impl Sink<'_> {
+    fn record(&mut self, line: u64, record: Record) -> Result<(), SourceError> {
+        self.take.row(line, record)
+    }
+
     fn row(&mut self, line: u64, fields: Map<String, Value>) -> Result<(), SourceError> {
-        let row = Row { file: self.file.clone(), line, fields };
-        self.hand_over(Met::Row(row))
+        self.take.row(line, Record::Fields(fields))
     }
 
     fn reject(&mut self, line: u64, reason: Reason, detail: impl Into<String>, raw: &[u8]) -> Result<(), SourceError> {
         // Enough bytes for the snippet, so that a huge line is not copied.
-        let raw = String::from_utf8_lossy(&raw[..raw.len().min(1024)]).into_owned();
-        self.hand_over(Met::Bad { line, reason, detail: detail.into(), raw })
-    }
-
-    fn hand_over(&mut self, met: Met) -> Result<(), SourceError> {
-        self.met += 1;
-        (self.each)(met)
+        let raw = String::from_utf8_lossy(&raw[..raw.len().min(1024)]);
+        self.take.reject(line, reason, detail.into(), &raw)
     }
 
     fn unreadable(&self, line: u64, detail: impl Into<String>) -> SourceError {

@@ -3,7 +3,7 @@
 use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ pub struct FileCounts {
     /// Of these, ties.
     pub ties: u64,
     items: HashSet<u64>,
-    judges: BTreeSet<String>,
+    judges: HashSet<String>,
 }
 
 impl FileCounts {
@@ -44,11 +44,8 @@ impl FileCounts {
             self.judges.insert(judge.clone());
         }
         if let (Kind::Ranking, Some(ranks)) = (judgment.kind, &judgment.ranks) {
-            let mut sorted = ranks.clone();
-            sorted.sort_unstable();
-            let pairs = |n: usize| (n * n.saturating_sub(1) / 2) as u64;
-            self.pairs += pairs(ranks.len());
-            self.ties += sorted.chunk_by(|a, b| a == b).map(|same| pairs(same.len())).sum::<u64>();
+            self.pairs += (ranks.len() * ranks.len().saturating_sub(1) / 2) as u64;
+            self.ties += ranks.iter().enumerate().map(|(i, a)| ranks[i + 1..].iter().filter(|b| *b == a).count() as u64).sum::<u64>();
         }
     }
 

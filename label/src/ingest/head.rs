@@ -99,6 +99,8 @@ fn form_of(path: &Path, bytes: &[u8]) -> &'static str {
     match text.chars().next() {
         Some('[') => "json",
         Some('{') => object_form(text),
+        // A file of bare texts; a header in quotes is no JSON unless it is one column's.
+        Some('"') if serde_json::from_str::<String>(text.split('\n').next().unwrap_or_default()).is_ok() && !named_table(path) => "jsonl",
         // Nothing in it: an empty list of rows rather than a table without a header.
         None => "jsonl",
         _ => separated(path, text),
@@ -114,6 +116,10 @@ fn object_form(text: &str) -> &'static str {
         Err(e) if e.is_eof() && !rest.is_empty() && !rest.trim_start().starts_with('{') => "json",
         Err(_) => "jsonl",
     }
+}
+
+fn named_table(path: &Path) -> bool {
+    matches!(source::format_of(path), Some(data::config::Format::Csv | data::config::Format::Tsv))
 }
 
 /// Comma or tab, whichever the header has more of; the name where that does not tell.

@@ -11,15 +11,24 @@
 pub mod annotation;
 pub mod argilla;
 mod counts;
+mod demos;
+mod fields;
 mod files;
 pub mod head;
+mod hh;
 pub mod judgments;
 pub mod label_studio;
 pub mod mapping;
+mod mturk;
+mod oasst;
+mod openai;
+mod pairs;
 pub mod prodigy;
+mod ranked;
 mod report;
 pub mod rows;
 mod store;
+mod times;
 pub mod values;
 
 use anyhow::Context;
@@ -81,6 +90,15 @@ pub fn readers(options: &Options) -> anyhow::Result<Vec<Box<dyn Reader>>> {
     if let Some(path) = &options.mapping {
         readers.push(mapping::load(path)?);
     }
+    readers.push(Box::new(hh::Hh));
+    readers.push(Box::new(openai::OpenAi));
+    readers.push(Box::new(oasst::Oasst));
+    readers.push(Box::new(mturk::Mturk));
+    readers.push(Box::new(pairs::Pairs));
+    readers.push(Box::new(ranked::Ranked));
+    readers.push(Box::new(demos::Messages));
+    readers.push(Box::new(demos::Alpaca));
+    readers.push(Box::new(demos::Prompts));
     readers.push(Box::new(judgments::Judgments));
     readers.push(Box::new(label_studio::LabelStudio::new(options)));
     readers.push(Box::new(argilla::Argilla));
