@@ -12,6 +12,8 @@ pub mod rollout;
 mod setup;
 pub mod update;
 
+pub use setup::Place;
+
 use anyhow::Result;
 use data::config::PpoConfig;
 use heldout::HeldOut;

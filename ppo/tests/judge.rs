@@ -5,9 +5,12 @@ use data::config::RewardSource;
 use data::tokenizer::Tokenizer;
 use model::lineage::Lineage;
 use model::{Config, HeadKind, Model};
-use ppo::{batch::Episode, judge::Judges};
+use ppo::{Place, batch::Episode, judge::Judges};
 use std::path::Path;
-use tch::Device;
+use tch::{Device, Kind};
+
+/// The CPU in float32.
+const CPU: Place = Place { device: Device::Cpu, compute: Kind::Float };
 
 /// A reward folder with tokens of several characters and ChatML; `prefix` stands before its prompts.
 fn reward_folder(dir: &Path, prefix: &str) -> (Model, Tokenizer, ChatTemplate) {
@@ -30,7 +33,7 @@ fn another_tokenizer_template_and_prefix_are_the_judges_own() {
     let (model, tokenizer, template) = reward_folder(dir.path(), "Is it kind? ");
     let (policy, plain) = (Tokenizer::byte().unwrap(), ChatTemplate::plain());
     let source = RewardSource { model: dir.path().display().to_string(), ..RewardSource::default() };
-    let judges = Judges::load(&source, (&policy, &plain), 4, Device::Cpu).unwrap();
+    let judges = Judges::load(&source, (&policy, &plain), 4, CPU).unwrap();
     let episode = |text: &str, answer: &str, finished: bool| {
         let (prompt, mut response) = plain.encode_pair(&policy, text, answer).unwrap();
         response.truncate(if finished { response.len() } else { response.len() - 1 });
@@ -59,7 +62,7 @@ fn the_policys_ids_pass_only_where_template_and_tokenizer_are_the_same() {
         Episode { text: "say what".into(), prompt, read: response.len(), response, finished: true }
     };
     let score = |template: &ChatTemplate| {
-        let judges = Judges::load(&source, (&tokenizer, template), 4, Device::Cpu).unwrap();
+        let judges = Judges::load(&source, (&tokenizer, template), 4, CPU).unwrap();
         judges.score(&[episode(template)], &tokenizer).unwrap()[0]
     };
     let row = |e: &Episode| e.prompt.iter().chain(&e.response).copied().collect::<Vec<u32>>();
