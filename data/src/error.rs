@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// An error of this crate. All of them are about input that the user gave (files, configuration, templates, tokenizers),
-/// except [`DataError::Io`] and [`DataError::Worker`], which may also be the machine's fault: see [`DataError::is_input`].
+/// except [`DataError::Io`], [`DataError::Worker`] and [`DataError::Internal`], which may also be the machine's fault: see [`DataError::is_input`].
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The operating system refused to read or write a file.
@@ -117,6 +117,9 @@ pub enum DataError {
     /// A background worker (prefetching) failed or panicked.
     #[error("background worker: {0}")]
     Worker(String),
+    /// This program broke a promise of its own.
+    #[error("internal error: {0}")]
+    Internal(String),
 }
 
 impl DataError {
@@ -135,7 +138,7 @@ impl DataError {
                     std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::IsADirectory
                 )
             }
-            DataError::Worker(_) => false,
+            DataError::Worker(_) | DataError::Internal(_) => false,
             _ => true,
         }
     }

@@ -47,9 +47,9 @@ pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
                     None => return Err(sink.unreadable(line, format!("the header cannot be read: {why}"))),
                     // In TSV a quote is often just a quote: with the right number of tabs the line is taken as it stands.
                     Some(table) if separator == b'\t' && raw.split(|b| *b == b'\t').count() == table.names.len() => {
-                        table.add(sink, line, raw, |raw, out| csv_records::quote_all(raw, b'\t', out));
+                        table.add(sink, line, raw, |raw, out| csv_records::quote_all(raw, b'\t', out))?;
                     }
-                    Some(_) => sink.reject(line, Reason::BrokenQuotes, why, raw),
+                    Some(_) => sink.reject(line, Reason::BrokenQuotes, why, raw)?,
                 }
                 start += bytes;
                 line += 1;
@@ -63,9 +63,9 @@ pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
                     None => table = Some(Table::from_header(sink, separator, raw, fields, copy)?),
                     Some(table) if fields != table.names.len() => {
                         let detail = format!("{fields} fields where the header has {}", table.names.len());
-                        sink.reject(line, Reason::FieldCount, detail, raw);
+                        sink.reject(line, Reason::FieldCount, detail, raw)?;
                     }
-                    Some(table) => table.add(sink, line, raw, copy),
+                    Some(table) => table.add(sink, line, raw, copy)?,
                 }
                 start += bytes;
                 line += lines;
@@ -140,14 +140,14 @@ impl Table {
     }
 
     /// Takes a record; `copy` writes it as polars wants it.
-    fn add(&mut self, sink: &mut Sink, line: u64, raw: &[u8], copy: impl Fn(&[u8], &mut Vec<u8>)) {
+    fn add(&mut self, sink: &mut Sink, line: u64, raw: &[u8], copy: impl Fn(&[u8], &mut Vec<u8>)) -> Result<(), SourceError> {
         if let Err(error) = std::str::from_utf8(raw) {
-            sink.reject(line, Reason::NotUtf8, format!("byte {} of the record", error.valid_up_to() + 1), raw);
-            return;
+            return sink.reject(line, Reason::NotUtf8, format!("byte {} of the record", error.valid_up_to() + 1), raw);
         }
         copy(raw, &mut self.clean);
         self.clean.push(b'\n');
         self.lines.push((line, self.clean.len()));
+        Ok(())
     }
 
     /// Parses what has been collected and hands the rows over.
@@ -168,8 +168,8 @@ impl Table {
             let raw = &clean[start..end];
             match self.parse(raw) {
                 Ok(frame) if frame.height() == 1 => self.hand_over(sink, &frame, std::iter::once(line))?,
-                Ok(frame) => sink.reject(line, Reason::BrokenQuotes, format!("parsed into {} rows", frame.height()), raw),
-                Err(error) => sink.reject(line, Reason::BrokenQuotes, error.to_string(), raw),
+                Ok(frame) => sink.reject(line, Reason::BrokenQuotes, format!("parsed into {} rows", frame.height()), raw)?,
+                Err(error) => sink.reject(line, Reason::BrokenQuotes, error.to_string(), raw)?,
             }
             start = end;
         }

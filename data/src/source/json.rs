@@ -26,7 +26,7 @@ fn lines(reader: &mut dyn BufRead, sink: &mut Sink, columns: &Columns) -> Result
         line += 1;
         match found {
             Line::End => return Ok(()),
-            Line::TooLong => sink.reject(line, Reason::LineTooLong, format!("more than {LONGEST_LINE} bytes without a line end"), &raw),
+            Line::TooLong => sink.reject(line, Reason::LineTooLong, format!("more than {LONGEST_LINE} bytes without a line end"), &raw)?,
             Line::Read => value(if line == 1 { without_mark(&raw) } else { &raw }, line, sink, columns)?,
         }
     }
@@ -70,7 +70,7 @@ fn array(reader: &mut dyn BufRead, sink: &mut Sink, columns: &Columns) -> Result
             }
             if depth == 0 || (depth == 1 && byte == b',' && !in_string) {
                 if too_long {
-                    sink.reject(start, Reason::LineTooLong, format!("an element of more than {LONGEST_LINE} bytes"), &element);
+                    sink.reject(start, Reason::LineTooLong, format!("an element of more than {LONGEST_LINE} bytes"), &element)?;
                 } else {
                     value(&element, start, sink, columns)?;
                 }
@@ -102,8 +102,7 @@ fn value(raw: &[u8], line: u64, sink: &mut Sink, columns: &Columns) -> Result<()
     let text = match std::str::from_utf8(raw) {
         Ok(text) => text.trim(),
         Err(error) => {
-            sink.reject(line, Reason::NotUtf8, format!("byte {} of the line", error.valid_up_to() + 1), raw);
-            return Ok(());
+            return sink.reject(line, Reason::NotUtf8, format!("byte {} of the line", error.valid_up_to() + 1), raw);
         }
     };
     if text.is_empty() {
@@ -125,12 +124,8 @@ fn value(raw: &[u8], line: u64, sink: &mut Sink, columns: &Columns) -> Result<()
                 Value::Bool(_) => "a truth value",
                 _ => "a number",
             };
-            sink.reject(line, Reason::NotAnObject, format!("the row is {kind}, not an object"), raw);
-            Ok(())
+            sink.reject(line, Reason::NotAnObject, format!("the row is {kind}, not an object"), raw)
         }
-        Err(error) => {
-            sink.reject(line, Reason::BrokenJson, error.to_string(), raw);
-            Ok(())
-        }
+        Err(error) => sink.reject(line, Reason::BrokenJson, error.to_string(), raw),
     }
 }

@@ -12,12 +12,12 @@ mod parquet;
 mod paths;
 mod text;
 
-pub use open::open;
-pub use paths::{expand, files, format_of};
+pub use open::{bytes_read, open};
+pub use paths::{expand, files, format_of, matches};
 
 use crate::config::{self, Columns, Format};
 use crate::error::SourceError;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{Quarantine, Reason};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::sync::Arc;
@@ -48,7 +48,41 @@ pub fn read(source: &config::Source, bad: &mut Quarantine, each: &mut Each) -> R
 
 /// [`read`] for one file.
 pub fn read_file(file: &Path, format: Format, columns: &Columns, bad: &mut Quarantine, each: &mut Each) -> Result<u64, SourceError> {
-    let mut sink = Sink { file: Arc::from(file), met: 0, bad, each };
+    read_all(file, format, columns, &mut |met| match met {
+        Met::Row(row) => each(row, bad),
+        Met::Bad { line, reason, detail, raw } => {
+            bad.reject(file, line, reason, detail, &raw);
+            Ok(())
+        }
+    })
+}
+
+/// What a file holds at one place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Met {
+    /// A row.
+    Row(Row),
+    /// Something too broken to be a row.
+    Bad {
+        /// 1-based line or row.
+        line: u64,
+        /// Kind of fault.
+        reason: Reason,
+        /// The fault in words.
+        detail: String,
+        /// Its first KiB.
+        raw: String,
+    },
+}
+
+/// [`read_file`] for those who have their own place for what is too broken to be a row. Returns how often `each` was called without an error.
+pub fn read_all(
+    file: &Path,
+    format: Format,
+    columns: &Columns,
+    each: &mut dyn FnMut(Met) -> Result<(), SourceError>,
+) -> Result<u64, SourceError> {
+    let mut sink = Sink { file: Arc::from(file), met: 0, each };
     match format {
         Format::Text => text::read(&mut sink, &columns.text),
         Format::Jsonl => json::read(&mut sink, columns),
@@ -61,24 +95,27 @@ pub fn read_file(file: &Path, format: Format, columns: &Columns, bad: &mut Quara
 }
 
 /// Where the format readers put rows and rejects; it counts both.
-struct Sink<'a, 'b> {
+struct Sink<'a> {
     file: Arc<Path>,
     met: u64,
-    bad: &'a mut Quarantine,
-    each: &'a mut Each<'b>,
+    each: &'a mut dyn FnMut(Met) -> Result<(), SourceError>,
 }
 
-impl Sink<'_, '_> {
+impl Sink<'_> {
     fn row(&mut self, line: u64, fields: Map<String, Value>) -> Result<(), SourceError> {
-        self.met += 1;
-        (self.each)(Row { file: self.file.clone(), line, fields }, self.bad)
+        let row = Row { file: self.file.clone(), line, fields };
+        self.hand_over(Met::Row(row))
     }
 
-    fn reject(&mut self, line: u64, reason: crate::quarantine::Reason, detail: impl Into<String>, raw: &[u8]) {
-        self.met += 1;
+    fn reject(&mut self, line: u64, reason: Reason, detail: impl Into<String>, raw: &[u8]) -> Result<(), SourceError> {
         // Enough bytes for the snippet, so that a huge line is not copied.
-        let raw = String::from_utf8_lossy(&raw[..raw.len().min(1024)]);
-        self.bad.reject(&self.file, line, reason, detail, &raw);
+        let raw = String::from_utf8_lossy(&raw[..raw.len().min(1024)]).into_owned();
+        self.hand_over(Met::Bad { line, reason, detail: detail.into(), raw })
+    }
+
+    fn hand_over(&mut self, met: Met) -> Result<(), SourceError> {
+        self.met += 1;
+        (self.each)(met)
     }
 
     fn unreadable(&self, line: u64, detail: impl Into<String>) -> SourceError {

@@ -5,6 +5,7 @@ use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes asked from the disk at a time.
 const BLOCK: usize = 1 << 18;
@@ -15,7 +16,7 @@ pub(super) const LONGEST_LINE: usize = 64 << 20;
 /// Opens a file for reading. Gzip and Zstandard are told by their first bytes, whatever the name says.
 pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, DataError> {
     let file = File::open(path).map_err(DataError::io("open", path))?;
-    let mut plain = BufReader::with_capacity(BLOCK, file);
+    let mut plain = BufReader::with_capacity(BLOCK, Counted(file));
     // Reading a folder fails here, not at `open`.
     let first = plain.fill_buf().map_err(DataError::io("read", path))?;
     if first.starts_with(&[0x1f, 0x8b]) {
@@ -26,6 +27,24 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, DataError> {
         Ok(Box::new(BufReader::with_capacity(BLOCK, decoder)))
     } else {
         Ok(Box::new(plain))
+    }
+}
+
+/// Bytes that this process has read from the disk through [`open`], before decompression: what a progress bar wants.
+pub fn bytes_read() -> u64 {
+    BYTES_READ.load(Ordering::Relaxed)
+}
+
+static BYTES_READ: AtomicU64 = AtomicU64::new(0);
+
+/// A file whose bytes are counted.
+struct Counted(File);
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        BYTES_READ.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 

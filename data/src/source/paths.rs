@@ -63,14 +63,7 @@ pub fn files(source: &config::Source) -> Result<Vec<(PathBuf, Format)>, DataErro
     if literal.exists() {
         found.push(literal);
     } else if path.contains(['*', '?', '[']) {
-        let matches = glob::glob_with(&path, VISIBLE).map_err(|e| none(&format!("not a valid glob: {e}")))?;
-        for entry in matches {
-            found.push(entry.map_err(|e| none(&e.to_string()))?);
-        }
-        found.sort();
-        if found.is_empty() {
-            return Err(none("no file matches this glob"));
-        }
+        found = matches(&path)?;
     } else {
         return Err(none("there is no such file or folder"));
     }
@@ -89,6 +82,15 @@ pub fn files(source: &config::Source) -> Result<Vec<(PathBuf, Format)>, DataErro
         ));
     }
     Ok(files)
+}
+
+/// Files and folders that match a glob, sorted; none is an error.
+pub fn matches(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
+    let none = |detail: String| DataError::NoFiles { path: pattern.to_string(), detail };
+    let matches = glob::glob_with(pattern, VISIBLE).map_err(|e| none(format!("not a valid glob: {e}")))?;
+    let mut found = matches.collect::<Result<Vec<_>, _>>().map_err(|e| none(e.to_string()))?;
+    found.sort();
+    if found.is_empty() { Err(none("no file matches this glob".to_string())) } else { Ok(found) }
 }
 
 fn walk(folder: &Path, wanted: Option<Format>, files: &mut Vec<(PathBuf, Format)>) -> Result<(), DataError> {

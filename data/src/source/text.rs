@@ -28,7 +28,7 @@ pub(super) fn read(sink: &mut Sink, column: &str) -> Result<(), SourceError> {
         match found {
             Line::End => break,
             Line::TooLong => {
-                sink.reject(line, Reason::LineTooLong, format!("more than {LONGEST_LINE} bytes without a line end"), &raw);
+                sink.reject(line, Reason::LineTooLong, format!("more than {LONGEST_LINE} bytes without a line end"), &raw)?;
                 continue;
             }
             Line::Read => {}
@@ -38,7 +38,7 @@ pub(super) fn read(sink: &mut Sink, column: &str) -> Result<(), SourceError> {
             Ok(text) => text,
             Err(error) => {
                 // Only this line is lost: the text before and after it is whole.
-                sink.reject(line, Reason::NotUtf8, format!("byte {} of the line", error.valid_up_to() + 1), bytes);
+                sink.reject(line, Reason::NotUtf8, format!("byte {} of the line", error.valid_up_to() + 1), bytes)?;
                 continue;
             }
         };

@@ -1,0 +1,80 @@
+//! What was in a file.
+
+use data::labels::{Judgment, Kind};
+use data::quarantine::Reason;
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+
+/// Counts of one file, or of all together. Distinct items are told by 64-bit hashes, judges by name: 16 bytes an item are all that grows.
+#[derive(Debug, Clone, Default)]
+pub struct FileCounts {
+    /// The file; empty for all together.
+    pub file: PathBuf,
+    /// Name of the reader.
+    pub format: String,
+    /// Units handed over by the reader.
+    pub units: u64,
+    /// Judgments in the table, by kind.
+    pub kept: BTreeMap<Kind, u64>,
+    /// Units in the quarantine, by reason.
+    pub rejected: BTreeMap<Reason, u64>,
+    /// Pairs of answers that rankings compare.
+    pub pairs: u64,
+    /// Of these, ties.
+    pub ties: u64,
+    items: HashSet<u64>,
+    judges: BTreeSet<String>,
+}
+
+impl FileCounts {
+    /// Counts a judgment.
+    pub fn keep(&mut self, judgment: &Judgment) {
+        *self.kept.entry(judgment.kind).or_default() += 1;
+        let mut hasher = DefaultHasher::new();
+        judgment.item.hash(&mut hasher);
+        self.items.insert(hasher.finish());
+        if let Some(judge) = judgment.judge.as_ref().filter(|judge| !self.judges.contains(*judge)) {
+            self.judges.insert(judge.clone());
+        }
+        if let (Kind::Ranking, Some(ranks)) = (judgment.kind, &judgment.ranks) {
+            let mut sorted = ranks.clone();
+            sorted.sort_unstable();
+            let pairs = |n: usize| (n * n.saturating_sub(1) / 2) as u64;
+            self.pairs += pairs(ranks.len());
+            self.ties += sorted.chunk_by(|a, b| a == b).map(|same| pairs(same.len())).sum::<u64>();
+        }
+    }
+
+    /// Judgments in the table.
+    pub fn kept_all(&self) -> u64 {
+        self.kept.values().sum()
+    }
+
+    /// Units in the quarantine.
+    pub fn rejected_all(&self) -> u64 {
+        self.rejected.values().sum()
+    }
+
+    /// Distinct items.
+    pub fn items(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Distinct judges with a name.
+    pub fn judges(&self) -> usize {
+        self.judges.len()
+    }
+
+    /// Adds another file's.
+    pub fn add(&mut self, other: &FileCounts) {
+        self.units += other.units;
+        self.pairs += other.pairs;
+        self.ties += other.ties;
+        other.kept.iter().for_each(|(kind, n)| *self.kept.entry(*kind).or_default() += n);
+        other.rejected.iter().for_each(|(reason, n)| *self.rejected.entry(*reason).or_default() += n);
+        self.items.extend(&other.items);
+        self.judges.extend(other.judges.iter().cloned());
+    }
+}
