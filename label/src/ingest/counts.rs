@@ -5,7 +5,7 @@ use data::quarantine::Reason;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Counts of one file, or of all together. Distinct items are told by 64-bit hashes, judges by name: 16 bytes an item are all that grows.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +29,11 @@ pub struct FileCounts {
 }
 
 impl FileCounts {
+    /// Nothing yet, of a file.
+    pub fn of(file: &Path, format: &str) -> FileCounts {
+        FileCounts { file: file.to_path_buf(), format: format.to_string(), ..FileCounts::default() }
+    }
+
     /// Counts a judgment.
     pub fn keep(&mut self, judgment: &Judgment) {
         *self.kept.entry(judgment.kind).or_default() += 1;

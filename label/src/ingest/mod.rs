@@ -18,7 +18,7 @@ pub mod mapping;
 pub mod prodigy;
 mod report;
 pub mod rows;
-mod store;
+pub mod store;
 pub mod values;
 
 use anyhow::Context;

@@ -44,7 +44,7 @@ impl Store {
     /// The next file; `done` bytes lie before it.
     pub fn begin(&mut self, file: &Path, format: &str, done: u64) {
         self.end();
-        self.now = FileCounts { file: file.to_path_buf(), format: format.to_string(), ..FileCounts::default() };
+        self.now = FileCounts::of(file, format);
         self.start = (done, data::source::bytes_read());
     }
 

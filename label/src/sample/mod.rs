@@ -18,7 +18,7 @@ use data::quarantine::QuarantineReport;
 use draw::{Answer, Tally, Writer};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Longest answer where nothing is said and the context allows it.
 const MAX_NEW: usize = 256;

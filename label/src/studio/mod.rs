@@ -29,6 +29,7 @@ pub struct PushArgs {
     /// A table with open items, as `label sample` writes it.
     #[arg(value_name = "ITEMS")]
     pub items: PathBuf,
+    /// Where it is.
     #[command(flatten)]
     pub server: Server,
     /// Number or name of the project; a name that no project has makes a new one.
@@ -54,6 +55,7 @@ pub struct PushArgs {
 /// Arguments of `label pull`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PullArgs {
+    /// Where it is.
     #[command(flatten)]
     pub server: Server,
     /// Number or name of the project.

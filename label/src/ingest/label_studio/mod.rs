@@ -131,7 +131,7 @@ pub fn task(task: &Map<String, Value>, row: u64, buckets: &[String], sink: &mut 
 fn hand_over(units: Vec<Unit>, row: u64, raw: &str, sink: &mut dyn Sink) -> Result<(), SourceError> {
     for unit in units {
         match unit {
-            Ok(judgment) => sink.keep(Judgment { row, ..judgment })?,
+            Ok(judgment) => sink.keep(Judgment { row: if judgment.row == 0 { row } else { judgment.row }, ..judgment })?,
             Err((reason, detail)) => sink.reject(row, reason, detail, raw)?,
         }
     }
