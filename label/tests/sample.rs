@@ -228,7 +228,7 @@ fn mistakes_are_named() {
     said("--model red --temperature 0", "--temperature 0");
     said("--model red --top-p 0", "--top-p 0");
     said("--model red --template jinja", "plain, chatml, llama3, zephyr or model");
-    said("--model red --template chatml", "<|im_end|>");
+    said("--model red --template llama3", "<|eot_id|>");
     bench.prompts("{\"prompt\": \"\"}\n");
     said("--model red", "no usable row");
 }

@@ -236,7 +236,7 @@ async fn judgments_come_back_with_their_authors_whatever_the_order_of_pages() {
     // Without the items: the same order of the same texts, the authors unknown.
     pull(&PullArgs { items: None, ..bench.pull_args("c.arrow") }, &bench.client()).await.unwrap();
     let alone = LabelTable::open(&bench.path("c.arrow")).unwrap().get(0).unwrap();
-    assert_eq!((alone.item.as_str(), alone.authors), (rows[0].item.as_str(), None));
+    assert_eq!((alone.item.as_str(), &alone.authors), (rows[0].item.as_str(), &None));
     let best = |row: &Judgment| row.answers[row.ranks.as_ref().unwrap().iter().position(|r| *r == 1).unwrap()].clone();
     assert_eq!(best(&alone), best(&rows[0]));
 }

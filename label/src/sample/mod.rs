@@ -22,6 +22,8 @@ use std::path::PathBuf;
 
 /// Longest answer where nothing is said and the context allows it.
 const MAX_NEW: usize = 256;
+/// Bad prompts allowed: a share of all, and always a few.
+const LIMITS: Quarantine = Quarantine { max_fraction: 0.05, always_allow: 10 };
 /// How often an empty or repeated answer is drawn again.
 const REDRAWS: u64 = 4;
 
@@ -232,7 +234,7 @@ fn plan(args: &Args, writers: &[Writer]) -> Result<Plan> {
 fn read_prompts(args: &Args, writers: &[Writer], max_new: usize) -> Result<(Vec<Conversation>, QuarantineReport)> {
     let source = Source { path: args.prompts.clone(), ..Source::default() };
     let quarantine = args.quarantine.clone().unwrap_or_else(|| args.out.with_extension("quarantine.jsonl"));
-    let read = prompts::load_conversations(&[source], &Quarantine::default(), &quarantine, &mut |turns| {
+    let read = prompts::load_conversations(&[source], &LIMITS, &quarantine, &mut |turns| {
         for writer in writers {
             if let Some(complaint) = writer.complaint(turns, max_new)? {
                 return Ok(Some(complaint));
