@@ -106,9 +106,17 @@ pub(super) fn value(cell: &AnyValue) -> Value {
         }
         AnyValue::Binary(bytes) => binary(bytes),
         AnyValue::BinaryOwned(bytes) => binary(bytes),
+        // polars prints zones only with a table of them, which it was not built with; inside it is UTC.
+        AnyValue::Datetime(time, unit, Some(_)) => Value::String(utc(*time, *unit)),
+        AnyValue::DatetimeOwned(time, unit, Some(_)) => Value::String(utc(*time, *unit)),
         // Categories are text; dates and times are written out.
         other => Value::String(other.get_str().map_or_else(|| other.to_string(), str::to_string)),
     }
+}
+
+/// A time with a zone, as RFC 3339.
+fn utc(time: i64, unit: TimeUnit) -> String {
+    format!("{}Z", AnyValue::Datetime(time, unit, None).to_string().replacen(' ', "T", 1))
 }
 
 /// Text that some writers store as bytes; bytes that are no text count as absent.

@@ -46,7 +46,7 @@ impl Reader for Argilla {
     }
 
     fn about(&self) -> &'static str {
-        "Argilla 1.x and 2.x: records (JSON, JSON Lines) and data set rows (JSON Lines, Parquet, Arrow)"
+        "Argilla 1.x and 2.x: records and data set rows"
     }
 
     fn detect(&self, head: &Head) -> u8 {

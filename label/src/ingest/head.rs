@@ -99,6 +99,8 @@ fn form_of(path: &Path, bytes: &[u8]) -> &'static str {
     match text.chars().next() {
         Some('[') => "json",
         Some('{') => object_form(text),
+        // Nothing in it: an empty list of rows rather than a table without a header.
+        None => "jsonl",
         _ => separated(path, text),
     }
 }

@@ -13,6 +13,7 @@ pub mod argilla;
 mod counts;
 mod files;
 pub mod head;
+pub mod judgments;
 pub mod label_studio;
 pub mod mapping;
 pub mod prodigy;
@@ -80,6 +81,7 @@ pub fn readers(options: &Options) -> anyhow::Result<Vec<Box<dyn Reader>>> {
     if let Some(path) = &options.mapping {
         readers.push(mapping::load(path)?);
     }
+    readers.push(Box::new(judgments::Judgments));
     readers.push(Box::new(label_studio::LabelStudio::new(options)));
     readers.push(Box::new(argilla::Argilla));
     readers.push(Box::new(prodigy::Prodigy));

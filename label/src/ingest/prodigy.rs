@@ -36,7 +36,7 @@ impl Reader for Prodigy {
     }
 
     fn about(&self) -> &'static str {
-        "Prodigy: JSON Lines of db-out (classification, choice, compare, text_input)"
+        "Prodigy: JSON Lines of db-out"
     }
 
     fn detect(&self, head: &Head) -> u8 {

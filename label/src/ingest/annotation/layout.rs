@@ -119,7 +119,7 @@ impl Layout {
 
     /// The two answers of a comparison, `toName` naming them where it does ("answer1,answer2").
     pub fn pair(&self, data: &Map<String, Value>, to: &str) -> Option<[(String, String); 2]> {
-        let named = |key: &str| Some((key.to_string(), values::text(data, key.trim().trim_start_matches('$'))?.to_string()));
+        let named = |key: &str| Some((key.to_string(), data.get(key.trim().trim_start_matches('$'))?.as_str()?.to_string()));
         if let Some((left, right)) = to.split_once(',')
             && let (Some(left), Some(right)) = (named(left), named(right))
         {
@@ -166,12 +166,13 @@ fn numbered(data: &Map<String, Value>, stems: &[&str]) -> Vec<(String, String)> 
             .iter()
             .filter_map(|(key, value)| {
                 let (found, place) = marked(key)?;
-                let text = value.as_str().filter(|text| !text.trim().is_empty())?;
+                // An answer may be empty: models give such.
+                let text = value.as_str()?;
                 (found == *stem).then(|| (place, key.clone(), text.to_string()))
             })
             .collect();
         found.sort_by_key(|(place, ..)| *place);
-        if found.len() > 1 {
+        if found.len() > 1 && found.iter().any(|(.., text)| !text.trim().is_empty()) {
             return found.into_iter().map(|(_, key, text)| (key, text)).collect();
         }
     }

@@ -160,7 +160,7 @@ fn items(data: &Map<String, Value>) -> Option<Vec<Item>> {
         list.iter()
             .map(|item| {
                 let item = item.as_object()?;
-                let text = ["body", "html", "text", "content", "title"].iter().find_map(|key| values::text(item, key))?;
+                let text = ["body", "html", "text", "content", "title"].iter().find_map(|key| item.get(*key)?.as_str())?;
                 let author = ["author", "model"].iter().find_map(|key| values::text(item, key));
                 Some(Item { id: values::name(item.get("id")?)?, text: text.to_string(), author: author.map(str::to_string) })
             })
@@ -238,7 +238,9 @@ fn side_of(data: &Map<String, Value>, layout: &Layout, labels: &[String]) -> Opt
         let key = key.to_lowercase();
         words.iter().any(|word| {
             *word == key
+                // A small "a" is an article; [`letter`] sees to the capital ones.
                 || marked(word)
+                    .filter(|_| word.len() > 1 || word.parse::<u32>().is_ok())
                     .is_some_and(|(stem, at)| at == place && ["", "answer", "response", "model", "option"].contains(&stem.as_str()))
         })
     };

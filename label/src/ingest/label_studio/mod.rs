@@ -73,7 +73,7 @@ impl Reader for LabelStudio {
     }
 
     fn about(&self) -> &'static str {
-        "Label Studio: JSON, JSON_MIN, CSV, TSV (Pairwise, Ranker, Choices, Rating, TextArea)"
+        "Label Studio: exports as JSON, JSON_MIN, CSV and TSV"
     }
 
     fn detect(&self, head: &Head) -> u8 {
@@ -120,12 +120,38 @@ pub fn task(task: &Map<String, Value>, row: u64, buckets: &[String], sink: &mut 
     };
     for annotation in annotations {
         let units = match annotation.as_object() {
-            Some(fields) => results::units(data, &layout, &of_json(fields), buckets),
+            Some(fields) => {
+                let mut units = results::units(data, &layout, &of_json(fields), buckets);
+                if let (Some(ours), Some(Ok(first))) = (ours(fields), units.first_mut()) {
+                    restore(first, ours);
+                }
+                units
+            }
             None => vec![Err((Reason::WrongType, "the annotation is no object".to_string()))],
         };
         hand_over(units, row, &raw(annotation), sink)?;
     }
     Ok(())
+}
+
+/// What `label export` has put beside an annotation, where Label Studio has left it.
+fn ours(annotation: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    let kept = || annotation.get("result")?.get(0)?.get("meta")?.get("judgment");
+    kept().or_else(|| annotation.get("judgment"))?.as_object()
+}
+
+/// Gives a judgment back what Label Studio has no field for. What it says is the annotation's: somebody may have changed it there.
+fn restore(judgment: &mut Judgment, ours: &Map<String, Value>) {
+    let mut whole = crate::export::plain::to_json(judgment);
+    let lists = ["shown", "scores", "worth"];
+    for key in lists {
+        whole.shift_remove(key);
+    }
+    let fits = |value: &Value| value.as_array().is_none_or(|list| list.len() == judgment.answers.len());
+    whole.extend(ours.iter().filter(|(key, value)| !lists.contains(&key.as_str()) || fits(value)).map(|(k, v)| (k.clone(), v.clone())));
+    if let Ok(restored) = crate::export::plain::from_json(&whole) {
+        *judgment = restored;
+    }
 }
 
 fn hand_over(units: Vec<Unit>, row: u64, raw: &str, sink: &mut dyn Sink) -> Result<(), SourceError> {
