@@ -37,9 +37,12 @@ impl Bench {
     /// Runs `label sample --max-new 6 --out NAME.arrow` with further arguments, in the folder.
     fn run(&self, out: &str, more: &str) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_label"));
-        command.current_dir(self.0.path()).args(["sample", "--prompts", "prompts.jsonl", "--threads", "1", "--device", "cpu"]);
+        command.current_dir(self.0.path()).args(["sample", "--threads", "1", "--device", "cpu"]);
         command.args(["--out", &format!("{out}.arrow")]).args(more.split_whitespace());
-        if !more.contains("--max-new") {
+        if !more.contains("--from") {
+            command.args(["--prompts", "prompts.jsonl"]);
+        }
+        if !more.contains("--max-new") && !more.contains("--from") {
             command.args(["--max-new", "6"]);
         }
         command.output().unwrap()
@@ -65,7 +68,7 @@ impl Bench {
 
 fn scores(path: &Path, item: &Judgment) -> Vec<f32> {
     let model = RewardModel::load(path, Device::Cpu, Precision::Float).unwrap();
-    let rows: Vec<Vec<u32>> = item.answers.iter().map(|a| model.row(&item.prompt, a, false).unwrap()).collect();
+    let rows: Vec<Vec<u32>> = item.answers.iter().map(|a| model.row(&item.prompt, a, true).unwrap()).collect();
     model.score(&rows, 1, &|_| {}).unwrap()
 }
 
@@ -126,12 +129,11 @@ fn conversations_are_answered_and_what_cannot_be_asked_is_listed() {
 fn scores_are_what_the_ensemble_says_and_the_share_of_chance_is_kept() {
     let bench = Bench::new();
     bench.prompts(&(0..12).map(|i| format!("{{\"prompt\": \"say {i}\"}}\n")).collect::<String>());
-    let (rows, said) =
-        bench.table("a", "--model red --model blue --k 3 --draw 5 --reward judge --reward other --choose mixed --items 8 --share-random 0.25");
+    let (rows, said) = bench
+        .table("a", "--model red --model blue --k 3 --draw 5 --reward judge --reward other --choose mixed --items 8 --share-random 0.25");
     let count = |flag: &str| rows.iter().filter(|r| r.flags == [flag]).count();
     assert_eq!([count("chosen:random"), count("chosen:uncertain"), count("chosen:disagree")], [2, 3, 3], "{said}");
     for row in &rows {
-        // Random weights never end within six tokens here; `finished` would put an end token behind.
         let [a, b] = ["judge", "other"].map(|name| scores(&bench.path(name), row));
         for (i, score) in row.scores.clone().unwrap().iter().enumerate() {
             assert!((score - (a[i] + b[i]) / 2.0).abs() < 1e-5, "{row:?}");
@@ -199,12 +201,23 @@ fn a_reward_model_with_its_own_tokens_template_and_prefix_reads_its_own() {
         for (answer, score) in row.answers.iter().zip(row.scores.clone().unwrap()) {
             let asked = format!("Is it kind? {}", row.prompt[0].content);
             let (mut ids, response) = template.encode_pair(&tokenizer, &asked, answer).unwrap();
-            let end = response.iter().rposition(|id| Some(*id) == tokenizer.token_to_id("<|im_end|>")).unwrap();
-            ids.extend(&response[..end]); // cut at --max-new, so without an end
+            ids.extend(response); // with its end, though it was cut at --max-new
             let expected = model.score_last(&[&ids], tokenizer.pad()).unwrap().double_value(&[0]) as f32;
             assert!((score - expected).abs() < 1e-5, "{row:?}");
         }
     }
+}
+
+#[test]
+fn what_was_drawn_can_be_chosen_from_again() {
+    let bench = Bench::new();
+    bench.table("pool", "--model red --model blue --k 6");
+    let chosen = |how: &str| bench.table("again", &format!("--from pool.arrow --k 2 --items 3 --share-random 0 {how}")).0;
+    let (direct, _) = bench.table("direct", "--model red --model blue --draw 6 --k 2 --items 3 --share-random 0 --reward judge");
+    assert_eq!(chosen("--reward judge"), direct, "as if drawn for this");
+    let random = chosen("--choose random");
+    assert!(random.len() == 3 && random.iter().all(|r| r.has("chosen:random") && r.authors.is_some()), "{random:?}");
+    assert!(bench.refused("--from pool.arrow --model red").contains("cannot be used with"));
 }
 
 #[test]

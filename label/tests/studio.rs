@@ -269,7 +269,10 @@ async fn annotate(client: &Client, task: u64, body: Value) {
 async fn a_real_one_is_filled_and_read() {
     let Ok(url) = std::env::var("LABEL_STUDIO_URL") else {
         use std::io::Write;
-        let _ = writeln!(std::io::stderr(), "SKIPPED: a_real_one_is_filled_and_read because LABEL_STUDIO_URL is not set (scripts/label-studio-check.sh)");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: a_real_one_is_filled_and_read because LABEL_STUDIO_URL is not set (scripts/label-studio-check.sh)"
+        );
         return;
     };
     let [ann, bob] = ["LABEL_STUDIO_ANN", "LABEL_STUDIO_BOB"].map(|name| {
@@ -314,7 +317,10 @@ async fn a_real_one_is_filled_and_read() {
     let sorted = |i: usize, buckets: [&[usize]; 3]| {
         let (_, task) = number(i);
         let ids = |answers: &[usize]| -> Vec<Value> {
-            let id = |a: &usize| task["data"]["answers"].as_array().unwrap().iter().find(|x| x["body"] == format!("answer {a} to {i}")).unwrap()["id"].clone();
+            let id = |a: &usize| {
+                task["data"]["answers"].as_array().unwrap().iter().find(|x| x["body"] == format!("answer {a} to {i}")).unwrap()["id"]
+                    .clone()
+            };
             answers.iter().map(id).collect()
         };
         let value = json!({"1": ids(buckets[0]), "2": ids(buckets[1]), "3": ids(buckets[2])});
@@ -352,10 +358,16 @@ async fn a_real_one_is_filled_and_read() {
     let (id, key) = (list["tasks"][0]["id"].as_u64().unwrap(), list["tasks"][0]["data"]["item"].clone());
     let mut ids: Vec<Value> = list["tasks"][0]["data"]["answers"].as_array().unwrap().iter().map(|x| x["id"].clone()).collect();
     ids.reverse();
-    annotate(&ann, id, json!({"result": [{"from_name": "ranking", "to_name": "answers", "type": "ranker", "value": {"ranker": {"ranking": ids}}}]})).await;
+    annotate(
+        &ann,
+        id,
+        json!({"result": [{"from_name": "ranking", "to_name": "answers", "type": "ranker", "value": {"ranker": {"ranking": ids}}}]}),
+    )
+    .await;
     pull(&pull_args("strict", "strict.arrow"), &ann).await.unwrap();
     let row = rows("strict.arrow").remove(0);
-    let by_place: Vec<u32> = (0..3).map(|p| row.ranks.as_ref().unwrap()[row.shown.as_ref().unwrap().iter().position(|s| *s == p).unwrap()]).collect();
+    let by_place: Vec<u32> =
+        (0..3).map(|p| row.ranks.as_ref().unwrap()[row.shown.as_ref().unwrap().iter().position(|s| *s == p).unwrap()]).collect();
     assert_eq!((json!(row.item), by_place), (key, vec![3, 2, 1]));
 
     for (project, form, value, kind, ranks) in [

@@ -3,13 +3,15 @@
 
     scripts/bench/sample.py --bin target/release --runs runs/demo --out /tmp/choice [--seeds 1,2,3,4,5]
 
-Per seed, in the demo's small world (its pretrain and sft stages must have been run):
-  1. the SFT model answers the first prompts, four answers each; simulated judges rank them: what a project starts with;
+In the demo's small world (its pretrain and sft stages must have been run) the SFT model answers three sets of prompts once: to start with, to choose
+from, to test on. Then per seed:
+  1. some of the first items are taken at random and ranked by simulated judges: what a project starts with;
   2. three reward models are trained on that, each on another three quarters of it and in another order: the ensemble;
-  3. from other prompts `label sample` chooses so many items, by chance, by uncertainty, by dispute, or both, of the same pool of answers drawn;
-  4. the same judges rank each choice; a reward model is trained on the start and the choice together, from the SFT model, several times;
-  5. accuracy of each against the true preference, on items that the SFT model answered at random for held-out prompts.
-The table gives the mean over seeds of each choice's accuracy and of its difference to chance, with t intervals over seeds (a seed's own models averaged).
+  3. `label sample` chooses so many items of the second set, by chance, by uncertainty, by dispute, or both;
+  4. the same judges rank each choice; reward models are trained from the SFT model on start and choice together;
+  5. accuracy of each against the true preference on the third set.
+The table gives the mean over seeds of each choice's accuracy and of its difference to chance, with t intervals over seeds (a seed's models averaged).
+The seed decides start, chance, judges and training; the answers drawn are the same for all.
 """
 
 import argparse
@@ -52,10 +54,11 @@ def main():
     p.add_argument("--runs", type=pathlib.Path, default="runs/demo")
     p.add_argument("--out", type=pathlib.Path, required=True)
     p.add_argument("--seeds", default="1,2,3,4,5")
-    p.add_argument("--start", type=int, default=100, help="items that the ensemble learns from")
-    p.add_argument("--items", type=int, default=100, help="items chosen")
-    p.add_argument("--pool", type=int, default=600, help="prompts to choose from")
-    p.add_argument("--test", type=int, default=256, help="held-out prompts")
+    p.add_argument("--start", type=int, default=60, help="items that the ensemble learns from, out of --first")
+    p.add_argument("--items", type=int, default=60, help="items chosen, out of --pool")
+    p.add_argument("--first", type=int, default=100, help="prompts to start with")
+    p.add_argument("--pool", type=int, default=360, help="prompts to choose from")
+    p.add_argument("--test", type=int, default=200, help="held-out prompts")
     p.add_argument("--k", type=int, default=4)
     p.add_argument("--draw", type=int, default=8)
     p.add_argument("--ensemble", type=int, default=3)
@@ -68,6 +71,15 @@ def main():
     sft = a.runs / "sft"
     prompts = (a.runs / "data/prompts.jsonl").read_text().splitlines(keepends=True)
     heldout = (a.runs / "data/heldout.jsonl").read_text().splitlines(keepends=True)
+    a.out.mkdir(parents=True, exist_ok=True)
+    sets = {"test": (heldout[: a.test], a.k), "pool": (prompts[: a.pool], a.draw), "start": (prompts[a.pool : a.pool + a.first], a.k)}
+    for name, (lines, k) in sets.items():
+        table = a.out / f"{name}.arrow"
+        if not table.exists():
+            (a.out / f"{name}.jsonl").write_text("".join(lines))
+            run(label, "sample", "--model", sft, "--prompts", a.out / f"{name}.jsonl", "--k", k, "--max-new", 48, "--batch", 128, "--threads", 1, "--out", table)
+    truth = a.out / "truth.jsonl"
+    run(recipes, "demo", "judge", "--in", a.out / "test.arrow", "--out", truth, "--truth")
     results = {arm: {} for arm in ARMS}
     shares = {}
     for seed in (int(s) for s in a.seeds.split(",")):
@@ -76,11 +88,8 @@ def main():
         shutil.rmtree(dir, ignore_errors=True)
         dir.mkdir(parents=True)
 
-        def sample(name, lines, *more):
-            if lines is not None:
-                (dir / f"{name}.jsonl").write_text("".join(lines))
-            source = dir / f"{name}.jsonl" if lines is not None else dir / "pool.jsonl"
-            run(label, "sample", "--model", sft, "--prompts", source, "--k", a.k, "--max-new", 64, "--out", dir / f"{name}.arrow", *more)
+        def sample(name, table, items, *more):
+            run(label, "sample", "--from", a.out / f"{table}.arrow", "--k", a.k, "--items", items, "--seed", seed, "--threads", 1, "--out", dir / f"{name}.arrow", *more)
 
         def judge(name, *how):
             run(recipes, "demo", "judge", "--in", dir / f"{name}.arrow", "--out", dir / f"{name}.judged.jsonl", *how)
@@ -99,23 +108,16 @@ def main():
         def accuracy(model, test):
             return json.loads(run(evaluate, "reward", "--model", model, "--data", test, "--threads", 1, "--json"))["accuracy"]
 
-        # Other prompts with each seed, no prompt in two places.
-        turn = (seed * 137) % len(prompts)
-        turned = prompts[turn:] + prompts[:turn]
-        sample("test", heldout[: a.test], "--seed", seed)
-        truth = judge("test", "--truth")
-        sample("start", turned[: a.start], "--seed", seed)
+        sample("start", "start", a.start, "--choose", "random")
         start = judge("start", "--judges", a.judges, "--seed", seed)
         ensemble = [train(f"ensemble-{i}", start, i, 0.25) for i in range(a.ensemble)]
-        (dir / "pool.jsonl").write_text("".join(turned[a.start : a.start + a.pool]))
         for arm, how in ARMS.items():
             together = dir / f"{arm.replace(' ', '-')}.train.jsonl"
             text = start.read_text()
             if how:
                 name = f"chosen-{arm}"
-                # All arms see the same draws: the pool is drawn with one seed.
                 rewards = [x for model in ensemble for x in ("--reward", model)]
-                sample(name, None, "--draw", a.draw, "--items", a.items, "--seed", seed, *rewards, *how)
+                sample(name, "pool", a.items, *rewards, *how)
                 text += judge(name, "--judges", a.judges, "--seed", seed).read_text()
                 rows = [json.loads(line) for line in judge(name, "--truth").read_text().splitlines()]
                 pairs = [(r[i], r[j]) for r in (row["ranks"] for row in rows) for i in range(len(r)) for j in range(i)]

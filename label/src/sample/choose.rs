@@ -221,8 +221,7 @@ mod tests {
     #[test]
     fn disputed_is_not_the_same_as_uncertain() {
         // Item 0: both models say a tie. Item 1: they contradict each other strongly. Item 2: they agree strongly.
-        let scores =
-            vec![vec![vec![1.0, 1.0], vec![2.0, 2.0]], vec![vec![3.0, 0.0], vec![0.0, 4.0]], vec![vec![5.0, 0.0], vec![5.0, 0.0]]];
+        let scores = vec![vec![vec![1.0, 1.0], vec![2.0, 2.0]], vec![vec![3.0, 0.0], vec![0.0, 4.0]], vec![vec![5.0, 0.0], vec![5.0, 0.0]]];
         let first = |how| choose(&[2, 2, 2], &scores, &plan(how, 1, 2, 0.0))[0].item;
         assert_eq!((first(Choose::Uncertain), first(Choose::Disagree)), (0, 1));
         let mixed = choose(&[2, 2, 2], &scores, &plan(Choose::Mixed, 2, 2, 0.0));

@@ -28,10 +28,8 @@ pub struct Writer {
 pub struct Answer {
     /// The text without special tokens and outer blanks.
     pub text: String,
-    /// Number of the model that wrote it.
-    pub author: usize,
-    /// The model ended it; otherwise it was cut at `max_new` tokens.
-    pub finished: bool,
+    /// Label of the model that wrote it; empty where nobody knows.
+    pub author: String,
 }
 
 /// How to draw.
@@ -132,7 +130,13 @@ fn author(place: usize, prompt: usize, writers: usize) -> usize {
 }
 
 /// The answers to each prompt, distinct and in the order of their places.
-pub fn draw(writers: &[Writer], prompts: &[Conversation], plan: &Plan, device: Device, bar: &ProgressBar) -> Result<(Vec<Vec<Answer>>, Tally)> {
+pub fn draw(
+    writers: &[Writer],
+    prompts: &[Conversation],
+    plan: &Plan,
+    device: Device,
+    bar: &ProgressBar,
+) -> Result<(Vec<Vec<Answer>>, Tally)> {
     let mut tally = Tally::default();
     let mut places: Vec<Vec<Option<Answer>>> = vec![vec![None; plan.draw]; prompts.len()];
     for (number, writer) in writers.iter().enumerate() {
@@ -162,7 +166,7 @@ pub fn draw(writers: &[Writer], prompts: &[Conversation], plan: &Plan, device: D
                     again.push((p, place));
                 } else {
                     tally.unfinished += u64::from(!finished);
-                    places[p][place] = Some(Answer { text, author: number, finished });
+                    places[p][place] = Some(Answer { text, author: writer.label.clone() });
                 }
             }
             open = again;

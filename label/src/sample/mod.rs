@@ -1,9 +1,10 @@
 //! `label sample`: answers drawn from models, and of them what people should be asked about.
 //!
-//! Draw ([`draw`]), score with reward models ([`score`]), choose ([`choose`]), write a table of open items. Equal arguments write equal bytes.
+//! Draw ([`draw`]) or take what was drawn before ([`pool`]), score with reward models ([`score`]), choose ([`choose`]), write a table of open items. Equal arguments write equal bytes.
 
 pub mod choose;
 pub mod draw;
+pub mod pool;
 pub mod score;
 
 use crate::exit::input;
@@ -18,7 +19,7 @@ use data::quarantine::QuarantineReport;
 use draw::{Answer, Tally, Writer};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Longest answer where nothing is said and the context allows it.
 const MAX_NEW: usize = 256;
@@ -31,11 +32,14 @@ const REDRAWS: u64 = 4;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A model folder, or a run folder (its model/ is taken); several take turns.
-    #[arg(long = "model", value_name = "DIR", required = true)]
+    #[arg(long = "model", value_name = "DIR", required_unless_present = "from")]
     pub models: Vec<PathBuf>,
     /// Prompts: JSON Lines, CSV, Parquet... with a text in `prompt` or a conversation in `messages`; a file, a glob or a folder.
-    #[arg(long, value_name = "PATH")]
-    pub prompts: String,
+    #[arg(long, value_name = "PATH", required_unless_present = "from")]
+    pub prompts: Option<String>,
+    /// A table that was drawn before: nothing is drawn, K of the answers of each open item are chosen.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["models", "prompts", "draw", "max_new", "template"])]
+    pub from: Option<PathBuf>,
     /// The table to write (Arrow IPC).
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -108,10 +112,11 @@ fn mix(seed: u64, places: &[u64]) -> u64 {
     hasher.finalize().as_bytes()[..8].iter().fold(0, |x, byte| x << 8 | u64::from(*byte))
 }
 
-/// Arguments made consistent.
-struct Plan {
-    draw: draw::Plan,
-    choose: choose::Plan,
+/// The candidates, and what is to be said of how they came about.
+struct Pool {
+    prompts: Vec<Conversation>,
+    answers: Vec<Vec<Answer>>,
+    said: Vec<String>,
 }
 
 /// What there is to say at the end.
@@ -129,43 +134,71 @@ struct Outcome {
 /// Runs `label sample`.
 pub fn run(args: &Args) -> Result<()> {
     let device = device(args)?;
-    let labels = draw::labels(&args.models)?;
-    let open = |(path, label): (&PathBuf, String)| Writer::open(path, label, args.template, device);
-    let writers = args.models.iter().zip(labels).map(open).collect::<Result<Vec<_>>>()?;
-    let plan = plan(args, &writers)?;
-    for path in &args.rewards {
-        score::load(path, device)?; // what is no reward model should be heard of before an hour of drawing
-    }
-    let (prompts, report) = read_prompts(args, &writers, plan.draw.max_new)?;
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} answers, {per_sec}, {eta} left  {msg}")?;
-    let wanted = (prompts.len() * plan.draw.draw) as u64;
-    let bar = ProgressBar::new(wanted * (1 + args.rewards.len() as u64)).with_style(style);
-    let (mut answers, tally) = draw::draw(&writers, &prompts, &plan.draw, device, &bar)?;
-    let (scores, unscored) = score::score(&args.rewards, &prompts, &mut answers, args.batch, device, &bar)?;
+    let choose = plan(args)?;
+    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} answers, {per_sec}, {eta} left  {msg}")?);
+    let mut pool = match &args.from {
+        Some(path) => taken(path)?,
+        None => drawn(args, choose.choose, device, &bar)?,
+    };
+    let count = pool.answers.iter().map(Vec::len).sum::<usize>() * args.rewards.len();
+    bar.inc_length(count as u64);
+    let (scores, unscored) = score::score(&args.rewards, &pool.prompts, &mut pool.answers, args.batch, device, &bar)?;
     bar.finish_and_clear();
 
-    let usable: Vec<usize> = (0..prompts.len()).filter(|&p| answers[p].len() > 1).collect();
+    let usable: Vec<usize> = (0..pool.prompts.len()).filter(|&p| pool.answers[p].len() > 1).collect();
     if usable.is_empty() {
-        return Err(input(format!(
-            "no prompt has two distinct answers to compare ({} drawn, {} empty, {} repeated): raise --temperature",
-            tally.drawn, tally.empty, tally.duplicates
-        )));
+        let said = pool.said.join("; ");
+        return Err(input(format!("no prompt has two distinct answers to compare ({said}): raise --temperature")));
     }
-    let counts: Vec<usize> = usable.iter().map(|&p| answers[p].len()).collect();
+    let counts: Vec<usize> = usable.iter().map(|&p| pool.answers[p].len()).collect();
     let usable_scores: Vec<Scores> = usable.iter().map(|&p| scores[p].clone()).collect();
-    let chosen = choose::choose(&counts, &usable_scores, &plan.choose);
+    let chosen = choose::choose(&counts, &usable_scores, &choose);
     let mut table = TableWriter::create(&args.out)?;
-    let mut outcome = Outcome { items: BTreeMap::new(), answers: 0, alone: prompts.len() - usable.len(), short: 0, unscored };
+    let mut outcome = Outcome { items: BTreeMap::new(), answers: 0, alone: pool.prompts.len() - usable.len(), short: 0, unscored };
     for one in &chosen {
         let p = usable[one.item];
         outcome.answers += one.answers.len();
         outcome.short += usize::from(one.answers.len() < args.k);
         *outcome.items.entry(one.reason).or_default() += 1;
-        table.push(item(&prompts[p], &answers[p], &scores[p], one, &writers))?;
+        table.push(item(&pool.prompts[p], &pool.answers[p], &scores[p], one))?;
     }
     table.finish()?;
-    say(args, &report, &tally, &outcome, writers.len());
+    say(args, &pool.said, &outcome);
     Ok(())
+}
+
+/// Candidates out of an earlier table.
+fn taken(path: &Path) -> Result<Pool> {
+    let (prompts, answers, others) = pool::read(path)?;
+    let said = if others > 0 { vec![format!("{others} rows of {} are no open items", path.display())] } else { vec![] };
+    Ok(Pool { prompts, answers, said })
+}
+
+/// Candidates drawn from the models.
+fn drawn(args: &Args, choose: Choose, device: tch::Device, bar: &ProgressBar) -> Result<Pool> {
+    let labels = draw::labels(&args.models)?;
+    let open = |(path, label): (&PathBuf, String)| Writer::open(path, label, args.template, device);
+    let writers = args.models.iter().zip(labels).map(open).collect::<Result<Vec<_>>>()?;
+    let plan = draw_plan(args, choose, &writers)?;
+    for path in &args.rewards {
+        score::load(path, device)?; // what is no reward model should be heard of before an hour of drawing
+    }
+    let (prompts, report) = read_prompts(args, &writers, plan.max_new)?;
+    bar.set_length((prompts.len() * plan.draw) as u64);
+    let (answers, tally) = draw::draw(&writers, &prompts, &plan, device, bar)?;
+    let models = if writers.len() == 1 { "1 model".to_string() } else { format!("{} models", writers.len()) };
+    let Tally { drawn, empty, duplicates, missing, unfinished } = tally;
+    let mut said = vec![format!(
+        "{drawn} answers drawn from {models}: {empty} empty, {duplicates} repeated (drawn again up to {REDRAWS} times, {missing} places stayed empty), \
+         {unfinished} cut at --max-new"
+    )];
+    if let Some(n) = report.skipped.get("duplicate") {
+        said.push(format!("{n} prompts stood there before and were taken once"));
+    }
+    if report.rejected > 0 {
+        said.push(format!("{} of {} prompts are in {}", report.rejected, report.read, report.path.display()));
+    }
+    Ok(Pool { prompts, answers, said })
 }
 
 fn device(args: &Args) -> Result<tch::Device> {
@@ -180,7 +213,8 @@ fn device(args: &Args) -> Result<tch::Device> {
     }
 }
 
-fn plan(args: &Args, writers: &[Writer]) -> Result<Plan> {
+/// How to choose.
+fn plan(args: &Args) -> Result<choose::Plan> {
     let choose = args.choose.unwrap_or(if args.rewards.is_empty() { Choose::Random } else { Choose::Uncertain });
     let needed = match choose {
         Choose::Random => 0,
@@ -195,15 +229,21 @@ fn plan(args: &Args, writers: &[Writer]) -> Result<Plan> {
     if args.k < 2 {
         return Err(input(format!("--k {}: two answers at least are compared", args.k)));
     }
-    let draw = args.draw.unwrap_or(if choose == Choose::Random { args.k } else { 2 * args.k });
-    if draw < args.k {
-        return Err(input(format!("--draw {draw} is less than --k {}", args.k)));
-    }
     if args.items == Some(0) {
         return Err(input("--items 0: at least one item"));
     }
     if !(0.0..=1.0).contains(&args.share_random) {
         return Err(input(format!("--share-random {} is no share from 0 to 1", args.share_random)));
+    }
+    let items = args.items.unwrap_or(usize::MAX);
+    Ok(choose::Plan { choose, items, k: args.k, share_random: args.share_random, seed: mix(args.seed, &[u64::MAX]) })
+}
+
+/// How to draw.
+fn draw_plan(args: &Args, choose: Choose, writers: &[Writer]) -> Result<draw::Plan> {
+    let draw = args.draw.unwrap_or(if choose == Choose::Random { args.k } else { 2 * args.k });
+    if draw < args.k {
+        return Err(input(format!("--draw {draw} is less than --k {}", args.k)));
     }
     // Greedy answers of one model are all the same.
     if !(args.temperature > 0.0 && args.temperature.is_finite()) {
@@ -218,21 +258,13 @@ fn plan(args: &Args, writers: &[Writer]) -> Result<Plan> {
         return Err(input(format!("--max-new {max_new}: prompt and answer must fit into the smallest context, {context} tokens")));
     }
     let (temperature, top_p, seed, batch) = (args.temperature, args.top_p, args.seed, args.batch);
-    Ok(Plan {
-        draw: draw::Plan { draw, max_new, temperature, top_p, seed, batch, redraws: REDRAWS },
-        choose: choose::Plan {
-            choose,
-            items: args.items.unwrap_or(usize::MAX),
-            k: args.k,
-            share_random: args.share_random,
-            seed: mix(seed, &[u64::MAX]),
-        },
-    })
+    Ok(draw::Plan { draw, max_new, temperature, top_p, seed, batch, redraws: REDRAWS })
 }
 
 /// The prompts that all models can be asked.
 fn read_prompts(args: &Args, writers: &[Writer], max_new: usize) -> Result<(Vec<Conversation>, QuarantineReport)> {
-    let source = Source { path: args.prompts.clone(), ..Source::default() };
+    let path = args.prompts.clone().unwrap_or_default();
+    let source = Source { path: path.clone(), ..Source::default() };
     let quarantine = args.quarantine.clone().unwrap_or_else(|| args.out.with_extension("quarantine.jsonl"));
     let read = prompts::load_conversations(&[source], &LIMITS, &quarantine, &mut |turns| {
         for writer in writers {
@@ -242,15 +274,16 @@ fn read_prompts(args: &Args, writers: &[Writer], max_new: usize) -> Result<(Vec<
         }
         Ok(None)
     });
-    read.with_context(|| format!("--prompts {}", args.prompts))
+    read.with_context(|| format!("--prompts {path}"))
 }
 
 /// An open item.
-fn item(prompt: &Conversation, answers: &[Answer], scores: &Scores, chosen: &Chosen, writers: &[Writer]) -> Judgment {
+fn item(prompt: &Conversation, answers: &[Answer], scores: &Scores, chosen: &Chosen) -> Judgment {
     let picked = || chosen.answers.iter().map(|&i| &answers[i]);
+    let known = picked().all(|a| !a.author.is_empty());
     Judgment {
         group: prompt.group.clone(),
-        authors: Some(picked().map(|a| writers[a.author].label.clone()).collect()),
+        authors: known.then(|| picked().map(|a| a.author.clone()).collect()),
         scores: (!scores.is_empty()).then(|| chosen.answers.iter().map(|&i| score::mean(scores, i)).collect()),
         flags: vec![chosen.reason.flag().to_string()],
         file: prompt.file.clone(),
@@ -259,29 +292,15 @@ fn item(prompt: &Conversation, answers: &[Answer], scores: &Scores, chosen: &Cho
     }
 }
 
-fn say(args: &Args, report: &QuarantineReport, tally: &Tally, outcome: &Outcome, models: usize) {
+fn say(args: &Args, said: &[String], outcome: &Outcome) {
     let items: usize = outcome.items.values().sum();
     let reasons: Vec<String> = outcome.items.iter().map(|(reason, n)| format!("{n} {}", reason.name())).collect();
-    eprintln!("label: {} items ({}) with {} answers in {}", items, reasons.join(", "), outcome.answers, args.out.display());
-    eprintln!(
-        "label: {} answers drawn from {models} model{}: {} empty, {} repeated (drawn again up to {REDRAWS} times, {} places stayed empty), {} cut at --max-new",
-        tally.drawn,
-        if models == 1 { "" } else { "s" },
-        tally.empty,
-        tally.duplicates,
-        tally.missing,
-        tally.unfinished
-    );
+    eprintln!("label: {items} items ({}) with {} answers in {}", reasons.join(", "), outcome.answers, args.out.display());
+    said.iter().for_each(|line| eprintln!("label: {line}"));
     if outcome.alone + outcome.short > 0 || outcome.unscored > 0 {
         eprintln!(
             "label: {} prompts have no two distinct answers and are left out; {} items have fewer than {} answers; {} answers are too long for a reward model",
             outcome.alone, outcome.short, args.k, outcome.unscored
         );
-    }
-    if let Some(n) = report.skipped.get("duplicate") {
-        eprintln!("label: {n} prompts stood there before and were taken once");
-    }
-    if report.rejected > 0 {
-        eprintln!("label: {} of {} prompts are in {}", report.rejected, report.read, report.path.display());
     }
 }

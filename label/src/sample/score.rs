@@ -15,8 +15,8 @@ pub fn load(path: &Path, device: Device) -> Result<RewardModel> {
     Ok(RewardModel::load(path, device, Kind::Float)?)
 }
 
-/// Scores of all answers by all models, each model in its own tokens, template and prefix, one after the other in memory. An answer that does not
-/// fit beside its prompt into the context of one of them is taken out of `answers`; how many were is returned with the scores, one entry a prompt.
+/// Scores of all answers by all models, each model in its own tokens, template and prefix, one after the other in memory. Every answer is read with an
+/// end token, as in the rankings that reward models learn from, also one that was cut short. An answer that does not fit beside its prompt into the context of one of them is taken out of `answers`; how many were is returned with the scores, one entry a prompt.
 pub fn score(
     models: &[PathBuf],
     prompts: &[Conversation],
@@ -33,7 +33,7 @@ pub fn score(
         let (mut rows, mut at) = (Vec::new(), Vec::new());
         for (p, (prompt, answers)) in prompts.iter().zip(answers.iter()).enumerate() {
             for (i, answer) in answers.iter().enumerate() {
-                let row = model.row(&prompt.turns, &answer.text, answer.finished)?;
+                let row = model.row(&prompt.turns, &answer.text, true)?;
                 if row.len() > model.context() {
                     fits[p][i] = false;
                 } else {

@@ -314,7 +314,8 @@ mod tests {
 
     #[test]
     fn the_servers_words_are_found() {
-        let json = r#"{"id": "x", "status_code": 400, "detail": "Validation error", "exc_info": null, "validation_errors": {"title": ["short"]}}"#;
+        let json =
+            r#"{"id": "x", "status_code": 400, "detail": "Validation error", "exc_info": null, "validation_errors": {"title": ["short"]}}"#;
         assert_eq!(detail(json), r#"Validation error {"title":["short"]}"#);
         assert_eq!(detail("<html>"), "a page of HTML");
         assert_eq!(detail(""), "no word of explanation");

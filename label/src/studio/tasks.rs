@@ -188,8 +188,7 @@ mod tests {
     use data::labels::table::write_table;
 
     fn item(prompt: &str, answers: &[&str]) -> Judgment {
-        let mut item =
-            Judgment::new(Kind::Open, vec![Message::new("user", prompt)], answers.iter().map(|a| a.to_string()).collect());
+        let mut item = Judgment::new(Kind::Open, vec![Message::new("user", prompt)], answers.iter().map(|a| a.to_string()).collect());
         item.authors = Some((0..answers.len()).map(|i| format!("secret-model-{i}")).collect());
         item.scores = Some((0..answers.len()).map(|i| i as f32).collect());
         item
