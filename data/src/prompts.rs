@@ -1,14 +1,16 @@
-//! Prompts for PPO.
+//! Prompts: for PPO in tokens, and as conversations for whoever wants answers to them.
 
-use crate::chat::ChatTemplate;
-use crate::config::PromptData;
+use crate::chat::{ChatTemplate, Message};
+use crate::config::{self, PromptData, Source};
 use crate::error::DataError;
 use crate::fields;
-use crate::quarantine::Reason;
+use crate::labels::text_of;
+use crate::quarantine::{QuarantineReport, Reason};
+use crate::source::Row;
 use crate::split::{self, Split};
 use crate::tokenizer::Tokenizer;
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,4 +91,68 @@ pub fn load_prompts(
         return Err(DataError::Empty { what: "prompts to train on", sources: "data.sources".to_string(), detail });
     }
     Ok(Split { train: prompts, valid: heldout, report })
+}
+
+/// A conversation that waits for an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversation {
+    /// The turns; a plain prompt is one of the user's.
+    pub turns: Vec<Message>,
+    /// Conversations of one group are on one side of a split.
+    pub group: String,
+    /// The file it is from.
+    pub file: PathBuf,
+    /// 1-based line or row there.
+    pub row: u64,
+}
+
+/// What is wrong with a conversation, if anything: the kind of fault and the fault in words, for the quarantine.
+pub type Complaint = Option<(Reason, String)>;
+
+/// Reads all conversations: the list in `columns.messages` where the row has one, else the text (or the list) in `columns.prompt`. Each distinct one
+/// is taken once (`skipped["duplicate"]`). One that `fits` complains of goes to the quarantine. `report.read` = given back + rejected + skipped.
+pub fn load_conversations(
+    sources: &[Source],
+    limits: &config::Quarantine,
+    quarantine: &Path,
+    fits: &mut dyn FnMut(&[Message]) -> Result<Complaint, DataError>,
+) -> Result<(Vec<Conversation>, QuarantineReport), DataError> {
+    let mut all = Vec::new();
+    let mut seen = HashSet::new();
+    let report = fields::read_rows(sources, limits, quarantine, "prompts", &mut |i, row, bad| {
+        let turns = match turns(row, &sources[i].columns) {
+            Ok(turns) => turns,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let text = text_of(&turns);
+        let group = match fields::group(row, &sources[i].columns.group, &text) {
+            Ok(group) => group,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        // Turns of several roles and one long text of the user's may read the same.
+        if !seen.insert((turns.len(), text)) {
+            bad.skip("duplicate");
+            return Ok(Ok(()));
+        }
+        if let Some(fault) = fits(&turns)? {
+            return Ok(Err(fault));
+        }
+        all.push(Conversation { turns, group, file: row.file.to_path_buf(), row: row.line });
+        Ok(Ok(()))
+    })?;
+    Ok((all, report))
+}
+
+/// The turns of a row, of which the last is not the assistant's.
+fn turns(row: &Row, columns: &config::Columns) -> Result<Vec<Message>, fields::Fault> {
+    let list = fields::present(row, &columns.messages).or_else(|| fields::present(row, &columns.prompt).filter(|value| value.is_array()));
+    let Some(list) = list else { return Ok(vec![Message::new("user", fields::visible(row, &columns.prompt)?)]) };
+    let turns = Message::list(list).map_err(|why| (Reason::BadChat, why))?;
+    match turns.last() {
+        Some(last) if last.is_assistant() => {
+            Err((Reason::BadChat, "the conversation ends with the assistant's answer: leave it out, since it is to be written".to_string()))
+        }
+        Some(last) if last.content.trim().is_empty() => Err((Reason::Empty, "the last turn is empty".to_string())),
+        _ => Ok(turns),
+    }
 }

@@ -5,9 +5,11 @@ pub mod lm;
 pub mod preference;
 pub mod repetition;
 pub mod report;
+pub mod reward_model;
 pub mod stats;
 
 pub use lm::{Nll, Sequence};
 pub use preference::PreferenceReport;
 pub use repetition::{distinct_n, repetition};
+pub use reward_model::RewardModel;
 pub use stats::WinRate;

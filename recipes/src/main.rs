@@ -43,6 +43,24 @@ enum Demo {
         #[arg(long, value_enum, default_value_t = Size::Demo)]
         size: Size,
     },
+    /// Let the simulated judges rank the open items of a table, as `label sample` writes it.
+    Judge {
+        /// Table with open items.
+        #[arg(long = "in", value_name = "FILE")]
+        input: PathBuf,
+        /// The judgments: a table, or JSON Lines if the name ends in .jsonl.
+        #[arg(long = "out", value_name = "FILE")]
+        output: PathBuf,
+        /// Judges an item, of six.
+        #[arg(long, default_value_t = 2)]
+        judges: usize,
+        /// The true preference itself instead of judges.
+        #[arg(long, conflicts_with = "judges")]
+        truth: bool,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Add the true preference (`gold`) and its parts to samples.
     Score(Files),
 }
@@ -121,6 +139,11 @@ fn run(cli: Cli) -> Result<()> {
                 w.prompts,
                 w.heldout
             );
+        }
+        Recipe::Demo { action: Demo::Judge { input, output, judges, truth, seed } } => {
+            let people = if truth { demo::people::People::Truth } else { demo::people::People::Judges(judges) };
+            let n = demo::people::judge(&input, &output, people, seed)?;
+            println!("{}: {} judgments of {} items ({} rows are no open items)", output.display(), n.judgments, n.items, n.skipped);
         }
         Recipe::Demo { action: Demo::Score(files) } => {
             let rows = score_file(&files.input, &files.output, |p, r| Ok(demo::gold(p, r)))?;

@@ -27,7 +27,7 @@ pub mod prodigy;
 mod ranked;
 mod report;
 pub mod rows;
-mod store;
+pub mod store;
 mod times;
 pub mod values;
 

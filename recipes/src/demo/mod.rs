@@ -4,6 +4,7 @@
 pub mod generate;
 mod gold;
 pub mod judge;
+pub mod people;
 pub mod place;
 pub mod speak;
 mod story;
