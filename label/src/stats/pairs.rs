@@ -72,7 +72,7 @@ pub struct PairSums {
     pub circles: Sums<2>,
     /// How often the answer shown at each place wins a verdict, by place.
     pub by_place: Vec<Share>,
-    /// Verdicts on pairs, for alpha.
+    /// Verdicts on pairs, for alpha; each pair stands there in both directions.
     pub units: Units,
     /// By judge.
     pub conduct: Vec<Conduct>,
@@ -199,7 +199,10 @@ impl PairSums {
         let pairs_of = |n: f64| n * (n - 1.0) / 2.0;
         let same: f64 = [-1, 0, 1].iter().map(|v| pairs_of(number(*v, &first))).sum();
         self.verdict.add(block, [same, pairs_of(first.len() as f64)]);
-        self.units.push(prompt, first.iter().map(|s| f32::from(s.verdict)));
+        // In both directions: which of two answers is called the first must not matter.
+        for sign in [1, -1] {
+            self.units.push(prompt, first.iter().map(|s| f32::from(sign * s.verdict)));
+        }
         let (up, down) = (number(1, &told), number(-1, &told));
         self.strict.add(block, [pairs_of(up) + pairs_of(down), pairs_of(up + down)]);
         if up + down > 1.0 {

@@ -21,6 +21,11 @@ pub struct Place {
     pub row: u64,
 }
 
+impl Place {
+    /// Of the keys in a table of their own: never read again.
+    pub const KEY: Place = Place { table: u32::MAX, row: u64::MAX };
+}
+
 /// One judge's comparison of two or more answers, or the score of a single one.
 #[derive(Debug, Clone, Copy)]
 pub struct Vote {
@@ -114,7 +119,9 @@ impl Panel {
     /// Adds the row at `place`.
     pub fn push(&mut self, judgment: &Judgment, place: Place) {
         self.kinds[Kind::ALL.iter().position(|k| *k == judgment.kind).unwrap_or_default()] += 1;
-        let judge = match &judgment.judge {
+        let is_gold = judgment.has(flag::GOLD);
+        self.gold_rows += u64::from(is_gold);
+        let judge = match judgment.judge.as_ref().filter(|_| !is_gold) {
             Some(name) => {
                 let new = self.judges.len() as u32;
                 let at = *self.judge_index.entry(name.clone()).or_insert(new);
@@ -125,12 +132,10 @@ impl Panel {
             }
             None => NONE,
         };
-        let is_gold = judgment.has(flag::GOLD);
-        if let Some(counts) = self.judges.get_mut(judge as usize).filter(|_| !is_gold) {
+        if let Some(counts) = self.judges.get_mut(judge as usize) {
             counts.skipped += u64::from(judgment.kind == Kind::Skipped);
             counts.rejected_all += u64::from(judgment.has(flag::REJECT_ALL));
         }
-        self.gold_rows += u64::from(is_gold);
         let comparing = matches!(judgment.kind, Kind::Ranking | Kind::Rating);
         if !comparing && !is_gold {
             return;
@@ -141,7 +146,7 @@ impl Panel {
             self.empty_rows += u64::from(comparing && !is_gold);
             return;
         };
-        let (item, told) = self.item(judgment, place);
+        let (item, told) = self.item(judgment, place, !is_gold);
         if is_gold {
             self.items[item as usize].gold = told.into_iter().zip(ranks).collect();
             return;
@@ -170,8 +175,8 @@ impl Panel {
         }
     }
 
-    /// Index of the row's item and of its answers.
-    fn item(&mut self, judgment: &Judgment, place: Place) -> (u32, Vec<u32>) {
+    /// Index of the row's item and of its answers; with `extend` the item has at least these.
+    fn item(&mut self, judgment: &Judgment, place: Place, extend: bool) -> (u32, Vec<u32>) {
         let turns = || judgment.prompt.iter().flat_map(|turn| [turn.role.as_bytes(), turn.content.as_bytes()]);
         let prompt_key = key(turns());
         let new = self.group_of.len() as u32;
@@ -194,7 +199,7 @@ impl Panel {
         let item = *self.item_index.entry(key([&prompt_key[..], judgment.item.as_bytes()].into_iter())).or_insert(new);
         match self.items.get_mut(item as usize) {
             Some(known) => told.iter().for_each(|a| {
-                if !known.answers.contains(a) {
+                if extend && !known.answers.contains(a) {
                     known.answers.push(*a);
                 }
             }),
@@ -231,9 +236,10 @@ impl Panel {
     pub fn pairs<'a>(&'a self, vote: &Vote) -> impl Iterator<Item = (usize, usize, i8)> + 'a {
         let (told, ranks) = (self.told(vote), self.ranks(vote));
         let k = told.len();
-        (0..k).flat_map(move |i| (i + 1..k).map(move |j| (i, j))).filter(move |(i, j)| told[*i] != told[*j]).map(move |(i, j)| {
-            (i, j, (ranks[j] > ranks[i]) as i8 - (ranks[j] < ranks[i]) as i8)
-        })
+        (0..k)
+            .flat_map(move |i| (i + 1..k).map(move |j| (i, j)))
+            .filter(move |(i, j)| told[*i] != told[*j])
+            .map(move |(i, j)| (i, j, (ranks[j] > ranks[i]) as i8 - (ranks[j] < ranks[i]) as i8))
     }
 
     /// Indices of the votes, those of one prompt beside one another, and where each prompt's begin; in the order of the rows within a prompt.

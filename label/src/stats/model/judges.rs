@@ -34,16 +34,19 @@ pub(super) fn update(data: &Data, worths: &Worths, judges: &mut [Judge], spread:
             });
         }
     });
-    let n = judges.len() as f64;
+    // Judges who share no prompt with another stand at the prior, and tell nothing of it.
+    let compared = |j: &usize| !data.by_judge.index.of(*j).is_empty();
+    let n = (0..judges.len()).filter(compared).count() as f64;
     if alike {
         // One Newton step of the common t.
         let (slope, curve) = sums.iter().fold((0.0, 1e-9), |(s, c), sums| (s + sums.tie_slope, c + sums.tie_curve));
         spread.tie = (spread.tie + (slope / curve).clamp(-STEP, STEP)).clamp(-8.0, 8.0);
         judges.iter_mut().for_each(|j| *j = Judge { beta: 1.0, sd: 0.0, tie: spread.tie, tie_sd: 0.0 });
     } else if n > 0.0 {
-        let seen = |of: &dyn Fn(&Judge) -> f64| PRIOR_JUDGES * PRIOR_SD * PRIOR_SD + judges.iter().map(of).sum::<f64>();
+        let all = |of: &dyn Fn(&Judge) -> f64| (0..judges.len()).filter(compared).map(|j| of(&judges[j])).sum::<f64>();
+        let seen = |of: &dyn Fn(&Judge) -> f64| PRIOR_JUDGES * PRIOR_SD * PRIOR_SD + all(of);
         spread.beta = (seen(&|j| (j.beta - 1.0).powi(2) + j.sd * j.sd) / (PRIOR_JUDGES + n)).sqrt();
-        let mean = (judges.iter().map(|j| j.tie).sum::<f64>() / n).clamp(-8.0, 8.0);
+        let mean = (all(&|j| j.tie) / n).clamp(-8.0, 8.0);
         spread.tie_sd = (seen(&|j| (j.tie - mean).powi(2) + j.tie_sd * j.tie_sd) / (PRIOR_JUDGES + n)).sqrt();
         spread.tie = mean;
     }

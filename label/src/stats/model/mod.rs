@@ -5,8 +5,8 @@
 //! A ranking of K answers counts as its K(K−1)/2 pairs, each 2/K times: K−1 verdicts' worth, since its pairs are not independent.
 //!
 //! Fitted by EM: the worths of a prompt are the hidden variables, with the normal approximation at their mode ([`worths`]); the judges'
-//! numbers are estimated under it ([`judges`]), its uncertainty integrated over, so that a judge who is alone with an item does not
-//! confirm himself. σ, τ, μ and ρ are estimated with them (empirical Bayes). So judges of few judgments stay near the mean.
+//! numbers are estimated under it ([`judges`]), its uncertainty integrated over, so that judges who are alone with an item do not
+//! confirm themselves. σ, τ, μ and ρ are estimated with them (empirical Bayes). So judges of few judgments stay near the mean.
 //!
 //! Why not CrowdBT's mixture η sigmoid(Δ) + (1−η) sigmoid(−Δ) (Chen et al. 2013, doi 10.1145/2433396.2433420): both know random and
 //! contrary judges, but β also tells a careful judge from a middling one on *close* pairs, is concave in each block, and its β is the weight
@@ -24,6 +24,9 @@ use std::num::NonZero;
 const ROUNDS: usize = 100;
 /// Change of any reliability below which the fit has come to rest.
 const STILL: f64 = 2e-3;
+/// Least σ, in logits: two answers drawn at random are then told apart right in 63% of the cases. Where items have few judges the normal
+/// approximation underestimates σ, down to nothing; but that people can tell no answer from another is not what one knows before.
+const LEAST: f64 = 0.5;
 /// The interval of a normal distribution that holds 95%.
 const Z95: f64 = 1.959_963_984_540_054;
 
@@ -32,8 +35,6 @@ const Z95: f64 = 1.959_963_984_540_054;
 pub struct Options {
     /// All judges alike: what a fit without a judge model gives.
     pub alike: bool,
-    /// Judges whose votes are left out.
-    pub without: Vec<u32>,
     /// Votes that are left out, by index; empty for none.
     pub hidden: Vec<bool>,
 }
@@ -82,6 +83,8 @@ pub struct Fit {
     pub rounds: usize,
     /// Largest change of a reliability in the last round.
     pub change: f64,
+    /// Votes of each judge on prompts that another judge has voted on too: what the reliability is read from.
+    pub compared: Vec<u64>,
     hidden: worths::Worths,
 }
 
@@ -89,13 +92,17 @@ pub struct Fit {
 pub fn fit(panel: &Panel, options: &Options, mut tick: impl FnMut(usize, f64)) -> Fit {
     let used = |i: usize| {
         let vote = &panel.votes[i];
-        panel.told(vote).len() > 1 && !options.without.contains(&vote.judge) && !options.hidden.get(i).copied().unwrap_or(false)
+        panel.told(vote).len() > 1 && !options.hidden.get(i).copied().unwrap_or(false)
     };
     let votes: Vec<u32> = (0..panel.votes.len()).filter(|i| used(*i)).map(|i| i as u32).collect();
+    let by_prompt = index(panel.prompts(), &votes, |v| panel.votes[v as usize].prompt);
+    // A judge alone with a prompt shows no reliability there: only shared prompts do.
+    let shared: Vec<bool> = (0..panel.prompts()).map(|p| several(by_prompt.of(p).map(|v| panel.votes[v as usize].judge))).collect();
+    let compared: Vec<u32> = votes.into_iter().filter(|v| shared[panel.votes[*v as usize].prompt as usize]).collect();
     let data = Data {
         panel,
-        by_prompt: index(panel.prompts(), &votes, |v| panel.votes[v as usize].prompt),
-        by_judge: index(panel.judges.len(), &votes, |v| panel.votes[v as usize].judge),
+        by_judge: index(panel.judges.len(), &compared, |v| panel.votes[v as usize].judge),
+        by_prompt,
         threads: std::thread::available_parallelism().map_or(1, NonZero::get).min(16),
     };
     let mut spread = Spread { worth: 1.0, beta: 0.5, tie: data.tie_at_start(), tie_sd: 0.7 };
@@ -107,7 +114,7 @@ pub fn fit(panel: &Panel, options: &Options, mut tick: impl FnMut(usize, f64)) -
         hidden.update(&data, &judges, &spread, if rounds == 0 { 8 } else { 2 });
         let before: Vec<f64> = judges.iter().map(|j| j.beta).collect();
         let old = spread.worth;
-        spread.worth = hidden.spread(&data).unwrap_or(spread.worth).clamp(0.05, 20.0);
+        spread.worth = hidden.spread(&data).unwrap_or(spread.worth).clamp(LEAST, 20.0);
         judges::update(&data, &hidden, &mut judges, &mut spread, options.alike);
         if !options.alike {
             // Twice the worths with half the reliabilities say the same: the typical judgment's reliability is 1 (as parameter expansion of EM,
@@ -122,7 +129,8 @@ pub fn fit(panel: &Panel, options: &Options, mut tick: impl FnMut(usize, f64)) -
         tick(rounds, change);
     }
     hidden.update(&data, &judges, &spread, 4);
-    Fit { judges, spread, rounds, change, hidden }
+    let compared = (0..judges.len()).map(|j| data.by_judge.index.of(j).len() as u64).collect();
+    Fit { judges, spread, rounds, change, compared, hidden }
 }
 
 /// The votes that are used, in two orders.
@@ -158,6 +166,12 @@ impl Members {
         }
         ranges
     }
+}
+
+/// True of two votes by different judges, or by unnamed ones.
+fn several(mut judges: impl Iterator<Item = u32>) -> bool {
+    let first = judges.next();
+    judges.any(|j| j == NONE || Some(j) != first)
 }
 
 fn index(classes: usize, votes: &[u32], class_of: impl Fn(u32) -> u32 + Clone) -> Members {

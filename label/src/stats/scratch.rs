@@ -1,1 +1,0 @@
-pub mod alpha; pub mod interval; pub mod kendall; pub mod model; pub mod pairs; pub mod panel;
