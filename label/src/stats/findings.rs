@@ -30,6 +30,8 @@ pub struct Finding {
 pub struct Crowd {
     /// Gold pairs ordered as the key does.
     pub gold: Option<f64>,
+    /// Sides with the majority of the others.
+    pub others: Option<f64>,
     /// Pairs called tied.
     pub tied: Option<f64>,
     /// The answer shown earlier wins.
@@ -44,6 +46,8 @@ pub struct Crowd {
 
 /// Fewest pairs on which a habit (always the first, always tied) is called one.
 const HABIT: u64 = 20;
+/// Fewest pairs on which the others' majority bears witness.
+const WITNESS: u64 = 10;
 /// Fewest judgments with a time.
 const TIMED: u64 = 5;
 
@@ -53,15 +57,22 @@ pub fn of(judge: &JudgeReport, crowd: &Crowd) -> Vec<Finding> {
     let mut say = |gravity, evidence: String| found.push(Finding { gravity, evidence });
     let percent = |x: f64| format!("{:.0}%", 100.0 * x);
     if let Some(r) = &judge.reliability {
-        let beside = match &judge.others {
-            Some(others) => format!("; sides with the others' majority on {} of {} pairs", percent(others.value), others.n),
-            None => String::new(),
-        };
         let numbers = format!("reliability {:.2} [{:.2}, {:.2}]", r.value, r.ci[0], r.ci[1]);
+        let beside = match &judge.others {
+            Some(o) => format!("sides with the others' majority on {} of {} pairs", percent(o.value), o.n),
+            None => "shares no pair with a majority of others".to_string(),
+        };
+        // A second witness, which knows no model: judges who tie nothing have a low reliability, since their word on close pairs is worth little,
+        // and may yet side with the others as often as anybody.
+        let alone = match (&judge.others, crowd.others) {
+            (Some(o), Some(usual)) => o.n < WITNESS || o.value >= (0.5 + usual) / 2.0,
+            _ => true,
+        };
+        let gravity = if alone { Gravity::Look } else { Gravity::Careless };
         if r.ci[1] < 0.0 {
-            say(Gravity::Careless, format!("{numbers}: orders answers the wrong way round, as if the scale were misread{beside}"));
+            say(gravity, format!("{numbers}: orders answers the wrong way round, as if the scale were misread; {beside}"));
         } else if r.value < 0.5 && r.ci[1] < 1.0 {
-            say(Gravity::Careless, format!("{numbers}, nearer to random clicks (0) than to the typical judgment (1){beside}"));
+            say(gravity, format!("{numbers}, nearer to random clicks (0) than to the typical judgment (1); {beside}"));
         }
     }
     if let (Some(gold), Some(usual)) = (&judge.gold, crowd.gold) {

@@ -4,7 +4,7 @@
 //! addition a group, however many judgments stand behind it. Judgments of one prompt stand or fall together (cluster bootstrap, Davison &
 //! Hinkley 1997, section 3.8); the interval is the percentile one, at 95%.
 
-use evaluate::stats::RESAMPLES;
+use evaluate::stats::{RESAMPLES, wilson};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;
@@ -91,6 +91,14 @@ impl Sums<2> {
     /// First over second sum; `n` is the second.
     pub fn ratio(&self) -> Option<Estimate> {
         self.estimate(self.total()[1].round() as u64, |[a, b]| (*b > 0.0).then(|| a / b))
+    }
+
+    /// The same of a share. Where none or all of the cases are so, no resample differs: Wilson's interval then says how little is known.
+    pub fn share(&self) -> Option<Estimate> {
+        let [yes, n] = self.total();
+        let estimate = self.ratio()?;
+        let certain = yes == 0.0 || yes == n;
+        Some(Estimate { ci: if certain { wilson(yes, n as u64)? } else { estimate.ci }, ..estimate })
     }
 }
 

@@ -80,8 +80,11 @@ fn careless(report: &Report) -> String {
     }
     let (grave, light): (Vec<_>, Vec<_>) =
         lines::ordered(report).into_iter().filter(|j| !j.findings.is_empty()).partition(|j| j.gravity() == Some(Gravity::Careless));
-    for judge in grave {
-        let _ = writeln!(html, "<div class=\"alarm\"><b>{}</b> {}</div>", escape(&judge.name), sentences(judge));
+    let alarm = |judge: &&JudgeReport| format!("<div class=\"alarm\"><b>{}</b> {}</div>\n", escape(&judge.name), sentences(judge));
+    html.extend(grave.iter().take(NAMES).map(alarm));
+    if grave.len() > NAMES {
+        let rest: String = grave.iter().skip(NAMES).map(alarm).collect();
+        let _ = writeln!(html, "<details><summary>{} more</summary>{rest}</details>", grave.len() - NAMES);
     }
     if !light.is_empty() {
         let _ = writeln!(html, "<details><summary>{} more that may have an innocent reason</summary>", light.len());
@@ -95,7 +98,7 @@ fn careless(report: &Report) -> String {
 
 fn sentences(judge: &JudgeReport) -> String {
     let all: Vec<String> = judge.findings.iter().map(|f| escape(&f.evidence)).collect();
-    all.join(". ") + "."
+    all.join("; also ") + "."
 }
 
 fn curve(name: &str, points: Vec<(f64, f64)>, mark: Mark, colour: usize) -> Curve {
@@ -144,7 +147,7 @@ fn judge_charts(report: &Report) -> Vec<Chart> {
         scatter("reliability and agreement with the others", "with the others' majority", &|j| {
             j.others.filter(|o| o.n >= 5).map(|o| o.value)
         }),
-        scatter("reliability and number of judgments (log10)", "log10 of comparisons", &|j| Some((j.comparisons.max(1) as f64).log10())),
+        scatter("reliability and number of judgments", "comparisons, log10", &|j| Some((j.comparisons.max(1) as f64).log10())),
         scatter("reliability and ties", "share called tied", &|j| j.tied.map(|t| t.value)),
         scatter("reliability and time", "median seconds an item, log10", &|j| j.time.filter(|t| t.median > 0.0).map(|t| t.median.log10())),
         scatter("reliability and gold", "gold pairs right", &|j| j.gold.map(|g| g.value)),

@@ -196,11 +196,11 @@ pub fn build(panel: &Panel, fit: &Fit, seed: u64, dropped: Vec<(String, u64)>) -
     let pairs = pairs::count(panel, &blocks);
     let items = items::count(panel, &blocks);
     let (time, times) = time::times(panel);
-    let strict = pairs.strict.ratio();
+    let strict = pairs.strict.share();
     let agreement = Agreement {
         strict,
-        with_ties: pairs.verdict.ratio(),
-        tied: pairs.tied.ratio(),
+        with_ties: pairs.verdict.share(),
+        tied: pairs.tied.share(),
         alpha_pairs: pairs.units.alpha(&blocks).map(|alpha| Estimate { n: alpha.n / 2, ..alpha }), // each verdict stands there twice
         alpha_ranks: items.ranks.alpha(&blocks),
         alpha_scores: items.scores.alpha(&blocks),
@@ -209,18 +209,19 @@ pub fn build(panel: &Panel, fit: &Fit, seed: u64, dropped: Vec<(String, u64)>) -
         w: items.w.ratio(),
     };
     let ceiling =
-        Ceiling { another_judge: strict, others_majority: pairs.others.ratio(), bound: bound(&pairs.strict), by_heart: pairs.best.ratio() };
+        Ceiling { another_judge: strict, others_majority: pairs.others.share(), bound: bound(&pairs.strict), by_heart: pairs.best.share() };
     let bias = Bias {
-        longer: pairs.longer.ratio(),
-        longer_majority: pairs.longer_majority.ratio(),
-        earlier: pairs.earlier.ratio(),
+        longer: pairs.longer.share(),
+        longer_majority: pairs.longer_majority.share(),
+        earlier: pairs.earlier.share(),
         by_place: pairs.by_place.iter().map(counted).collect(),
     };
     let care =
-        Care { repeated: pairs.repeated.ratio(), twins: pairs.twins.ratio(), circles: pairs.circles.ratio(), gold: items.gold.ratio() };
+        Care { repeated: pairs.repeated.share(), twins: pairs.twins.share(), circles: pairs.circles.share(), gold: items.gold.share() };
     let value = |e: &Option<Estimate>| e.as_ref().map(|e| e.value);
     let crowd = Crowd {
         gold: value(&care.gold),
+        others: value(&ceiling.others_majority),
         tied: value(&agreement.tied),
         earlier: value(&bias.earlier),
         repeated: value(&care.repeated),
