@@ -190,18 +190,47 @@ impl ChatTemplate {
         Ok((prompt, response))
     }
 
+    /// Token ids of a conversation with an answer to it, which ends with the end token: what a reward model scores. With one turn before the answer
+    /// these are the ids of [`ChatTemplate::encode_pair`] in a row.
+    pub fn encode_answer(&self, tokenizer: &Tokenizer, turns: &[Message], response: &str) -> Result<Vec<u32>, DataError> {
+        Ok(self.encode_chat(tokenizer, &answered(turns, response))?.ids)
+    }
+
+    /// Token ids of what precedes the answer to a conversation: what generation begins from. [`ChatTemplate::encode_answer`] of any answer begins
+    /// with them.
+    pub fn encode_turns(&self, tokenizer: &Tokenizer, turns: &[Message]) -> Result<Vec<u32>, DataError> {
+        if let [only] = turns
+            && only.role == "user"
+            && only.rest.is_empty()
+        {
+            return self.encode_prompt(tokenizer, &only.content);
+        }
+        let mut pieces = self.neutral_pieces(tokenizer, &answered(turns, "x"))?;
+        pieces.pop(); // the answer
+        Ok(self.encode_pieces(tokenizer, pieces)?.ids)
+    }
+
     /// Token ids of a conversation with the assistant's marked.
     pub fn encode_chat(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Encoded, DataError> {
-        let pieces = match &self.kind {
-            Kind::Plain => plain_pieces(messages),
+        let pieces = self.neutral_pieces(tokenizer, messages)?;
+        self.encode_pieces(tokenizer, pieces)
+    }
+
+    /// Pieces in which the names of special tokens in messages are ordinary text.
+    fn neutral_pieces(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<Piece>, DataError> {
+        match &self.kind {
+            Kind::Plain => Ok(plain_pieces(messages)),
             Kind::Jinja(_) => {
                 let mut messages = messages.to_vec();
                 for message in &mut messages {
                     message.content = spans::neutral(tokenizer, &message.content)?;
                 }
-                self.render_chat(&messages)?
+                self.render_chat(&messages)
             }
-        };
+        }
+    }
+
+    fn encode_pieces(&self, tokenizer: &Tokenizer, pieces: Vec<Piece>) -> Result<Encoded, DataError> {
         let mut out = Encoded::default();
         for piece in pieces {
             let ids = match &self.kind {
@@ -251,6 +280,10 @@ impl ChatTemplate {
     fn failed(&self, detail: String) -> DataError {
         DataError::Template { origin: self.origin.clone(), detail }
     }
+}
+
+fn answered(turns: &[Message], response: &str) -> Vec<Message> {
+    turns.iter().cloned().chain([Message::new("assistant", response)]).collect()
 }
 
 fn read_if_there(folder: &Path, name: &str) -> Result<Option<String>, DataError> {
