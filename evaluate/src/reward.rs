@@ -159,9 +159,8 @@ fn read(data: &RankingData, lengths: Lengths, bad: &Path) -> anyhow::Result<(Row
     };
     if is_table(Path::new(&source.path)) || ranked()? {
         let split = load_rankings(data, Some(lengths), 0.0, SEED, bad)?;
-        let left_out: Vec<String> = split.report.skipped.iter().filter(|(_, n)| **n > 0).map(|(cause, n)| format!("{n} {cause}")).collect();
-        if !left_out.is_empty() {
-            eprintln!("evaluate: of {} rows left out: {}", split.report.read, left_out.join(", "));
+        if let Some(left_out) = split.report.left_out() {
+            eprintln!("evaluate: {left_out}");
         }
         return Ok((Rows::Ranked(split.train), split.report.rejected));
     }

@@ -11,9 +11,8 @@ pub fn read(rankings: &Split<Ranking>, c: &RewardConfig) -> Result<()> {
     if report.rejected > 0 {
         eprintln!("reward: {} of {} rows are in {}", report.rejected, report.read, report.path.display());
     }
-    let left_out: Vec<String> = report.skipped.iter().filter(|(_, n)| **n > 0).map(|(cause, n)| format!("{n} {cause}")).collect();
-    if !left_out.is_empty() {
-        eprintln!("reward: of {} rows left out: {}", report.read, left_out.join(", "));
+    if let Some(left_out) = report.left_out() {
+        eprintln!("reward: {left_out}");
     }
     let all = rankings.train.len();
     let with = |has: fn(&Ranking) -> bool| rankings.train.iter().filter(|r| has(r)).count();

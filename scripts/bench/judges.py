@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """What a reward model should learn from judges of unequal reliability: soft labels and weighed judges beside majority voting.
 
-    scripts/bench/judges.py crowd  [--seeds 5] [--out runs/judges] [--items 600] [--set key=value]...
+    scripts/bench/judges.py crowd  [--seeds 5] [--out runs/judges] [--items 400] [--jobs 2] [--set key=value]...
     scripts/bench/judges.py people [--seeds 5] [--out runs/judges] [--init runs/restaurants/sft] [--config configs/restaurants/reward.toml]
 
 `crowd`: in the demo's world, where the truth is known, forty simulated judges (careful, ordinary, careless, clicking at random, reading the scale upside
-down) rank 600 sets of four answers, four judges a set. Each arm trains the same small model in the same steps from the same base; accuracy is the share
+down) rank 400 sets of four answers, four judges a set. Each arm trains the same small model in the same steps from the same base; accuracy is the share
 of unseen pairs that it orders as the truth does. `people`: the E2E crowd's judgments; accuracy against the single judgments of held-out meanings, as
 people gave them.
 
 Build first (cargo build --release --bins). Finished runs are kept, so that an interrupted comparison goes on. A seed draws crowd, split and training; arms
 are compared seed by seed: the interval is Student's over the differences.
 """
-import argparse, json, math, os, pathlib, statistics, subprocess, sys
+import argparse, concurrent.futures, json, math, os, pathlib, statistics, subprocess, sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
@@ -53,48 +53,51 @@ def base(out):
     return out / "sft"
 
 
-def crowd(a):
-    init = base(a.out)
-    for seed in range(1, a.seeds + 1):
-        folder = a.out / f"crowd-{seed}"
-        if not (folder / "crowd.json").exists():
-            run("recipes", "demo", "crowd", "--out", folder, "--seed", seed, "--items", a.items)
-        made = tables(folder, folder / "crowd.arrow")
-        arms = {
-            "every judgment alike": (folder / "crowd.arrow", []),
-            "mean rank": (folder / "crowd.arrow", ["data.merge_judges=true"]),
-            MAJORITY: (made["majority"], []),
-            "judges weighed": (made["weighed"], []),
-            "soft labels": (made["fit"], []),
-            "the truth": (folder / "truth.arrow", []),
-        }
-        for name, (table, sets) in arms.items():
-            out = folder / name.replace(" ", "-")
-            stage("reward", "configs/demo/reward.toml", out, f"model.init={init}", f"data.sources.0.path={table}",
-                  f"data.heldout=[{{ path = \"{folder}/heldout.arrow\" }}]", f"seed={seed}", "loss.kind=bradley-terry", "train.epochs=2",
-                  "eval.every=0", "eval.max_rows=0", "centre.samples=0", "checkpoint.every=0", *sets, *a.set)
-            yield name, seed, out
+def crowd(a, seed, init):
+    """The arms of one seed: name, table, what is held out, settings."""
+    folder = a.out / f"crowd-{seed}"
+    if not (folder / "crowd.json").exists():
+        run("recipes", "demo", "crowd", "--out", folder, "--seed", seed, "--items", a.items)
+    made = tables(folder, folder / "crowd.arrow")
+    sets = [f"model.init={init}", "loss.kind=bradley-terry", "train.epochs=2"]
+    return "configs/demo/reward.toml", folder, folder / "heldout.arrow", sets, {
+        "every judgment alike": (folder / "crowd.arrow", []),
+        "mean rank": (folder / "crowd.arrow", ["data.merge_judges=true"]),
+        MAJORITY: (made["majority"], []),
+        "judges weighed": (made["weighed"], []),
+        "soft labels": (made["fit"], []),
+        "the truth": (folder / "truth.arrow", []),
+    }
 
 
-def people(a):
-    for seed in range(1, a.seeds + 1):
-        folder = a.out / f"people-{pathlib.Path(a.config).stem}-{seed}"
-        train, heldout = folder / "train.arrow", folder / "heldout.arrow"
-        if not heldout.exists():
-            run("recipes", "judgments", "split", "--config", a.config, "--seed", seed, "--train", train, "--heldout", heldout)
-        made = tables(folder, train)
-        arms = {
-            "every judgment alike": (train, []),
-            "mean score": (train, ["data.merge_judges=true"]),
-            MAJORITY: (made["majority"], []),
-            "judges weighed": (made["weighed"], []),
-            "soft labels": (made["fit"], []),
-        }
-        for name, (table, sets) in arms.items():
-            out = folder / name.replace(" ", "-")
-            stage("reward", a.config, out, f"model.init={a.init}", f"data.sources.0.path={table}", f"data.heldout=[{{ path = \"{heldout}\" }}]",
-                  f"seed={seed}", "eval.every=0", "eval.max_rows=0", "centre.samples=0", "checkpoint.every=0", *sets, *a.set)
-            yield name, seed, out
+def people(a, seed, init):
+    """As [`crowd`]."""
+    folder = a.out / f"people-{pathlib.Path(a.config).stem}-{seed}"
+    train, heldout = folder / "train.arrow", folder / "heldout.arrow"
+    if not heldout.exists():
+        run("recipes", "judgments", "split", "--config", a.config, "--seed", seed, "--train", train, "--heldout", heldout)
+    made = tables(folder, train)
+    return a.config, folder, heldout, [f"model.init={init}"], {
+        "every judgment alike": (train, []),
+        "mean score": (train, ["data.merge_judges=true"]),
+        MAJORITY: (made["majority"], []),
+        "judges weighed": (made["weighed"], []),
+        "soft labels": (made["fit"], []),
+    }
+
+
+def train(job):
+    """One run; returns its arm, its seed and its summary."""
+    (a, seed, name), (config, folder, heldout, sets, arms) = job
+    table, more = arms[name]
+    out = folder / name.replace(" ", "-")
+    # Threads beyond one gain little on models of this size; several runs at a time do.
+    fixed = [f"data.sources.0.path={table}", f"data.heldout=[{{ path = \"{heldout}\" }}]", f"seed={seed}", "eval.every=0", "eval.max_rows=0",
+             "centre.samples=0", "checkpoint.every=0", "threads=1"]
+    stage("reward", config, out, *fixed, *sets, *more, *a.set)
+    summary = json.loads((ROOT / out / "summary.json").read_text())
+    print(f"seed {seed}: {name}: {100 * summary['accuracy']:.2f}% of {summary['pairs']} pairs, {summary['wall_s']:.0f} s", file=sys.stderr)
+    return name, seed, summary
 
 
 def interval(values):
@@ -108,16 +111,21 @@ def main():
     parser.add_argument("what", choices=["crowd", "people"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/judges"))
-    parser.add_argument("--items", type=int, default=600)
-    parser.add_argument("--init", default="runs/restaurants/sft")
+    parser.add_argument("--items", type=int, default=400)
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
+    parser.add_argument("--init", help="SFT model to start from [default: a small one of the demo's, trained first; people: runs/restaurants/sft]")
     parser.add_argument("--config", default="configs/restaurants/reward.toml")
     parser.add_argument("--set", action="append", default=[], metavar="key=value")
     a = parser.parse_args()
+    init, prepare = (a.init or base(a.out), crowd) if a.what == "crowd" else (a.init or "runs/restaurants/sft", people)
+    jobs = []
+    for seed in range(1, a.seeds + 1):
+        prepared = prepare(a, seed, init)
+        jobs += [((a, seed, name), prepared) for name in prepared[-1]]
     accuracy = {}
-    for name, seed, out in (crowd if a.what == "crowd" else people)(a):
-        summary = json.loads((ROOT / out / "summary.json").read_text())
-        accuracy.setdefault(name, {})[seed] = 100 * summary["accuracy"]
-        print(f"seed {seed}: {name}: {100 * summary['accuracy']:.2f}% of {summary['pairs']} pairs, {summary['wall_s']:.0f} s", file=sys.stderr)
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+        for name, seed, summary in pool.map(train, jobs):
+            accuracy.setdefault(name, {})[seed] = 100 * summary["accuracy"]
     print(f"| learnt from | accuracy, mean of {a.seeds} seeds | beside {MAJORITY} |\n|---|---|---|")
     for name, values in accuracy.items():
         against = [values[s] - accuracy[MAJORITY][s] for s in values]

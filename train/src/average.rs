@@ -68,7 +68,8 @@ impl Average {
     /// Reads the mean back. A run that has been made longer begins its mean later: what an earlier end had averaged is left behind.
     pub fn load(&mut self, path: &Path) -> Result<(), Error> {
         let read = Tensor::read_safetensors(path).map_err(Error::torch(format!("reading {}", path.display())))?;
-        let find = |name: &str| read.iter().find(|(n, _)| n == name).map(|(_, t)| t).ok_or_else(|| Error::state(path, format!("lacks {name}")));
+        let find =
+            |name: &str| read.iter().find(|(n, _)| n == name).map(|(_, t)| t).ok_or_else(|| Error::state(path, format!("lacks {name}")));
         let counts = find("count")?.to_kind(Kind::Int64);
         if counts.int64_value(&[1]) as u64 != self.first {
             return Ok(());

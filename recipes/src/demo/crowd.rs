@@ -74,7 +74,7 @@ pub struct Mix {
 
 impl Default for Mix {
     fn default() -> Mix {
-        Mix { items: 600, heldout: 400, judges: 40, each: 4, shares: [0.2, 0.2, 0.2, 0.25, 0.15] }
+        Mix { items: 400, heldout: 300, judges: 40, each: 4, shares: [0.2, 0.2, 0.2, 0.25, 0.15] }
     }
 }
 
