@@ -2,12 +2,12 @@
 //! Numbers come from the runs only; what is not there is reported as missing.
 
 mod charts;
-mod facts;
-mod html;
+pub mod facts;
+pub mod html;
 mod read;
 mod run_page;
 mod samples;
-mod svg;
+pub mod svg;
 mod terminal;
 
 pub use read::{Alarm, StageRun};
@@ -148,7 +148,7 @@ impl Report {
 }
 
 /// Writes a file by one rename.
-fn replace(path: &Path, content: &str) -> Result<(), ReportError> {
+pub fn replace(path: &Path, content: &str) -> Result<(), ReportError> {
     let part = path.with_extension("part");
     let written = std::fs::write(&part, content).and_then(|()| std::fs::rename(&part, path));
     written.map_err(|source| ReportError::Io { action: "write", path: path.to_path_buf(), source })

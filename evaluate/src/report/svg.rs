@@ -14,6 +14,10 @@ pub enum Mark {
     Scatter,
     /// A dashed line to compare with, not in focus.
     Reference,
+    /// Upright strokes, such as intervals: the points come in pairs, one end and the other.
+    Range,
+    /// Bars that stand on the axis, as wide as their distance leaves.
+    Bars,
 }
 
 /// One curve.
@@ -113,9 +117,16 @@ impl Chart {
     fn curve(&self, curve: &Curve, px: &dyn Fn(f64) -> f64, py: &dyn Fn(f64) -> f64) -> String {
         let points: Vec<String> = curve.points.iter().map(|p| format!("{:.1},{:.1}", px(p.0), py(p.1))).collect();
         let dashed = if curve.mark == Mark::Reference { " dashed" } else { "" };
-        let line = format!("<polyline class=\"curve s{}{dashed}\" points=\"{}\"/>", curve.colour, points.join(" "));
-        let mut svg = if curve.mark == Mark::Scatter { String::new() } else { line };
-        if matches!(curve.mark, Mark::Dots | Mark::Scatter) || curve.points.len() == 1 {
+        let mut svg = match curve.mark {
+            Mark::Scatter => String::new(),
+            Mark::Range => {
+                let stroke = |ends: &[String]| format!("<polyline class=\"curve thin s{}\" points=\"{}\"/>", curve.colour, ends.join(" "));
+                points.chunks_exact(2).map(stroke).collect()
+            }
+            Mark::Bars => curve.points.iter().map(|p| self.bar(curve, *p, px, py)).collect(),
+            _ => format!("<polyline class=\"curve s{}{dashed}\" points=\"{}\"/>", curve.colour, points.join(" ")),
+        };
+        if matches!(curve.mark, Mark::Dots | Mark::Scatter) || (curve.points.len() == 1 && curve.mark != Mark::Bars) {
             let radius = if curve.mark == Mark::Scatter { 2.2 } else { 3.2 };
             for &(x, y) in &curve.points {
                 let title = format!("{} {}, {} {}", escape(&self.x), number(x), escape(&curve.name), number(y));
@@ -136,6 +147,22 @@ impl Chart {
             }
         }
         svg
+    }
+
+    /// A bar from the axis to a point; neighbours leave a fifth of their distance free.
+    fn bar(&self, curve: &Curve, (x, y): (f64, f64), px: &dyn Fn(f64) -> f64, py: &dyn Fn(f64) -> f64) -> String {
+        let nearest = curve.points.windows(2).map(|w| (px(w[1].0) - px(w[0].0)).abs()).fold(40.0, f64::min);
+        let (wide, top) = (0.8 * nearest, py(y));
+        format!(
+            "<rect class=\"f{}\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{wide:.1}\" height=\"{:.1}\"><title>{} {}, {} {}</title></rect>",
+            curve.colour,
+            px(x) - wide / 2.0,
+            (H - BOTTOM - top).max(0.0),
+            escape(&self.x),
+            number(x),
+            escape(&curve.name),
+            number(y)
+        )
     }
 }
 
