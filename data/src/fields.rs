@@ -1,10 +1,12 @@
 //! Taking typed fields out of rows. What is wrong with a field becomes a [`Fault`], which puts the row into the quarantine.
 
-use crate::config::{self, Source};
+use crate::config::{self, Columns, Format, Source};
 use crate::error::DataError;
+use crate::labels::Judgment;
+use crate::labels::table::{self, LabelTable};
 use crate::quarantine::{Quarantine, QuarantineReport, Reason};
 use crate::source::{self, Row};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// What is wrong with a row, and why in words.
@@ -12,6 +14,17 @@ pub(crate) type Fault = (Reason, String);
 
 /// Uses a row of source number `usize`, or finds fault with it.
 pub(crate) type UseRow<'a> = dyn FnMut(usize, &Row, &mut Quarantine) -> Result<Result<(), Fault>, DataError> + 'a;
+
+/// A row of any format, or a judgment of the canonical table.
+pub(crate) enum Record<'a> {
+    /// A row.
+    Row(&'a Row),
+    /// A judgment.
+    Judgment(&'a Judgment),
+}
+
+/// [`UseRow`] for records.
+pub(crate) type UseRecord<'a> = dyn FnMut(usize, Record, &mut Quarantine) -> Result<Result<(), Fault>, DataError> + 'a;
 
 /// Reads all sources; `use_row` gets the source's number and the row. Rows that it finds fault with go to the quarantine; errors that are no
 /// fault of the row's (a broken tokenizer) end the reading.
@@ -22,6 +35,74 @@ pub(crate) fn read_rows(
     what: &'static str,
     use_row: &mut UseRow,
 ) -> Result<QuarantineReport, DataError> {
+    read_each(sources, limits, quarantine, what, &mut |i, source, bad| {
+        source::read(source, bad, &mut |row, bad| {
+            if let Err((reason, detail)) = use_row(i, &row, bad)? {
+                bad.reject_row(&row, reason, detail);
+            }
+            Ok(())
+        })
+    })
+}
+
+/// [`read_rows`] where tables of judgments ([`table`], told by what their schema says) are read as such and all other files as rows.
+pub(crate) fn read_records(
+    sources: &[Source],
+    limits: &config::Quarantine,
+    quarantine: &Path,
+    what: &'static str,
+    use_record: &mut UseRecord,
+) -> Result<QuarantineReport, DataError> {
+    read_each(sources, limits, quarantine, what, &mut |i, source, bad| {
+        let mut read = 0;
+        for (file, format) in source::files(source)? {
+            read += if format == Format::Arrow && table::is_table(&file) {
+                judgments(i, &file, bad, use_record)?
+            } else {
+                rows(i, (&file, format), &source.columns, bad, use_record)?
+            };
+        }
+        Ok(read)
+    })
+}
+
+fn rows(
+    source: usize,
+    (file, format): (&Path, Format),
+    columns: &Columns,
+    bad: &mut Quarantine,
+    use_record: &mut UseRecord,
+) -> Result<u64, DataError> {
+    source::read_file(file, format, columns, bad, &mut |row, bad| {
+        if let Err((reason, detail)) = use_record(source, Record::Row(&row), bad)? {
+            bad.reject_row(&row, reason, detail);
+        }
+        Ok(())
+    })
+}
+
+fn judgments(source: usize, file: &Path, bad: &mut Quarantine, use_record: &mut UseRecord) -> Result<u64, DataError> {
+    let table = LabelTable::open(file)?;
+    for (row, judgment) in (1..).zip(table.iter()) {
+        let j = judgment?;
+        if let Err((reason, detail)) = use_record(source, Record::Judgment(&j), bad)? {
+            let detail = format!("{detail} (from {}, row {})", j.file.display(), j.row);
+            bad.reject(file, row, reason, detail, &json!({ "prompt": j.prompt, "answers": j.answers, "ranks": j.ranks }).to_string());
+        }
+    }
+    Ok(table.len())
+}
+
+/// Reads a source with its number; returns the rows met.
+type ReadSource<'a> = dyn FnMut(usize, &Source, &mut Quarantine) -> Result<u64, DataError> + 'a;
+
+fn read_each(
+    sources: &[Source],
+    limits: &config::Quarantine,
+    quarantine: &Path,
+    what: &'static str,
+    read_source: &mut ReadSource,
+) -> Result<QuarantineReport, DataError> {
     if sources.is_empty() {
         let detail = format!("there is no source of {what}: add one, such as sources = [{{ path = \"data/*.jsonl\" }}]");
         return Err(DataError::Config { key: "data.sources".to_string(), detail });
@@ -29,12 +110,7 @@ pub(crate) fn read_rows(
     let mut bad = Quarantine::new(quarantine);
     let mut read = 0;
     for (i, source) in sources.iter().enumerate() {
-        read += source::read(source, &mut bad, &mut |row, bad| {
-            if let Err((reason, detail)) = use_row(i, &row, bad)? {
-                bad.reject_row(&row, reason, detail);
-            }
-            Ok(())
-        })?;
+        read += read_source(i, source, &mut bad)?;
     }
     let report = bad.finish(limits, read)?;
     if report.read == report.rejected {

@@ -99,6 +99,14 @@ pub struct QuarantineReport {
     pub path: PathBuf,
 }
 
+impl QuarantineReport {
+    /// What was left out on purpose, in words for the user; `None` where nothing was.
+    pub fn left_out(&self) -> Option<String> {
+        let causes: Vec<String> = self.skipped.iter().filter(|(_, n)| **n > 0).map(|(cause, n)| format!("{n} {cause}")).collect();
+        (!causes.is_empty()).then(|| format!("of {} rows left out: {}", self.read, causes.join(", ")))
+    }
+}
+
 /// Collects bad rows. They go to a temporary file beside the final one, so memory stays flat, and appear under the
 /// final name at [`Quarantine::finish`] (or when dropped by an error on the way out, not at all).
 pub struct Quarantine {

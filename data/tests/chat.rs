@@ -309,3 +309,31 @@ fn ids_with_a_real_folder() {
         assert_eq!(tokenizer.decode(&encoded.ids, false).unwrap(), case["text"].as_str().unwrap().trim_end());
     }
 }
+
+/// A conversation's answers are scored from where the policy would begin to write them, whatever was said before.
+#[test]
+fn several_turns_are_encoded_as_generation_begins() {
+    let tokenizer = Tokenizer::byte().unwrap();
+    let turn = |role: &str, text: &str| Message::new(role, text);
+    let single = [turn("user", "q <|endoftext|>")];
+    let several = [turn("system", "s"), turn("user", "q"), turn("assistant", "a"), turn("user", "r")];
+    let begun = [turn("user", "q"), turn("assistant", "a")];
+    for template in [ChatTemplate::plain(), ChatTemplate::chatml().unwrap()] {
+        let pair = template.encode_pair(&tokenizer, &single[0].content, "yes").unwrap();
+        assert_eq!(template.encode_answer(&tokenizer, &single, "yes").unwrap(), [pair.0.clone(), pair.1].concat());
+        assert_eq!(template.encode_turns(&tokenizer, &single).unwrap(), pair.0);
+        for turns in [&several[..], &begun] {
+            let prompt = template.encode_turns(&tokenizer, turns).unwrap();
+            let whole = template.encode_answer(&tokenizer, turns, "yes").unwrap();
+            let answer = whole.strip_prefix(&prompt[..]).unwrap();
+            assert!(tokenizer.decode(answer, false).unwrap().starts_with("yes") && whole.ends_with(&[tokenizer.eos()]), "{template:?}");
+        }
+    }
+    let text = |ids: Vec<u32>| tokenizer.decode(&ids, false).unwrap();
+    let eos = text(vec![tokenizer.eos()]);
+    assert_eq!(text(ChatTemplate::plain().encode_turns(&tokenizer, &several).unwrap()), format!("s\nq\na{eos}r\n"));
+    let chatml = ChatTemplate::chatml().unwrap();
+    let rendered = "<|im_start|>system\ns<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\na<|im_end|>\n\
+                    <|im_start|>user\nr<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(text(chatml.encode_turns(&tokenizer, &several).unwrap()), rendered);
+}

@@ -1,9 +1,11 @@
 //! Demonstrations, rankings and prompts: from rows to what the stages learn from; made-up rows first, then the real E2E data.
 
-use data::chat::ChatTemplate;
+use data::chat::{ChatTemplate, Message};
 use data::config::{Columns, DemoData, PromptData, Quarantine, RankingData, Source};
 use data::demos::{Demo, load_demos};
 use data::error::DataError;
+use data::labels::table::write_table;
+use data::labels::{Judgment, Kind, flag, text_of};
 use data::prompts::load_prompts;
 use data::quarantine::{BadRow, Reason};
 use data::rankings::{Lengths, Ranking, load_rankings, ranks_of};
@@ -144,8 +146,8 @@ fn pairs_and_k_wise_become_one() {
     assert_eq!(k_wise.ranks, [2, 1, 1, 3]);
     assert_eq!(k_wise.pairs().collect::<Vec<_>>(), [(1, 0), (2, 0), (0, 3), (1, 3), (2, 3)]);
     assert_eq!(k_wise.ties(), 1);
-    assert_eq!((dialogue.prompt.as_str(), dialogue.answers[1].as_str()), ("Human: hi\n\nAssistant:", " what"));
-    assert_eq!((chats.prompt.as_str(), chats.answers[0].as_str()), ("q", "x"));
+    assert_eq!((text_of(&dialogue.prompt).as_str(), dialogue.answers[1].as_str()), ("Human: hi\n\nAssistant:", " what"));
+    assert_eq!((&chats.prompt[..], chats.answers[0].as_str()), (&[Message::new("user", "q")][..], "x"));
     assert_eq!(
         bad(&split.report.path),
         [
@@ -161,6 +163,114 @@ fn pairs_and_k_wise_become_one() {
         ]
     );
     assert_eq!(split.report.read, 13);
+}
+
+#[test]
+fn prompts_of_several_turns_are_kept_as_turns() {
+    let dir = TempDir::new().unwrap();
+    let turns = r#"{"role": "system", "content": "s"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}"#;
+    let answer = |text: &str| format!(r#"{{"role": "assistant", "content": "{text}"}}"#);
+    let text = [
+        format!(r#"{{"chosen": [{turns}, {}], "rejected": [{turns}, {}]}}"#, answer("x"), answer("y")),
+        format!(r#"{{"prompt": [{turns}], "chosen": [{}], "rejected": [{}]}}"#, answer("x"), answer("y")),
+        format!(r#"{{"prompt": [{turns}], "chosen": "x", "rejected": "y"}}"#),
+        format!(r#"{{"prompt": [{turns}], "answers": ["y", "x"], "ranks": [2, 1]}}"#),
+        format!(r#"{{"chosen": [{turns}, {}], "rejected": [{turns}]}}"#, answer("x")),
+        format!(r#"{{"chosen": [{}], "rejected": [{}]}}"#, answer("x"), answer("y")),
+        r#"{"prompt": [{"role": "user", "content": " "}], "chosen": "x", "rejected": "y"}"#.to_string(),
+    ];
+    let split = rankings(&dir, vec![source(&dir, "a.jsonl", &text.join("\n"))], false);
+    let said = ["system", "user", "assistant", "user"].iter().zip(["s", "q", "a", "r"]).map(|(role, text)| Message::new(role, text));
+    let said: Vec<Message> = said.collect();
+    assert_eq!(split.train.len(), 4);
+    for ranking in &split.train {
+        assert_eq!((&ranking.prompt, ranking.item()), (&said, split.train[0].item()));
+        assert_eq!(ranking.asked("P: ")[0], Message::new("system", "P: s"));
+        assert_eq!(ranking.group, "system: s\n\nuser: q\n\nassistant: a\n\nuser: r");
+    }
+    assert_eq!(bad(&split.report.path), [(5, Reason::BadChat), (6, Reason::MissingField), (7, Reason::Empty)]);
+}
+
+/// A table of judgments of every kind, and what is read from it.
+#[test]
+fn a_table_of_judgments_is_read_without_column_names() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("labels.arrow");
+    let prompt = || vec![Message::new("user", "q"), Message::new("assistant", "a"), Message::new("user", "r")];
+    let judgment = |kind, answers: &[&str]| Judgment {
+        group: "g".into(),
+        file: "export.json".into(),
+        row: 7,
+        ..Judgment::new(kind, prompt(), answers.iter().map(|a| a.to_string()).collect())
+    };
+    let ranked = Judgment {
+        ranks: Some(vec![2, 1, 2]),
+        worth: Some(vec![0.0, 1.5, 0.5]),
+        judge: Some("ann".into()),
+        weight: 0.5,
+        ..judgment(Kind::Ranking, &["x", "y", "z"])
+    };
+    let rated = Judgment { scores: Some(vec![2.0, 5.0]), ..judgment(Kind::Rating, &["x", "y"]) };
+    let rejected = Judgment { flags: vec![flag::REJECT_ALL.into()], ranks: Some(vec![1, 1]), ..judgment(Kind::Ranking, &["x", "y"]) };
+    let rows = [
+        ranked.clone(),
+        rated,
+        judgment(Kind::Rating, &["x"]),
+        rejected,
+        judgment(Kind::Demonstration, &["x"]),
+        judgment(Kind::Skipped, &["x", "y"]),
+        judgment(Kind::Skipped, &["x", "z"]),
+        judgment(Kind::Open, &["x", "y"]),
+        judgment(Kind::Ranking, &["x", "y"]),
+    ];
+    write_table(&path, rows).unwrap();
+    // Beside rows of another format: one set of rankings.
+    let table = Source { path: path.display().to_string(), ..Source::default() };
+    let pair = source(&dir, "a.jsonl", "{\"prompt\": \"p\", \"chosen\": \"x\", \"rejected\": \"y\"}\n");
+    let split = rankings(&dir, vec![table.clone(), pair], false);
+    assert_eq!(split.train.len(), 3);
+    let first = &split.train[0];
+    assert_eq!((&first.prompt, &first.ranks[..], first.row), (&prompt(), &[2, 1, 2][..], 7));
+    assert_eq!((first.judge.as_deref(), first.weight, first.group.as_str()), (Some("ann"), 0.5, "g"));
+    assert_eq!(first.worth, ranked.worth);
+    assert_eq!((&split.train[1].ranks[..], split.train[1].scores.as_deref()), (&[2, 1][..], Some(&[2.0, 5.0][..])));
+    let skipped: Vec<(&str, u64)> = split.report.skipped.iter().map(|(cause, n)| (cause.as_str(), *n)).collect();
+    assert_eq!(skipped, [("demonstration", 1), ("open", 1), ("reject-all", 1), ("single rating", 1), ("skipped", 2)]);
+    assert_eq!((split.report.read, split.report.rejected), (10, 1));
+    let text = std::fs::read_to_string(&split.report.path).unwrap();
+    let bad: BadRow = serde_json::from_str(&text).unwrap();
+    assert_eq!((bad.line, bad.detail.as_str()), (9, "neither ranks nor scores nor worth (from export.json, row 7)"));
+    // What was read can be written and read again.
+    write_table(&path, split.train.iter().map(Judgment::from)).unwrap();
+    assert_eq!(rankings(&dir, vec![table.clone()], false).train, split.train);
+    // A table without a ranking says what it has.
+    write_table(&path, [judgment(Kind::Open, &["x", "y"])]).unwrap();
+    let config = RankingData { sources: vec![table], ..RankingData::default() };
+    let error = load_rankings(&config, None, 0.0, 1, &dir.path().join("bad.jsonl")).unwrap_err().to_string();
+    assert!(error.contains("labels.arrow") && error.contains("\"open\": 1"), "{error}");
+}
+
+#[test]
+fn what_is_held_out_by_name_is_not_trained_on_and_not_merged() {
+    let dir = TempDir::new().unwrap();
+    let row = |prompt: &str, judge: &str| {
+        format!("{{\"prompt\": \"{prompt}\", \"answers\": [\"a\", \"b\"], \"ranks\": [1, 2], \"judge\": \"{judge}\"}}\n")
+    };
+    let all = [row("p", "x"), row("p", "y"), row("q", "x"), row("q", "y")].concat();
+    let mut config = RankingData {
+        sources: vec![source(&dir, "a.jsonl", &all)],
+        heldout: vec![source(&dir, "b.jsonl", &[row("q", "x"), row("q", "y")].concat())],
+        merge_judges: true,
+        ..RankingData::default()
+    };
+    let list = dir.path().join("bad.jsonl");
+    let split = load_rankings(&config, None, 0.5, 1, &list).unwrap();
+    let prompts = |side: &[Ranking]| side.iter().map(|r| text_of(&r.prompt)).collect::<Vec<_>>();
+    assert_eq!((prompts(&split.train), prompts(&split.valid)), (wide(&["p"]), wide(&["q", "q"])));
+    assert_eq!((split.train[0].weight, split.valid[0].weight), (2.0, 1.0));
+    assert_eq!((split.report.read, split.report.skipped["held-out"], split.report.skipped["merged"]), (6, 2, 1));
+    config.sources.clear();
+    assert!(matches!(load_rankings(&config, None, 0.5, 1, &list), Err(DataError::Config { .. })));
 }
 
 fn wide(names: &[&str]) -> Vec<String> {
@@ -226,7 +336,9 @@ fn too_long_rankings_and_prefixes() {
     };
     let lengths = Lengths { tokenizer: &tokenizer, template: &ChatTemplate::plain(), context: 10 };
     let split = load_rankings(&config, Some(lengths), 0.0, 1, &dir.path().join("bad.jsonl")).unwrap();
-    assert_eq!((split.train.len(), split.train[0].prompt.as_str(), split.train[0].group.as_str()), (1, "Q: p", "p"));
+    let kept = &split.train[0];
+    assert_eq!((split.train.len(), &kept.prompt[..], kept.group.as_str()), (1, &[Message::new("user", "p")][..], "p"));
+    assert_eq!(kept.asked("Q: "), [Message::new("user", "Q: p")]);
     assert_eq!(bad(&split.report.path), [(2, Reason::TooLong)]);
 }
 
@@ -345,5 +457,6 @@ fn real_dialogues() {
     assert_eq!(split.report.read, 2312);
     assert_eq!(split.train.len() as u64 + split.report.rejected, 2312);
     assert!(split.report.rejected < 40, "{:?}", split.report);
-    assert!(split.train.iter().all(|r| r.prompt.starts_with("Human:") && r.prompt.ends_with("Assistant:")));
+    let prompts = split.train.iter().map(|r| text_of(&r.prompt));
+    assert!({ prompts }.all(|p| p.starts_with("Human:") && p.ends_with("Assistant:")));
 }

@@ -114,8 +114,8 @@ pub struct ScoreArgs {
 /// Arguments of `reward`.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["data", "ids"])))]
-#[command(after_help = "Rows are prompt and response; prompt, chosen and rejected; or prompt, answers and ranks (1 is best) or scores. \
-                        Any format that training reads. Template, prefix and column names are those of the model's run folder where it has a \
+#[command(after_help = "Rows are prompt and response; prompt, chosen and rejected; or prompt, answers and ranks (1 is best) or scores; \
+                        or judgments, in a table that `label` or `reward` wrote. Any format that training reads. Template, prefix and column names are those of the model's run folder where it has a \
                         config.toml, unless given here.")]
 pub struct RewardArgs {
     #[command(flatten)]

@@ -2,6 +2,7 @@
 //! one another.
 
 use crate::stats::{self, CalibrationBin};
+use data::labels::text_of;
 use data::rankings::Ranking;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -172,16 +173,17 @@ struct Verdicts<'a> {
 /// Agreement between judges, and of the model with their majority. Only pairs of *different* texts count; a judge who saw a pair
 /// twice counts once; rankings without a judge's name are taken as so many judges.
 fn between_judges(rankings: &[Ranking], scores: &[Vec<f64>], seed: u64) -> (Option<Agreement>, Option<Majority>) {
-    let mut index: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    let mut index: HashMap<(String, &str, &str), usize> = HashMap::new();
     let mut verdicts: Vec<Verdicts> = Vec::new();
     for (row, scores) in rankings.iter().zip(scores) {
+        let prompt = text_of(&row.prompt);
         for (better, worse) in row.pairs() {
             let (a, b) = (row.answers[better].as_str(), row.answers[worse].as_str());
             if a == b {
                 continue;
             }
             let (first, second) = if a < b { (a, b) } else { (b, a) };
-            let at = *index.entry((&row.prompt, first, second)).or_insert_with(|| {
+            let at = *index.entry((prompt.clone(), first, second)).or_insert_with(|| {
                 verdicts.push(Verdicts { group: &row.group, ..Verdicts::default() });
                 verdicts.len() - 1
             });
@@ -229,10 +231,11 @@ mod tests {
     /// A ranking by `judge` of `answers`, grouped by its prompt.
     fn ranking(prompt: &str, judge: Option<&str>, answers: &[&str], ranks: &[u32]) -> Ranking {
         Ranking {
-            prompt: prompt.into(),
+            prompt: vec![data::chat::Message::new("user", prompt)],
             answers: answers.iter().map(|a| (*a).into()).collect(),
             ranks: ranks.to_vec(),
             scores: None,
+            worth: None,
             judge: judge.map(Into::into),
             weight: 1.0,
             group: prompt.into(),

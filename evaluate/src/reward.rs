@@ -3,8 +3,9 @@
 use crate::cli::{RewardArgs, Template};
 use crate::exit::input;
 use crate::open::{Opened, open};
-use data::chat::ChatTemplate;
+use data::chat::{ChatTemplate, Message};
 use data::config::{self, Columns, Quarantine, RankingData, RewardConfig, Source};
+use data::labels::table::is_table;
 use data::rankings::{Lengths, Ranking, load_rankings};
 use data::source::Row;
 use evaluate::preference;
@@ -43,18 +44,24 @@ pub fn run(args: &RewardArgs) -> anyhow::Result<()> {
         eprintln!("evaluate: rows left out are listed in {}", folder.keep().join("rejected.jsonl").display());
     }
     let (rows, rejected) = read?;
-    let texts: Vec<(&str, &str)> = match &rows {
-        Rows::Single(rows) => rows.iter().map(|(_, p, r)| (p.as_str(), r.as_str())).collect(),
-        Rows::Ranked(rows) => rows.iter().flat_map(|r| r.answers.iter().map(|a| (r.prompt.as_str(), a.as_str()))).collect(),
-    };
-    let mut ids = Vec::with_capacity(texts.len());
-    for (prompt, response) in texts {
-        let (mut row, response) = template.encode_pair(tokenizer, prompt, response)?;
-        row.extend(response);
-        ids.push(row);
+    let mut ids = Vec::new();
+    match &rows {
+        Rows::Single(rows) => {
+            for (_, prompt, response) in rows {
+                ids.push(template.encode_answer(tokenizer, &[Message::new("user", prompt)], response)?);
+            }
+        }
+        Rows::Ranked(rows) => {
+            for ranking in rows {
+                let prompt = ranking.asked(&data.prompt_prefix);
+                for answer in &ranking.answers {
+                    ids.push(template.encode_answer(tokenizer, &prompt, answer)?);
+                }
+            }
+        }
     }
     let scores = score(&opened, &ids, args.batch.max(1), tokenizer.pad())?;
-    print(&rows, &scores, rejected, args.model.json);
+    print(&rows, &scores, (rejected, file), args.model.json);
     Ok(())
 }
 
@@ -101,7 +108,7 @@ fn settings(args: &RewardArgs, file: &Path, opened: &Opened) -> anyhow::Result<R
     columns.push(Columns { scores: vec!["scores".into()], ..Columns::default() });
     let path = file.display().to_string();
     let source = |columns: Columns| Source { path: path.clone(), format: None, columns };
-    let columns = choose(columns.into_iter().map(source).collect())?;
+    let columns = if is_table(file) { source(Columns::default()) } else { choose(columns.into_iter().map(source).collect())? };
     Ok(RankingData {
         sources: vec![columns],
         template,
@@ -146,10 +153,15 @@ fn first_row(source: &Source) -> anyhow::Result<Row> {
 fn read(data: &RankingData, lengths: Lengths, bad: &Path) -> anyhow::Result<(Rows, u64)> {
     let source = &data.sources[0];
     let columns = &source.columns;
-    let first = first_row(source)?;
-    let is_ranked = columns.answers.iter().chain([&columns.chosen]).any(|n| first.fields.get(n).is_some_and(|v| !v.is_null()));
-    if is_ranked {
+    let ranked = || -> anyhow::Result<bool> {
+        let first = first_row(source)?;
+        Ok(columns.answers.iter().chain([&columns.chosen]).any(|n| first.fields.get(n).is_some_and(|v| !v.is_null())))
+    };
+    if is_table(Path::new(&source.path)) || ranked()? {
         let split = load_rankings(data, Some(lengths), 0.0, SEED, bad)?;
+        if let Some(left_out) = split.report.left_out() {
+            eprintln!("evaluate: {left_out}");
+        }
         return Ok((Rows::Ranked(split.train), split.report.rejected));
     }
     use data::quarantine::{Quarantine, Reason};
@@ -195,7 +207,9 @@ fn score(opened: &Opened, ids: &[Vec<u32>], batch: usize, pad: u32) -> anyhow::R
     Ok(scores)
 }
 
-fn print(rows: &Rows, scores: &[f64], rejected: u64, as_json: bool) {
+fn print(rows: &Rows, scores: &[f64], (rejected, file): (u64, &Path), as_json: bool) {
+    // The rows of a table name the file that they were made from.
+    let place = |r: &Ranking| if r.file == file { format!("row {}", r.row) } else { format!("{} row {}", r.file.display(), r.row) };
     match rows {
         Rows::Single(rows) => {
             let mean = evaluate::stats::mean(scores);
@@ -217,8 +231,11 @@ fn print(rows: &Rows, scores: &[f64], rejected: u64, as_json: bool) {
             }
             let report = preference::evaluate(rankings, &lists, SEED);
             if as_json {
-                let each: Vec<Value> =
-                    rankings.iter().zip(&lists).map(|(r, s)| json!({ "row": r.row, "scores": s, "ranks": r.ranks })).collect();
+                let row = |(r, s): (&Ranking, &Vec<f64>)| match r.file == file {
+                    true => json!({ "row": r.row, "scores": s, "ranks": r.ranks }),
+                    false => json!({ "file": r.file, "row": r.row, "scores": s, "ranks": r.ranks }),
+                };
+                let each: Vec<Value> = rankings.iter().zip(&lists).map(row).collect();
                 let mut object = report.map(|r| r.summary()).unwrap_or_default();
                 object.insert("rows".into(), Value::Array(each));
                 object.insert("rejected".into(), json!(rejected));
@@ -227,7 +244,7 @@ fn print(rows: &Rows, scores: &[f64], rejected: u64, as_json: bool) {
             }
             for (ranking, scores) in rankings.iter().zip(&lists) {
                 let scores: Vec<String> = scores.iter().map(|s| format!("{s:.5}")).collect();
-                println!("row {}: {}", ranking.row, scores.join(" "));
+                println!("{}: {}", place(ranking), scores.join(" "));
             }
             match report {
                 None => println!("{} rankings, no pair that people told apart", rankings.len()),

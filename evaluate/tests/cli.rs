@@ -1,7 +1,9 @@
 //! The program as its user drives it: numbers against transformers, plumbing against the library, help and errors as they are printed.
 
 use assert_cmd::Command;
-use data::chat::ChatTemplate;
+use data::chat::{ChatTemplate, Message};
+use data::labels::table::write_table;
+use data::labels::{Judgment, Kind};
 use data::tokenizer::Tokenizer;
 use model::{Config, HeadKind, Model};
 use serde_json::{Value, json};
@@ -156,6 +158,41 @@ fn rewards_of_rows_pairs_and_rankings() {
     let path = listed.trim().rsplit(' ').next().expect("path");
     assert!(fs::read_to_string(path).expect("list of rejected rows").contains("too-long"), "{listed}");
     fs::remove_dir_all(Path::new(path).parent().expect("folder")).expect("removed");
+}
+
+/// A table of judgments is scored as the same rankings in rows are; its other rows are counted, and each names the place that it was made from.
+#[test]
+fn rewards_of_a_table_of_judgments() {
+    let dir = tempfile::tempdir().expect("folder");
+    let run = run_folder(dir.path(), HeadKind::Scalar);
+    let judgment = |kind, ranks: Option<Vec<u32>>, row| Judgment {
+        ranks,
+        file: "export.json".into(),
+        row,
+        ..Judgment::new(kind, vec![Message::new("user", "say it")], vec!["it".into(), "no".into(), "that".into()])
+    };
+    let table = dir.path().join("labels.arrow");
+    let rows = [
+        judgment(Kind::Open, None, 1),
+        judgment(Kind::Ranking, Some(vec![1, 3, 2]), 2),
+        judgment(Kind::Skipped, None, 3),
+        judgment(Kind::Ranking, Some(vec![2, 1, 2]), 4),
+    ];
+    write_table(&table, rows).expect("table");
+    let lines = dir.path().join("rows.jsonl");
+    let row = |ranks: &str| format!("{{\"prompt\": \"say it\", \"answers\": [\"it\", \"no\", \"that\"], \"ranks\": {ranks}}}\n");
+    fs::write(&lines, row("[1, 3, 2]") + &row("[2, 1, 2]")).expect("rows");
+    let of = |data: &Path| json_of(&["reward", "--model", text(&run), "--data", text(data)]);
+    let (from_table, from_rows) = (of(&table), of(&lines));
+    for key in ["accuracy", "pairs", "accuracy_ci", "rejected"] {
+        assert_eq!(from_table[key], from_rows[key], "{key}");
+    }
+    assert_eq!(from_table["rows"][1]["scores"], from_rows["rows"][1]["scores"]);
+    assert_eq!((&from_table["rows"][1]["file"], &from_table["rows"][1]["row"]), (&json!("export.json"), &json!(4)));
+    let assert = evaluate(&["reward", "--model", text(&run), "--data", text(&table)]).success();
+    let output = assert.get_output();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("of 4 rows left out: 1 open, 1 skipped") && said.contains("export.json row 2: "), "{said}");
 }
 
 #[test]

@@ -9,3 +9,4 @@ pub mod lm;
 pub mod mask;
 pub mod ppo;
 pub mod preference;
+pub mod soft;

@@ -53,12 +53,29 @@ fn pair_counts(ranks: &Tensor, ties: Ties) -> Tensor {
 
 /// Bradley-Terry on all pairs of each ranking: Σ_b w_b · (mean over the ranking's pairs of the pair loss), as in arXiv 2203.02155 eq. 1, so that
 /// a ranking of nine does not outvote a pair. Scalar. Divide by [`pair_weight`] of the whole batch.
-pub fn bradley_terry_rankings(scores: &Tensor, ranks: &Tensor, weights: &Tensor, ties: Ties, label_smoothing: f64) -> Tensor {
+///
+/// With `levels` [B, K] the loss asks for a margin: d = better − worse − m, where m is by how much the better one's level is higher (arXiv 2307.09288,
+/// eq. 2, whose m(r) is a function of the labeller's rating); never below 0. Ties have none.
+pub fn bradley_terry_rankings(
+    scores: &Tensor,
+    ranks: &Tensor,
+    weights: &Tensor,
+    levels: Option<&Tensor>,
+    ties: Ties,
+    label_smoothing: f64,
+) -> Tensor {
     debug_assert_eq!(scores.size(), ranks.size());
     let scores = scores.masked_fill(&ranks.eq(0), 0.0);
     let d = scores.unsqueeze(2) - scores.unsqueeze(1); // [B, K, K]: score of i minus score of j
     let (better, tied) = pair_masks(ranks);
-    let mut loss = smoothed(&d, label_smoothing) * better;
+    let mut loss = match levels {
+        Some(levels) => {
+            let levels = levels.masked_fill(&ranks.eq(0), 0.0);
+            let margin = (levels.unsqueeze(2) - levels.unsqueeze(1)).relu(); // [B, K, K]
+            smoothed(&(&d - margin), label_smoothing) * better
+        }
+        None => smoothed(&d, label_smoothing) * better,
+    };
     if ties == Ties::Half {
         loss += smoothed(&d, 0.5) * tied;
     }

@@ -5,7 +5,8 @@ use common::{close, floats};
 use loss::lm::{mask_targets, nll_chunked, nll_sum, target_count};
 use loss::mask::{count, log_probs, masked_mean, masked_var, whiten};
 use loss::ppo::{KlController, PolicyClip, gae, last_valid, policy_loss, token_rewards, value_loss};
-use loss::preference::{Ties, bradley_terry, bradley_terry_rankings, margins, pair_weight, plackett_luce, ranking_weight};
+use loss::preference::{Ties, best, bradley_terry, bradley_terry_rankings, margins, pair_weight, plackett_luce, ranking_weight};
+use loss::soft;
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -60,7 +61,7 @@ fn rankings_accumulate_exactly() {
         let total = if plackett { ranking_weight(&ranks, &weights) } else { pair_weight(&ranks, &weights, Ties::Skip) };
         for at in (0..6).step_by(micro as usize) {
             let (s, r, w) = (leaf.narrow(0, at, micro), ranks.narrow(0, at, micro), weights.narrow(0, at, micro));
-            let sum = if plackett { plackett_luce(&s, &r, &w) } else { bradley_terry_rankings(&s, &r, &w, Ties::Skip, 0.0) };
+            let sum = if plackett { plackett_luce(&s, &r, &w) } else { bradley_terry_rankings(&s, &r, &w, None, Ties::Skip, 0.0) };
             (sum / total).backward();
         }
         leaf.grad()
@@ -68,6 +69,62 @@ fn rankings_accumulate_exactly() {
     for plackett in [false, true] {
         close("6 x 1", &gradient(1, plackett), &gradient(6, plackett));
         close("2 x 3", &gradient(3, plackett), &gradient(6, plackett));
+    }
+}
+
+/// The losses from soft labels: scores, worth, present, weights.
+type Soft = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Tensor;
+const SOFT: [Soft; 3] = [|s, w, p, v| soft::pairs(s, w, p, v, 0.0), soft::plackett_luce, soft::best];
+
+#[test]
+fn soft_labels_accumulate_exactly() {
+    let present = Tensor::from_slice(&[1i64, 2, 3, 1, 1, 1, 2, 1, 0, 1, 0, 0, 2, 1, 1, 3, 2, 1]).reshape([6, 3]);
+    let (scores, worth) = (randn(&[6, 3]), randn(&[6, 3]));
+    let weights = Tensor::from_slice(&[1f32, 2., 0.5, 1., 3., 1.]);
+    for loss in SOFT {
+        let gradient = |micro: i64| {
+            let leaf = scores.copy().set_requires_grad(true);
+            let total = soft::weight(&present, &weights);
+            for at in (0..6).step_by(micro as usize) {
+                let part = |t: &Tensor| t.narrow(0, at, micro);
+                (loss(&part(&leaf), &part(&worth), &part(&present), &part(&weights)) / total).backward();
+            }
+            leaf.grad()
+        };
+        close("6 x 1", &gradient(1), &gradient(6));
+        close("2 x 3", &gradient(3), &gradient(6));
+    }
+}
+
+#[test]
+fn soft_labels_are_what_they_should_be_at_their_ends() {
+    let (ranks, weights) = (Tensor::from_slice(&[1i64, 3, 2, 2, 1, 0]).reshape([2, 3]), Tensor::from_slice(&[2f32, 0.5]));
+    let scores = randn(&[2, 3]);
+    // Worths far apart are ranks.
+    let certain = ranks.to_kind(Kind::Float) * -60.0;
+    close(
+        "pairs",
+        &soft::pairs(&scores, &certain, &ranks, &weights, 0.0),
+        &bradley_terry_rankings(&scores, &ranks, &weights, None, Ties::Skip, 0.0),
+    );
+    close("orders", &soft::plackett_luce(&scores, &certain, &ranks, &weights), &plackett_luce(&scores, &ranks, &weights));
+    close("best", &soft::best(&scores, &certain, &ranks, &weights), &best(&scores, &ranks, &weights));
+    // Equal worths are ties: one half. Two answers are a pair for all three losses.
+    let pair = |f: &dyn Fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Tensor, worth: &Tensor| {
+        f(&scores.narrow(1, 0, 2), worth, &Tensor::ones([2, 2], (Kind::Int64, Device::Cpu)), &weights)
+    };
+    let pairs = |s: &Tensor, w: &Tensor, p: &Tensor, v: &Tensor| soft::pairs(s, w, p, v, 0.0);
+    let equal = Tensor::zeros([2, 2], CPU);
+    let tied = |s: &Tensor, _: &Tensor, p: &Tensor, v: &Tensor| bradley_terry_rankings(s, p, v, None, Ties::Half, 0.0);
+    close("tie", &pair(&pairs, &equal), &pair(&tied, &equal));
+    let worth = randn(&[2, 2]);
+    close("pair", &pair(&soft::plackett_luce, &worth), &pair(&pairs, &worth));
+    close("pair", &pair(&soft::best, &worth), &pair(&pairs, &worth));
+    // Scores that are the worths are learnt: no gradient, whatever stands in the empty places.
+    for loss in SOFT {
+        let learnt = (randn(&[2, 3]).masked_fill(&ranks.eq(0), f64::NAN) + 3.0).set_requires_grad(true);
+        loss(&learnt, &learnt.detach(), &ranks, &weights).backward();
+        assert!(floats(&learnt.grad()).iter().all(|g| g.abs() < 1e-6), "{:?}", floats(&learnt.grad()));
     }
 }
 
@@ -121,11 +178,11 @@ fn what_stands_outside_the_mask_never_counts() {
     let weights = Tensor::ones([2], CPU);
     let scores = randn(&[2, 3]);
     let dirty = scores.masked_fill(&ranks.eq(0), f64::NAN).set_requires_grad(true);
-    let sum = plackett_luce(&dirty, &ranks, &weights) + bradley_terry_rankings(&dirty, &ranks, &weights, Ties::Half, 0.1);
+    let sum = plackett_luce(&dirty, &ranks, &weights) + bradley_terry_rankings(&dirty, &ranks, &weights, None, Ties::Half, 0.1);
     close(
         "preference",
         &sum,
-        &(plackett_luce(&scores, &ranks, &weights) + bradley_terry_rankings(&scores, &ranks, &weights, Ties::Half, 0.1)),
+        &(plackett_luce(&scores, &ranks, &weights) + bradley_terry_rankings(&scores, &ranks, &weights, None, Ties::Half, 0.1)),
     );
     sum.backward();
     assert!(floats(&dirty.grad()).iter().all(|g| g.is_finite()));
@@ -191,7 +248,7 @@ fn a_ranking_of_two_is_a_pair() {
     let (scores, ranks, weights) = (randn(&[9, 2]), Tensor::from_slice(&[1i64, 2]).repeat([9, 1]), randn(&[9]).abs());
     let pairs = bradley_terry(&scores.select(1, 0), &scores.select(1, 1), &weights, None, 0.0);
     close("Plackett-Luce", &plackett_luce(&scores, &ranks, &weights), &pairs);
-    close("rankings", &bradley_terry_rankings(&scores, &ranks, &weights, Ties::Skip, 0.0), &pairs);
+    close("rankings", &bradley_terry_rankings(&scores, &ranks, &weights, None, Ties::Skip, 0.0), &pairs);
     close("margins", &margins(&scores, &ranks), &(scores.select(1, 0) - scores.select(1, 1)));
 }
 
@@ -225,7 +282,7 @@ proptest! {
             let ranks: Vec<i64> = answers.iter().map(|a| a.1).collect();
             let (s, r) = (Tensor::from_slice(&scores).unsqueeze(0), Tensor::from_slice(&ranks).unsqueeze(0));
             let w = Tensor::ones([1], CPU);
-            [plackett_luce(&s, &r, &w), bradley_terry_rankings(&s, &r, &w, Ties::Half, 0.0)].map(|l| l.double_value(&[]))
+            [plackett_luce(&s, &r, &w), bradley_terry_rankings(&s, &r, &w, None, Ties::Half, 0.0)].map(|l| l.double_value(&[]))
         };
         let mut turned = answers.clone();
         turned.rotate_left(turn % answers.len());

@@ -1,4 +1,4 @@
-//! Every loss and its gradient against PyTorch (fixture and generator: scripts/reference/loss.py).
+//! Every loss and its gradient against PyTorch (fixtures and generators: scripts/reference/loss.py, loss_soft.py).
 
 mod common;
 use common::{Golden, near};
@@ -6,6 +6,8 @@ use loss::lm::{mask_targets, nll_sum, target_count};
 use loss::mask::{count, entropy, log_probs, masked_mean, masked_sum, masked_var, whiten};
 use loss::ppo::{KlClamp, KlEstimator, PolicyClip, gae, kl_penalty, policy_loss, token_rewards, value_loss};
 use loss::preference::{Ties, bradley_terry, bradley_terry_rankings, centre_sum, pair_weight, plackett_luce, ranking_weight};
+use loss::soft;
+use tch::Tensor;
 
 #[test]
 fn language_model() {
@@ -63,7 +65,7 @@ fn bradley_terry_on_rankings() {
     let (ranks, weights) = (g.get("rank_ranks"), g.get("rank_weights"));
     for (name, ties, eps) in [("skip", Ties::Skip, 0.0), ("half", Ties::Half, 0.0), ("smooth", Ties::Skip, 0.1)] {
         let scores = g.leaf("rank_scores");
-        let loss = bradley_terry_rankings(&scores, &ranks, &weights, ties, eps);
+        let loss = bradley_terry_rankings(&scores, &ranks, &weights, None, ties, eps);
         g.check(&format!("pairs_{name}"), &loss);
         loss.backward();
         g.check(&format!("pairs_{name}_grad"), &scores.grad());
@@ -81,6 +83,38 @@ fn plackett_luce_with_ties() {
     g.check("pl_grad", &scores.grad());
     near("weight", ranking_weight(&ranks, &weights), g.number("pl_weight"));
     g.check("centre", &centre_sum(&scores, &ranks));
+}
+
+#[test]
+fn soft_labels() {
+    let g = Golden::soft();
+    let (ranks, worth, weights) = (g.get("ranks"), g.get("worth"), g.get("weights"));
+    let check = |name: &str, loss: &dyn Fn(&Tensor) -> Tensor| {
+        let scores = g.leaf("scores");
+        let loss = loss(&scores);
+        g.check(name, &loss);
+        loss.backward();
+        g.check(&format!("{name}_grad"), &scores.grad());
+        near("weight", soft::weight(&ranks, &weights), g.number(&format!("{name}_weight")));
+    };
+    check("pairs", &|s| soft::pairs(s, &worth, &ranks, &weights, 0.0));
+    check("pairs_smooth", &|s| soft::pairs(s, &worth, &ranks, &weights, 0.1));
+    check("best", &|s| soft::best(s, &worth, &ranks, &weights));
+    check("plackett_luce", &|s| soft::plackett_luce(s, &worth, &ranks, &weights));
+}
+
+#[test]
+fn margins_of_rankings() {
+    let g = Golden::soft();
+    let (ranks, weights, levels) = (g.get("ranks"), g.get("weights"), g.get("levels"));
+    for (name, ties, eps) in [("margin", Ties::Skip, 0.0), ("margin_half", Ties::Half, 0.1)] {
+        let scores = g.leaf("scores");
+        let loss = bradley_terry_rankings(&scores, &ranks, &weights, Some(&levels), ties, eps);
+        g.check(name, &loss);
+        loss.backward();
+        g.check(&format!("{name}_grad"), &scores.grad());
+        near("weight", pair_weight(&ranks, &weights, ties), g.number(&format!("{name}_weight")));
+    }
 }
 
 #[test]

@@ -4,5 +4,6 @@
 pub mod demo;
 pub mod dice;
 pub mod e2e;
+pub mod judgments;
 pub mod phrases;
 pub mod samples;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 use recipes::samples::{SampleError, mean, score_file};
-use recipes::{demo, e2e};
+use recipes::{demo, e2e, judgments};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,6 +26,11 @@ enum Recipe {
     E2e {
         #[command(subcommand)]
         action: E2e,
+    },
+    /// Chores with tables of judgments.
+    Judgments {
+        #[command(subcommand)]
+        action: Judgments,
     },
 }
 
@@ -63,6 +68,55 @@ enum Demo {
     },
     /// Add the true preference (`gold`) and its parts to samples.
     Score(Files),
+    /// Write what a crowd of judges of very unequal reliability said about sets of four answers, and the truth to measure by.
+    Crowd {
+        /// Folder; made if absent.
+        #[arg(long)]
+        out: PathBuf,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Items that the crowd ranks.
+        #[arg(long, default_value_t = demo::Mix::default().items)]
+        items: usize,
+        /// Further items with nothing but the truth.
+        #[arg(long, default_value_t = demo::Mix::default().heldout)]
+        heldout: usize,
+        /// Judges in all.
+        #[arg(long, default_value_t = demo::Mix::default().judges)]
+        judges: usize,
+        /// Judges an item.
+        #[arg(long, default_value_t = demo::Mix::default().each)]
+        each: usize,
+    },
+}
+
+#[derive(Subcommand)]
+enum Judgments {
+    /// Cut the rankings that a reward.toml names into two tables by group, as `reward` with this seed would.
+    Split {
+        /// A reward.toml.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Seed of the split.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Table to learn from.
+        #[arg(long, value_name = "FILE")]
+        train: PathBuf,
+        /// Table to measure by; rows that are no rankings go to a quarantine file beside it.
+        #[arg(long, value_name = "FILE")]
+        heldout: PathBuf,
+    },
+    /// One ranking an item by majority voting: every judge has one vote a pair.
+    Majority {
+        /// A table of judgments.
+        #[arg(long = "in", value_name = "FILE")]
+        input: PathBuf,
+        /// A table of rankings without judges.
+        #[arg(long = "out", value_name = "FILE")]
+        output: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]
@@ -117,7 +171,8 @@ fn main() -> ExitCode {
 
 fn wrong_input(error: &anyhow::Error) -> bool {
     let data = error.downcast_ref::<data::error::DataError>();
-    error.is::<SampleError>() || error.is::<demo::GenerateError>() || data.is_some_and(data::error::DataError::is_input)
+    let config = error.is::<data::config::ConfigError>();
+    config || error.is::<SampleError>() || error.is::<demo::GenerateError>() || data.is_some_and(data::error::DataError::is_input)
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -156,6 +211,25 @@ fn run(cli: Cli) -> Result<()> {
                 mean(&rows, |g| g.repeated as f64),
                 mean(&rows, |g| g.words as f64)
             );
+        }
+        Recipe::Demo { action: Demo::Crowd { out, seed, items, heldout, judges, each } } => {
+            let crowd = demo::crowd(&out, seed, &demo::Mix { items, heldout, judges, each, ..demo::Mix::default() })?;
+            println!(
+                "{}: {} rankings by {} judges, who agree with the truth on {:.1}% of the pairs that both tell apart",
+                out.display(),
+                crowd.rankings,
+                crowd.judges.len(),
+                100.0 * crowd.agreement
+            );
+        }
+        Recipe::Judgments { action: Judgments::Split { config, seed, train, heldout } } => {
+            let config = data::config::load(&config, &[])?;
+            let [learn, measure] = judgments::split(&config, seed, &train, &heldout, &heldout.with_extension("quarantine.jsonl"))?;
+            println!("{}: {learn} judgments; {}: {measure}", train.display(), heldout.display());
+        }
+        Recipe::Judgments { action: Judgments::Majority { input, output } } => {
+            let [items, rows] = judgments::majority(&input, &output)?;
+            println!("{}: {items} items of {rows} judgments", output.display());
         }
         Recipe::E2e { action: E2e::Augment { input, output, copies, seed } } => {
             let quarantine = output.with_extension("quarantine.jsonl");

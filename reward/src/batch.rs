@@ -3,6 +3,7 @@
 //! Shapes: B items, J judgments of them, K most answers of one, N answers of all, T longest row.
 
 use anyhow::Result;
+use data::config::{Margin, PreferenceLoss};
 use data::{chat::ChatTemplate, rankings::Ranking, tokenizer::Tokenizer};
 use model::Model;
 use std::collections::HashMap;
@@ -11,13 +12,34 @@ use tch::{Device, Kind, Tensor, no_grad};
 /// A prompt's answers in tokens: prompt and answer, one list an answer, each ending with the end token.
 pub type Answers = Vec<Vec<u32>>;
 
-/// What one judge made of an item's answers.
+/// What one judge, or a model of the judges, made of an item's answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgment {
     /// 1 is best, equal is a tie; one an answer.
     pub ranks: Vec<u32>,
+    /// Fitted worth, where probabilities are learnt and not ranks.
+    pub worth: Option<Vec<f32>>,
+    /// What margins are the differences of; none where there are no margins.
+    pub levels: Option<Vec<f32>>,
     /// How much it counts.
     pub weight: f32,
+}
+
+impl Judgment {
+    /// What a ranking says to the loss, its answers put into the order of `answers`.
+    fn of(ranking: &Ranking, answers: &[String], loss: &PreferenceLoss) -> Judgment {
+        let places = ranking.places_of(answers);
+        let pick = |values: &Option<Vec<f32>>, scale: f32| {
+            values.as_ref().map(|values| places.iter().map(|&i| values[i] * scale).collect::<Vec<f32>>())
+        };
+        let worth = if loss.soft_labels { pick(&ranking.worth, 1.0) } else { None };
+        let levels = match loss.margin {
+            Margin::Scores => pick(&ranking.scores, loss.margin_scale as f32),
+            Margin::Worth => pick(&ranking.worth, loss.margin_scale as f32),
+            Margin::None => None,
+        };
+        Judgment { ranks: places.iter().map(|&i| ranking.ranks[i]).collect(), worth, levels, weight: ranking.weight }
+    }
 }
 
 /// Answers that were judged together, with all their judgments: the answers go through the model once, however many people saw them.
@@ -30,27 +52,27 @@ pub struct Item {
 }
 
 /// Encodes a ranking's answers as the policy would have sampled them.
-pub fn encode(ranking: &Ranking, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Answers> {
-    let encode = |answer: &String| {
-        let (mut prompt, response) = template.encode_pair(tokenizer, &ranking.prompt, answer)?;
-        prompt.extend(response);
-        Ok(prompt)
-    };
-    ranking.answers.iter().map(encode).collect()
+pub fn encode(ranking: &Ranking, prefix: &str, tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Answers> {
+    let prompt = ranking.asked(prefix);
+    ranking.answers.iter().map(|answer| Ok(template.encode_answer(tokenizer, &prompt, answer)?)).collect()
 }
 
 /// Groups rankings of the same answers to the same prompt, in the order of their first.
-pub fn items(rankings: &[Ranking], tokenizer: &Tokenizer, template: &ChatTemplate) -> Result<Vec<Item>> {
+pub fn items(
+    rankings: &[Ranking],
+    (prefix, loss): (&str, &PreferenceLoss),
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+) -> Result<Vec<Item>> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut items: Vec<(&Ranking, Item)> = Vec::new();
     for ranking in rankings {
         let at = *places.entry(ranking.item()).or_insert(items.len());
         if at == items.len() {
-            items.push((ranking, Item { answers: encode(ranking, tokenizer, template)?, judgments: vec![] }));
+            items.push((ranking, Item { answers: encode(ranking, prefix, tokenizer, template)?, judgments: vec![] }));
         }
         let (first, item) = &mut items[at];
-        let ranks = ranking.places_of(&first.answers).into_iter().map(|i| ranking.ranks[i]).collect();
-        item.judgments.push(Judgment { ranks, weight: ranking.weight });
+        item.judgments.push(Judgment::of(ranking, &first.answers, loss));
     }
     Ok(items.into_iter().map(|(_, item)| item).collect())
 }
@@ -66,12 +88,56 @@ pub struct Batch {
     grid: Tensor,
     /// 1 where an item has an answer, 0 elsewhere. `[B, K]`
     pub present: Tensor,
+    /// The judgments that are learnt as ranks.
+    pub hard: Judged,
+    /// Those that are learnt as probabilities.
+    pub soft: Judged,
+}
+
+/// Judgments of a batch's items.
+#[derive(Debug)]
+pub struct Judged {
     /// Each judgment's item. `[J]`
     item: Tensor,
     /// Ranks, 1 is best, 0 where an item has fewer than K answers. `[J, K]`
     pub ranks: Tensor,
+    /// Worths, of soft ones (0 for hard ones). `[J, K]`
+    pub worth: Tensor,
+    /// What margins are the differences of (0 without). `[J, K]`
+    pub levels: Tensor,
     /// Weights. `[J]`
     pub weights: Tensor,
+}
+
+impl Judged {
+    /// Lays out judgments with the number of their item, padded to `k` answers.
+    fn new(judgments: &[(i64, &Judgment)], k: usize, device: Device) -> Judged {
+        let ints = |values: Vec<i64>| Tensor::from_slice(&values).to_device(device);
+        let reals = |values: Vec<f32>| Tensor::from_slice(&values).to_device(device);
+        let padded = |of: fn(&Judgment) -> &Option<Vec<f32>>| -> Vec<f32> {
+            let row = |j: &Judgment| (0..k).map(|i| of(j).as_ref().and_then(|v| v.get(i)).copied().unwrap_or(0.0)).collect::<Vec<f32>>();
+            judgments.iter().flat_map(|(_, j)| row(j)).collect()
+        };
+        let ranks = |j: &Judgment| (0..k).map(|i| j.ranks.get(i).map_or(0, |&rank| i64::from(rank))).collect::<Vec<i64>>();
+        let shape = [judgments.len() as i64, k as i64];
+        Judged {
+            item: ints(judgments.iter().map(|(item, _)| *item).collect()),
+            ranks: ints(judgments.iter().flat_map(|(_, j)| ranks(j)).collect()).view(shape),
+            worth: reals(padded(|j| &j.worth)).view(shape),
+            levels: reals(padded(|j| &j.levels)).view(shape),
+            weights: reals(judgments.iter().map(|(_, j)| j.weight).collect()),
+        }
+    }
+
+    /// True without a judgment.
+    pub fn is_empty(&self) -> bool {
+        self.weights.numel() == 0
+    }
+
+    /// The scores that each judgment is about: `[B, K]` to `[J, K]`.
+    pub fn of(&self, scores: &Tensor) -> Tensor {
+        scores.index_select(0, &self.item)
+    }
 }
 
 impl Batch {
@@ -86,14 +152,13 @@ impl Batch {
             answer.iter().enumerate().for_each(|(j, &id)| ids[i * t + j] = i64::from(id));
         }
         let (mut grid, mut present) = (vec![], vec![0i64; b * k]);
-        let (mut item, mut ranks, mut weights) = (vec![], vec![], vec![]);
+        let (mut hard, mut soft) = (vec![], vec![]);
         for (i, judged) in items.iter().enumerate() {
             grid.extend((0..judged.answers.len()).map(|j| (i * k + j) as i64));
             present[i * k..][..judged.answers.len()].fill(1);
             for judgment in &judged.judgments {
-                item.push(i as i64);
-                ranks.extend((0..k).map(|j| judgment.ranks.get(j).map_or(0, |&rank| i64::from(rank))));
-                weights.push(judgment.weight);
+                let kind = if judgment.worth.is_some() { &mut soft } else { &mut hard };
+                kind.push((i as i64, judgment));
             }
         }
         let to = |v: &[i64]| Tensor::from_slice(v).to_device(device);
@@ -102,9 +167,8 @@ impl Batch {
             last: to(&last),
             grid: to(&grid),
             present: to(&present).view([b as i64, k as i64]),
-            item: to(&item),
-            ranks: to(&ranks).view([-1, k as i64]),
-            weights: Tensor::from_slice(&weights).to_device(device),
+            hard: Judged::new(&hard, k, device),
+            soft: Judged::new(&soft, k, device),
         }
     }
 
@@ -113,11 +177,6 @@ impl Batch {
         let flat = model.scalar(&hidden.flatten(0, 1).index_select(0, &self.last)); // [N]
         let zeros = Tensor::zeros([self.present.numel() as i64], (flat.kind(), flat.device()));
         zeros.index_put(&[Some(&self.grid)], &flat, false).view_as(&self.present)
-    }
-
-    /// The scores that each judgment is about: `[B, K]` to `[J, K]`.
-    pub fn judged(&self, scores: &Tensor) -> Tensor {
-        scores.index_select(0, &self.item)
     }
 }
 
@@ -155,26 +214,32 @@ mod tests {
 
     #[test]
     fn ragged_items_become_grids_and_every_judgment_finds_its_answers() {
-        let judgment = |ranks: &[u32]| Judgment { ranks: ranks.to_vec(), weight: 1.0 };
-        let a = Item { answers: vec![vec![5, 6, 0], vec![5, 7, 8, 0]], judgments: vec![judgment(&[2, 1]), judgment(&[1, 1])] };
+        let judgment = |ranks: &[u32]| Judgment { ranks: ranks.to_vec(), worth: None, levels: None, weight: 1.0 };
+        let soft = |worth: &[f32]| Judgment { worth: Some(worth.to_vec()), ..judgment(&[1, 2]) };
+        let a = Item {
+            answers: vec![vec![5, 6, 0], vec![5, 7, 8, 0]],
+            judgments: vec![judgment(&[2, 1]), soft(&[0.5, -0.5]), judgment(&[1, 1])],
+        };
         let b = Item { answers: vec![vec![9, 0]; 3], judgments: vec![judgment(&[1, 1, 2])] };
         let batch = Batch::new(&[&a, &b], 1, Device::Cpu);
         assert_eq!(batch.ids.size(), [5, 4]);
         assert_eq!(Vec::<i64>::try_from(&batch.last).unwrap(), [2, 7, 9, 13, 17]);
         assert_eq!(Vec::<i64>::try_from(batch.present.flatten(0, 1)).unwrap(), [1, 1, 0, 1, 1, 1]);
-        assert_eq!(batch.ranks.size(), [3, 3]);
-        assert_eq!(Vec::<i64>::try_from(batch.ranks.flatten(0, 1)).unwrap(), [2, 1, 0, 1, 1, 0, 1, 1, 2]);
+        assert_eq!(batch.hard.ranks.size(), [3, 3]);
+        assert_eq!(Vec::<i64>::try_from(batch.hard.ranks.flatten(0, 1)).unwrap(), [2, 1, 0, 1, 1, 0, 1, 1, 2]);
+        assert_eq!(Vec::<f32>::try_from(batch.soft.worth.flatten(0, 1)).unwrap(), [0.5, -0.5, 0.0]);
         let scores = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]);
-        assert_eq!(Vec::<f32>::try_from(batch.judged(&scores).flatten(0, 1)).unwrap(), [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(Vec::<f32>::try_from(batch.hard.of(&scores).flatten(0, 1)).unwrap(), [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     }
 
     #[test]
     fn judgments_of_the_same_answers_are_one_item_in_one_order() {
         let ranking = |answers: [&str; 2], ranks: [u32; 2]| Ranking {
-            prompt: "p".into(),
+            prompt: vec![data::chat::Message::new("user", "p")],
             answers: answers.map(String::from).to_vec(),
             ranks: ranks.to_vec(),
-            scores: None,
+            scores: Some(vec![8.0, 2.0]),
+            worth: Some(vec![1.0, -1.0]),
             judge: None,
             weight: 1.0,
             group: "g".into(),
@@ -183,11 +248,20 @@ mod tests {
         };
         let rankings = [ranking(["a", "b"], [1, 2]), ranking(["a", "c"], [2, 1]), ranking(["b", "a"], [1, 2])];
         let (tokenizer, template) = (Tokenizer::byte().unwrap(), ChatTemplate::plain());
-        let items = items(&rankings, &tokenizer, &template).unwrap();
+        let hard = PreferenceLoss { soft_labels: false, margin: Margin::Scores, margin_scale: 0.5, ..PreferenceLoss::default() };
+        let softly = items(&rankings, ("", &PreferenceLoss::default()), &tokenizer, &template).unwrap();
+        let items = items(&rankings, ("", &hard), &tokenizer, &template).unwrap();
         let ranks = |item: &Item| item.judgments.iter().map(|j| j.ranks.clone()).collect::<Vec<_>>();
         assert_eq!(items.len(), 2);
         assert_eq!(ranks(&items[0]), [[1, 2], [2, 1]]);
         assert_eq!(ranks(&items[1]), [[2, 1]]);
-        assert_eq!(items[0].answers, encode(&rankings[0], &tokenizer, &template).unwrap());
+        assert_eq!(items[0].answers, encode(&rankings[0], "", &tokenizer, &template).unwrap());
+        // The third judge saw the answers the other way round: worth and levels turn with the ranks.
+        let of = |judgment: &Judgment| (judgment.worth.clone(), judgment.levels.clone());
+        assert_eq!(
+            [&softly[0].judgments[0], &softly[0].judgments[1]].map(of),
+            [(Some(vec![1.0, -1.0]), None), (Some(vec![-1.0, 1.0]), None)]
+        );
+        assert_eq!([&items[0].judgments[0], &items[0].judgments[1]].map(of), [(None, Some(vec![4.0, 1.0])), (None, Some(vec![1.0, 4.0]))]);
     }
 }

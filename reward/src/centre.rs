@@ -3,7 +3,15 @@
 
 use crate::batch;
 use anyhow::{Result, ensure};
-use data::{chat::ChatTemplate, config::RewardConfig, order::Order, rankings::Ranking, tokenizer::Tokenizer};
+use data::{
+    chat::ChatTemplate,
+    chat::Message,
+    config::RewardConfig,
+    labels::{item_key, text_of},
+    order::Order,
+    rankings::Ranking,
+    tokenizer::Tokenizer,
+};
 use model::{HeadKind, Model, generate::Sampling};
 use std::path::Path;
 use tch::{Device, no_grad};
@@ -15,12 +23,9 @@ const AT_A_TIME: usize = 64;
 /// Refuses prompts that leave no room for a sampled answer, before anything is trained. The reward model reads the longer ones: its prefix
 /// stands before each.
 pub fn check(rankings: &[Ranking], (tokenizer, template): (&Tokenizer, &ChatTemplate), c: &RewardConfig, context: usize) -> Result<()> {
-    let mut prompts: Vec<&str> = rankings.iter().map(|r| r.prompt.as_str()).collect();
-    prompts.sort_unstable();
-    prompts.dedup();
     let mut longest = 0;
-    for prompt in prompts {
-        longest = longest.max(template.encode_prompt(tokenizer, prompt)?.len());
+    for ranking in distinct(rankings) {
+        longest = longest.max(template.encode_turns(tokenizer, &ranking.asked(&c.data.prompt_prefix))?.len());
     }
     let new = c.centre.max_new_tokens;
     ensure!(
@@ -30,6 +35,15 @@ pub fn check(rankings: &[Ranking], (tokenizer, template): (&Tokenizer, &ChatTemp
         context.saturating_sub(longest)
     );
     Ok(())
+}
+
+/// One ranking of each prompt, in an order that does not depend on that of the rows.
+fn distinct(rankings: &[Ranking]) -> Vec<&Ranking> {
+    let place = |prompt: &[Message]| (text_of(prompt), item_key(prompt, &[]));
+    let mut keyed: Vec<_> = rankings.iter().map(|ranking| (place(&ranking.prompt), ranking)).collect();
+    keyed.sort_by(|a, b| a.0.cmp(&b.0));
+    keyed.dedup_by(|a, b| a.0 == b.0);
+    keyed.into_iter().map(|(_, ranking)| ranking).collect()
 }
 
 /// Folds s ← gain·s + bias into the model, with bias = −gain·mean of `scores`, and gain = 1 over their standard deviation or 1. Returns (gain, bias).
@@ -55,16 +69,13 @@ pub fn sft_scores(
     device: Device,
 ) -> Result<Vec<f64>> {
     let policy = Model::load_as(sft, HeadKind::Lm, device)?.with_compute(reward.compute());
-    let mut prompts: Vec<&str> = rankings.iter().map(|r| r.prompt.as_str()).collect();
-    prompts.sort_unstable();
-    prompts.dedup();
+    let prompts = distinct(rankings);
     let order = Order::new(prompts.len() as u64, c.seed);
-    let picked: Vec<&str> = (0..c.centre.samples as u64).map(|k| prompts[order.at(k) as usize]).collect();
+    let picked: Vec<&Ranking> = (0..c.centre.samples as u64).map(|k| prompts[order.at(k) as usize]).collect();
     let mut rows: Vec<Vec<u32>> = Vec::with_capacity(picked.len());
     for (i, chunk) in picked.chunks(AT_A_TIME).enumerate() {
         // The reward model reads its prefix; the SFT model has never seen it.
-        let asked = chunk.iter().map(|p| template.encode_prompt(tokenizer, p.strip_prefix(c.data.prompt_prefix.as_str()).unwrap_or(p)));
-        let asked = asked.collect::<Result<Vec<_>, _>>()?;
+        let asked = chunk.iter().map(|r| template.encode_turns(tokenizer, &r.prompt)).collect::<Result<Vec<_>, _>>()?;
         let seed = seed::mix(c.seed, u64::MAX, i as u64) as u64;
         let sampling = Sampling {
             max_new: c.centre.max_new_tokens,
@@ -73,8 +84,8 @@ pub fn sft_scores(
             seed,
             ..Sampling::default()
         };
-        for (prompt, answer) in chunk.iter().zip(model::generate::generate(&policy, &asked, &sampling)?) {
-            let mut row = template.encode_prompt(tokenizer, prompt)?;
+        for (ranking, answer) in chunk.iter().zip(model::generate::generate(&policy, &asked, &sampling)?) {
+            let mut row = template.encode_turns(tokenizer, &ranking.asked(&c.data.prompt_prefix))?;
             row.extend(answer.ids);
             rows.push(row);
         }

@@ -1,18 +1,19 @@
 //! Fine-tuned model and human rankings to a reward model.
 //!
 //! Bradley-Terry: −log σ(r(better) − r(worse)) over the pairs of a ranking (arXiv 1909.08593, 2203.02155 equation 1), or Plackett-Luce over the whole
-//! ranking. The reward is a scalar head at the last token of prompt and answer. Losses are normalised by the weights of the whole optimiser step.
+//! ranking; where judgments have a fitted worth, the cross-entropy of the probabilities that it gives. The reward is a scalar head at the last token of prompt and answer. Losses are normalised by the weights of the whole optimiser step.
 
 mod batch;
 mod centre;
+mod notice;
 mod setup;
 
 use anyhow::{Context, Result};
 use batch::{Answers, Batch, Item};
-use data::config::{CentreForm, PreferenceKind, RewardConfig, Ties};
+use data::config::{CentreForm, Margin, PreferenceKind, RewardConfig, Ties};
 use data::{order::Order, rankings::Ranking};
 use evaluate::preference::PreferenceReport;
-use loss::preference;
+use loss::{preference, soft};
 use model::Model;
 use serde_json::Value;
 use setup::Setup;
@@ -25,7 +26,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     let Some(setup) = Setup::new(&c, args).map_err(exit::input)? else {
         return Ok(Outcome::Done);
     };
-    let mut optim = setup.optimiser(&c)?;
+    let (mut optim, mut average) = (setup.optimiser(&c)?, setup.average(&c)?);
     let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
     let stop = Stop::install()?;
     let pad = tokenizer.pad();
@@ -45,7 +46,9 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     for step in state.step..=steps {
         let mut improved = false;
         if eval.due(step) {
+            average.iter_mut().for_each(Average::swap);
             let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, pad, c.seed)?;
+            average.iter_mut().for_each(Average::swap);
             log.line(step).set("eval/accuracy", report.accuracy).set("eval/ece", report.ece).set("eval/margin", report.margin).write()?;
             improved = state.consider(step, -report.accuracy) && c.checkpoint.keep_best; // lower is better
             let [low, high] = report.accuracy_ci;
@@ -59,7 +62,8 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         if save.due(step) || ((improved || leaving) && step > 0) {
             checkpoint::commit(&run, step, |tmp| {
                 write_model(&model, tmp, state.tokens)?;
-                state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
+                state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])?;
+                Ok(average.iter().try_for_each(|average| average.save(&tmp.join(setup::AVERAGE)))?)
             })?;
             checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
@@ -81,14 +85,15 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let hidden = phase(c"forward", || model.forward_hidden(&batch.ids, None, true)); // [N, T, D]
             let scores = batch.scores(&model, &hidden); // [B, K]
-            let judged = batch.judged(&scores); // [J, K]
-            let loss = phase(c"loss", || objective((&scores, &judged), batch, &c, &totals));
+            let loss = phase(c"loss", || objective(&scores, batch, &c, &totals));
             phase(c"backward", || loss.f_backward())?;
             loss_sum += loss.double_value(&[]);
-            margins.push(preference::margins(&judged.detach(), &batch.ranks));
+            let scores = scores.detach();
+            margins.extend([&batch.hard, &batch.soft].map(|j| preference::margins(&j.of(&scores), &j.ranks)));
         }
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
         let norm = phase(c"optimiser", || optim.guarded_step(loss_sum, lr, c.optim.clip_norm))?;
+        average.iter_mut().for_each(|average| average.take(step + 1));
         let answers: usize = items.iter().map(|item| item.answers.len()).sum();
         state.tokens += items.iter().flat_map(|item| &item.answers).map(Vec::len).sum::<usize>() as u64;
         rate.stop(answers as f64);
@@ -114,6 +119,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     if stop.requested().is_some() {
         return Ok(stop.outcome());
     }
+    average.iter_mut().for_each(Average::swap); // from here on the model is the mean
     let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, pad, c.seed)?;
     let mut figures = report.summary();
     if c.centre.samples > 0 {
@@ -149,13 +155,17 @@ struct Totals {
 
 impl Totals {
     fn of(batches: &[Batch], c: &RewardConfig) -> Totals {
+        let pairs =
+            |b: &Batch| preference::pair_weight(&b.hard.ranks, &b.hard.weights, ties(c)) + soft::weight(&b.soft.ranks, &b.soft.weights);
         let rankings = |b: &Batch| match c.loss.kind {
-            PreferenceKind::BradleyTerry => preference::pair_weight(&b.ranks, &b.weights, ties(c)),
-            PreferenceKind::PlackettLuce | PreferenceKind::Best => preference::ranking_weight(&b.ranks, &b.weights),
+            PreferenceKind::BradleyTerry => pairs(b),
+            PreferenceKind::PlackettLuce | PreferenceKind::Best => {
+                preference::ranking_weight(&b.hard.ranks, &b.hard.weights) + soft::weight(&b.soft.ranks, &b.soft.weights)
+            }
         };
         Totals {
             rankings: batches.iter().map(rankings).sum::<f64>().max(f64::MIN_POSITIVE),
-            pairs: batches.iter().map(|b| preference::pair_weight(&b.ranks, &b.weights, ties(c))).sum::<f64>().max(f64::MIN_POSITIVE),
+            pairs: batches.iter().map(pairs).sum::<f64>().max(f64::MIN_POSITIVE),
             answers: batches.iter().map(|b| b.last.numel() as f64).sum(),
         }
     }
@@ -169,19 +179,38 @@ fn ties(c: &RewardConfig) -> preference::Ties {
 }
 
 /// A micro-batch's share of the step's loss: preference term over the judgments, centring term over the answers.
-fn objective((scores, judged): (&Tensor, &Tensor), batch: &Batch, c: &RewardConfig, totals: &Totals) -> Tensor {
-    let preference = match c.loss.kind {
-        PreferenceKind::BradleyTerry => {
-            preference::bradley_terry_rankings(judged, &batch.ranks, &batch.weights, ties(c), c.loss.label_smoothing)
-        }
-        PreferenceKind::PlackettLuce => preference::plackett_luce(judged, &batch.ranks, &batch.weights),
-        PreferenceKind::Best => preference::best(judged, &batch.ranks, &batch.weights),
-    };
-    let mut loss = preference / totals.rankings;
+fn objective(scores: &Tensor, batch: &Batch, c: &RewardConfig, totals: &Totals) -> Tensor {
+    let (hard, softly) = (&batch.hard, &batch.soft);
+    let mut terms = vec![];
+    if !hard.is_empty() {
+        let (judged, ranks, weights) = (hard.of(scores), &hard.ranks, &hard.weights); // [J, K]
+        let levels = (c.loss.margin != Margin::None).then_some(&hard.levels);
+        terms.push(match c.loss.kind {
+            PreferenceKind::BradleyTerry => {
+                preference::bradley_terry_rankings(&judged, ranks, weights, levels, ties(c), c.loss.label_smoothing)
+            }
+            PreferenceKind::PlackettLuce => preference::plackett_luce(&judged, ranks, weights),
+            PreferenceKind::Best => preference::best(&judged, ranks, weights),
+        });
+    }
+    if !softly.is_empty() {
+        let (judged, ranks, worth, weights) = (softly.of(scores), &softly.ranks, &softly.worth, &softly.weights);
+        terms.push(match c.loss.kind {
+            PreferenceKind::BradleyTerry => soft::pairs(&judged, worth, ranks, weights, c.loss.label_smoothing),
+            PreferenceKind::PlackettLuce => soft::plackett_luce(&judged, worth, ranks, weights),
+            PreferenceKind::Best => soft::best(&judged, worth, ranks, weights),
+        });
+    }
+    let mut loss = terms.iter().sum::<Tensor>() / totals.rankings;
     if c.loss.centre_coef > 0.0 {
         loss += match c.loss.centre_form {
             CentreForm::Scores => preference::centre_sum(scores, &batch.present) / totals.answers,
-            CentreForm::Pairs => preference::centre_pairs(judged, &batch.ranks, &batch.weights, ties(c)) / totals.pairs,
+            CentreForm::Pairs => {
+                let hard = preference::centre_pairs(&hard.of(scores), &hard.ranks, &hard.weights, ties(c));
+                // Of soft labels every pair is learnt, whatever the ranks say.
+                let soft = preference::centre_pairs(&softly.of(scores), &softly.ranks, &softly.weights, preference::Ties::Half);
+                (hard + soft) / totals.pairs
+            }
         } * c.loss.centre_coef;
     }
     loss

@@ -1,7 +1,7 @@
 //! Everything before the first step. What fails here is the user's input.
 
 use crate::batch::{self, Answers, Item};
-use crate::centre;
+use crate::{centre, notice};
 use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, RewardConfig, plan};
@@ -18,7 +18,10 @@ use model::{
 };
 use std::path::{Path, PathBuf};
 use tch::Device;
-use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+use train::{AdamW, Average, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+
+/// The mean of the weights in a checkpoint.
+pub const AVERAGE: &str = "state/average.safetensors";
 
 /// Model, rankings and folder of the run.
 pub struct Setup {
@@ -66,7 +69,8 @@ impl Setup {
         }
         let state = State::open(&run)?;
         let mut tokenizer = Tokenizer::load(&init)?;
-        let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.tokenizer(&init, &tokenizer);
+        let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.sources("data.heldout", &c.data.heldout)?;
+        let inputs = inputs.tokenizer(&init, &tokenizer);
         let parents = vec![Parent::new("model.init", &init)?];
         let lineage = Lineage::new("reward", parents, inputs, &config::to_toml(c))
             .with_changes(run.changes())
@@ -86,9 +90,7 @@ impl Setup {
         );
         let lengths = Lengths { tokenizer: &tokenizer, template: &template, context: model.config().context };
         let mut rankings = rankings::load_rankings(&c.data, Some(lengths), c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
-        if rankings.report.rejected > 0 {
-            eprintln!("reward: {} of {} rows are in {}", rankings.report.rejected, rankings.report.read, rankings.report.path.display());
-        }
+        notice::read(&rankings, c)?;
         ensure!(
             rankings.valid.iter().any(|r| r.pairs().next().is_some()),
             "no ranking with a preference is held out: raise eval.valid_fraction"
@@ -97,7 +99,8 @@ impl Setup {
         if c.eval.max_rows > 0 {
             rankings.valid.truncate(c.eval.max_rows);
         }
-        let tied_only = |r: &Ranking| r.pairs().next().is_none();
+        // A worth tells apart what ranks call tied.
+        let tied_only = |r: &Ranking| r.pairs().next().is_none() && !(c.loss.soft_labels && r.worth.is_some());
         let all_tied = rankings.train.iter().filter(|r| tied_only(r)).count();
         let learns_from_ties = c.loss.kind == config::PreferenceKind::BradleyTerry && c.loss.ties == config::Ties::Half;
         if !learns_from_ties {
@@ -108,8 +111,9 @@ impl Setup {
         if c.centre.samples > 0 {
             centre::check(&rankings.train, (&tokenizer, &template), c, model.config().context)?;
         }
-        let train = batch::items(&rankings.train, &tokenizer, &template)?;
-        let valid = rankings.valid.iter().map(|r| batch::encode(r, &tokenizer, &template)).collect::<Result<_>>()?;
+        let prefix = c.data.prompt_prefix.as_str();
+        let train = batch::items(&rankings.train, (prefix, &c.loss), &tokenizer, &template)?;
+        let valid = rankings.valid.iter().map(|r| batch::encode(r, prefix, &tokenizer, &template)).collect::<Result<_>>()?;
         let steps = plan.total(train.len() as u64);
         state.within(steps)?;
         Ok(Some(Setup { run, init, plan, steps, state, model, tokenizer, template, rankings, train, valid, device, lineage }))
@@ -117,9 +121,21 @@ impl Setup {
 
     /// The optimiser over the model's parameters, as it stood at the checkpoint.
     pub fn optimiser(&self, c: &RewardConfig) -> Result<AdamW> {
-        let params = self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect();
-        let mut optim = AdamW::new(params, &c.optim)?;
+        let mut optim = AdamW::new(self.params(), &c.optim)?;
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
+    }
+
+    /// The mean of the weights over the last steps, as it stood at the checkpoint; `None` without one.
+    pub fn average(&self, c: &RewardConfig) -> Result<Option<Average>> {
+        let mut average = Average::new(self.params(), c.average, self.steps)?;
+        if let (Some(average), Some(folder)) = (&mut average, self.state.folder()) {
+            average.load(&folder.join(AVERAGE))?;
+        }
+        Ok(average)
+    }
+
+    fn params(&self) -> Vec<Param> {
+        self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect()
     }
 }

@@ -1,5 +1,8 @@
 //! The binary as a user drives it: rankings to a reward model; stopping, killing, resuming, help and errors.
 
+use data::chat::Message;
+use data::labels::table::{LabelTable, write_table};
+use data::labels::{Judgment, Kind};
 use model::HeadKind;
 use std::path::Path;
 use testkit::Stage;
@@ -29,15 +32,15 @@ valid_fraction = 0.2
 every = 3
 "#;
 
+fn stage_data(dir: &Path) {
+    testkit::tiny_folder(&dir.join("sft"), HeadKind::Lm, 1);
+    let row =
+        |i: usize| format!("{{\"prompt\": \"say {i}\", \"answers\": [\"{i}\", \"no\", \"{i} {i}\"], \"ranks\": [1, 3, {}]}}\n", 1 + i % 3);
+    std::fs::write(dir.join("rankings.jsonl"), (0..60).map(row).collect::<String>()).unwrap();
+}
+
 fn stage() -> Stage {
-    let data = |dir: &Path| {
-        testkit::tiny_folder(&dir.join("sft"), HeadKind::Lm, 1);
-        let row = |i: usize| {
-            format!("{{\"prompt\": \"say {i}\", \"answers\": [\"{i}\", \"no\", \"{i} {i}\"], \"ranks\": [1, 3, {}]}}\n", 1 + i % 3)
-        };
-        std::fs::write(dir.join("rankings.jsonl"), (0..60).map(row).collect::<String>()).unwrap();
-    };
-    Stage::new(BIN, TOML, data)
+    Stage::new(BIN, TOML, stage_data)
 }
 
 testkit::stage_tests!(
@@ -80,17 +83,120 @@ fn centring_that_cannot_be_is_refused_before_training() {
     refused("centre.max_new_tokens=90", &["centre.max_new_tokens = 90", "prompt of 7 tokens", "context of 96", "set it to 89"]);
 }
 
-/// The loss is normalised by all targets of a step: eight micro-batches of one are one of eight. A larger ε keeps Adam from making steps of rounding
-/// where a gradient is zero.
-#[test]
-fn micro_batches_of_any_size_take_the_same_steps() {
-    let stage = stage();
+/// Eight micro-batches of one take the steps of one of eight. A larger ε keeps Adam from making steps of rounding where a gradient is zero.
+fn micro_batches_do_not_matter(stage: &Stage, more: &[&str]) {
     let run = |out: &str, micro: &str| {
         let sets = ["train.batch=8", "train.steps=3", "model.dropout=0", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"];
-        let more: Vec<&str> = sets.iter().chain([&micro]).flat_map(|s| ["--set", *s]).collect();
-        stage.run_ok(out, &more);
+        let sets: Vec<&str> = sets.iter().chain([&micro]).chain(more).flat_map(|s| ["--set", *s]).collect();
+        stage.run_ok(out, &sets);
     };
-    run("one of eight", "train.micro_batch=8");
-    run("eight of one", "train.micro_batch=1");
-    stage.assert_near("one of eight", "eight of one", 5e-6);
+    let name = more.join(" ");
+    run(&format!("one of eight {name}"), "train.micro_batch=8");
+    run(&format!("eight of one {name}"), "train.micro_batch=1");
+    stage.assert_near(&format!("one of eight {name}"), &format!("eight of one {name}"), 5e-6);
+}
+
+/// The loss is normalised by all targets of a step.
+#[test]
+fn micro_batches_of_any_size_take_the_same_steps() {
+    micro_batches_do_not_matter(&stage(), &[]);
+}
+
+/// A table of judgments: some with a fitted worth, which is learnt as soft labels, some without, some of two answers, several of one item, conversations,
+/// and rows that are no rankings.
+fn table() -> Stage {
+    let data = |dir: &Path| {
+        testkit::tiny_folder(&dir.join("sft"), HeadKind::Lm, 1);
+        let row = |i: u32| {
+            let mut prompt = vec![Message::new("user", &format!("say {}", i / 2))];
+            if i % 6 < 2 {
+                prompt.extend([Message::new("assistant", "what?"), Message::new("user", "that")]);
+            }
+            let mut answers = vec![format!("{}", i / 2), "no".to_string(), "so".to_string()];
+            answers.truncate(2 + (i / 2 % 2) as usize);
+            let k = answers.len();
+            Judgment {
+                ranks: Some([1, 3 - i % 2, 2 + i % 2][..k].to_vec()),
+                worth: (i % 4 < 3).then(|| [1.0 + (i % 5) as f32 / 4.0, -0.5, 0.25][..k].to_vec()),
+                scores: Some([7.0, 1.0, 3.5][..k].to_vec()),
+                weight: 0.5 + (i % 3) as f32,
+                judge: Some(format!("judge {}", i % 2)),
+                file: "export.json".into(),
+                row: u64::from(i),
+                ..Judgment::new(if i % 15 == 14 { Kind::Skipped } else { Kind::Ranking }, prompt, answers)
+            }
+        };
+        write_table(&dir.join("labels.arrow"), (0..90).map(row)).unwrap();
+    };
+    Stage::new(BIN, &TOML.replace("rankings.jsonl", "labels.arrow"), data)
+}
+
+#[test]
+fn soft_labels_resume_to_the_same_bytes() {
+    let stage = table();
+    testkit::suite::stopped(&stage);
+    let summary = std::fs::read_to_string(stage.out("whole").join("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["rows_skipped_skipped"], 6);
+    testkit::suite::other_inputs(&stage, "sft/model.safetensors");
+}
+
+#[test]
+fn the_mean_of_the_weights_resumes_to_the_same_bytes() {
+    let stage = Stage::new(BIN, &format!("average = 0.6\n{TOML}"), stage_data);
+    testkit::suite::stopped(&stage);
+    // Over the last step alone the mean is the weights; over more of them it is not.
+    let model = |out: &str, average: &str| {
+        stage.run_ok(out, &["--set", average]);
+        std::fs::read(stage.out(out).join("model/model.safetensors")).unwrap()
+    };
+    let (none, last, most) = (model("none", "average=0"), model("last", "average=0.1"), model("most", "average=0.6"));
+    assert!(none == last && none != most);
+}
+
+#[test]
+fn soft_labels_survive_being_killed() {
+    testkit::suite::killed(&table());
+}
+
+#[test]
+fn soft_labels_take_the_same_steps_in_micro_batches_of_any_size() {
+    let stage = table();
+    micro_batches_do_not_matter(&stage, &[]);
+    micro_batches_do_not_matter(&stage, &["loss.kind=plackett-luce"]);
+    micro_batches_do_not_matter(&stage, &["loss.centre_coef=0.1", "loss.centre_form=pairs"]);
+    micro_batches_do_not_matter(&stage, &["loss.soft_labels=false", "loss.margin=scores", "loss.margin_scale=0.2"]);
+}
+
+#[test]
+fn a_run_can_be_repeated_from_the_table_it_wrote() {
+    let stage = stage();
+    let same = ["--set", "data.prompt_prefix=Q: ", "--set", "data.merge_judges=true"];
+    stage.run_ok("first", &same);
+    let labels = stage.out("first").join("labels.arrow");
+    let first = LabelTable::open(&labels).unwrap();
+    assert_eq!(first.len(), 60);
+    assert!(first.iter().all(|j| j.unwrap().prompt[0].content.starts_with("say ")), "the prefix is the configuration's");
+    stage.run_ok("second", &[&same[..], &["--set", &format!("data.sources.0.path={}", labels.display())]].concat());
+    let read = |out: &str, file: &str| std::fs::read(stage.out(out).join(file)).unwrap();
+    for file in ["model/model.safetensors", "labels.arrow"] {
+        assert!(read("first", file) == read("second", file), "{file} differs");
+    }
+}
+
+#[test]
+fn losses_that_cannot_learn_from_these_judgments_are_refused() {
+    let stage = stage(); // rows without scores
+    let refused = |sets: &[&str], words: &[&str]| {
+        let sets: Vec<&str> = sets.iter().flat_map(|s| ["--set", *s]).collect();
+        let output = stage.run("refused", &sets);
+        let said = stage.stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(words.iter().all(|w| said.contains(w)), "{said}");
+        let _ = std::fs::remove_dir_all(stage.out("refused"));
+    };
+    refused(&["loss.margin=scores"], &["loss.margin = \"scores\"", "no ranking has them"]);
+    refused(&["loss.margin=scores", "loss.kind=best"], &["loss.margin", "bradley-terry"]);
+    refused(&["loss.margin=worth"], &["loss.soft_labels = false"]);
+    refused(&["loss.margin_scale=0"], &["loss.margin_scale", "positive"]);
 }

@@ -29,6 +29,7 @@
 //! ```
 
 pub mod alarm;
+pub mod average;
 pub mod checkpoint;
 pub mod cli;
 pub mod device;
@@ -50,6 +51,7 @@ mod tensorboard;
 mod tfevents;
 
 pub use alarm::Alarms;
+pub use average::Average;
 pub use error::{BoxError, Error};
 pub use every::Every;
 pub use metrics::Metrics;

@@ -4,7 +4,7 @@ use super::common::{Eval, Optim, Schedule, Source, Train};
 use super::load::ConfigError;
 use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
 use super::pretrain::{PretrainConfig, TokenizerKind};
-use super::reward::RewardConfig;
+use super::reward::{Margin, PreferenceKind, RewardConfig};
 use super::sft::SftConfig;
 use super::watch::Alarm;
 
@@ -129,7 +129,29 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     dropout("model.dropout", c.model.dropout)?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
+    for (i, source) in c.data.heldout.iter().enumerate() {
+        range(!source.path.is_empty(), &format!("data.heldout.{i}.path"), "\"\"", "must name a file, a glob or a folder")?;
+    }
     let l = &c.loss;
+    range((0.0..=1.0).contains(&c.average), "average", c.average, "must lie in [0, 1]")?;
+    let margin = match l.margin {
+        Margin::None => "none",
+        Margin::Scores => "scores",
+        Margin::Worth => "worth",
+    };
+    range(
+        l.margin == Margin::None || l.kind == PreferenceKind::BradleyTerry,
+        "loss.margin",
+        margin,
+        "only loss.kind = \"bradley-terry\" has margins",
+    )?;
+    range(
+        l.margin != Margin::Worth || !l.soft_labels,
+        "loss.margin",
+        margin,
+        "a worth is a soft label or a margin, not both: set loss.soft_labels = false",
+    )?;
+    range(l.margin_scale > 0.0 && l.margin_scale.is_finite(), "loss.margin_scale", l.margin_scale, "must be a positive number")?;
     range((0.0..0.5).contains(&l.label_smoothing), "loss.label_smoothing", l.label_smoothing, "must lie in [0, 0.5)")?;
     range(l.centre_coef >= 0.0, "loss.centre_coef", l.centre_coef, "must not be negative")?;
     steps(&c.train)

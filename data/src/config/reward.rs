@@ -35,6 +35,9 @@ pub struct RewardConfig {
     pub schedule: Schedule,
     /// Length and batches. `batch` counts items: a prompt's answers with every judgment of them; a pair is an item of two answers.
     pub train: Train,
+    /// Share (0 to 1) of the steps, the last ones, whose mean weights are the finished model; evaluations during these steps are of the mean so far, while
+    /// checkpoints hold the weights themselves. 0 takes the last weights.
+    pub average: f64,
     /// Evaluation.
     pub eval: Eval,
     /// Checkpoints.
@@ -60,6 +63,7 @@ impl Default for RewardConfig {
             optim: Optim { lr: 1e-4, weight_decay: 0.01, ..Optim::default() },
             schedule: Schedule::default(),
             train: Train::default(),
+            average: 0.0,
             eval: Eval { valid_fraction: 0.15, max_rows: 0, ..Eval::default() },
             checkpoint: Checkpoint::default(),
             log: Log::default(),
@@ -72,8 +76,12 @@ impl Default for RewardConfig {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RankingData {
-    /// Where the rankings are.
+    /// Where the rankings are: rows of any format, or tables of judgments as `label` and the run folders of `reward` have them, which need no column
+    /// names.
     pub sources: Vec<Source>,
+    /// Rankings held out, instead of a share of `sources` (`eval.valid_fraction`); nothing of their groups is trained on, and `merge_judges` leaves them
+    /// as people said them.
+    pub heldout: Vec<Source>,
     /// How prompt and answer become text.
     pub template: Template,
     /// Longest prompt and answer in tokens; rankings with a longer one go to the quarantine. 0 means the model's context.
@@ -110,6 +118,19 @@ pub enum Ties {
     Half,
 }
 
+/// What a margin is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Margin {
+    /// There is none.
+    #[default]
+    None,
+    /// The difference of the judge's own scores; rankings without scores have none, which is counted and said.
+    Scores,
+    /// The difference of the fitted worths, with `soft_labels = false`.
+    Worth,
+}
+
 /// Form of the centring term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -135,6 +156,14 @@ pub struct PreferenceLoss {
     pub centre_form: CentreForm,
     /// Share of each pair's probability given to the other side (label smoothing), 0 to 0.5.
     pub label_smoothing: f64,
+    /// Where a table of judgments has a fitted worth for the answers (`label stats --fit`), learn the probabilities that it gives (cross-entropy) and not the
+    /// ranks.
+    pub soft_labels: bool,
+    /// By how much the better answer of a pair must score higher, for Bradley-Terry on ranks.
+    pub margin: Margin,
+    /// What the difference of two scores or worths is multiplied by to give the margin. Scores of 1 to 7 would want about 0.5, scores of 0 to 100 about
+    /// 0.02.
+    pub margin_scale: f64,
 }
 
 impl Default for PreferenceLoss {
@@ -145,6 +174,9 @@ impl Default for PreferenceLoss {
             centre_coef: 0.0,
             centre_form: CentreForm::default(),
             label_smoothing: 0.0,
+            soft_labels: true,
+            margin: Margin::default(),
+            margin_scale: 1.0,
         }
     }
 }

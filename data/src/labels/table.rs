@@ -156,6 +156,14 @@ pub fn write_table(path: &Path, judgments: impl IntoIterator<Item = Judgment>) -
     writer.finish()
 }
 
+/// True for an Arrow file that says of itself that it is a table of judgments, of whatever version. Only its end is read.
+pub fn is_table(path: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(path) else { return false };
+    // No Arrow file, or a torn one: the general reader says what is wrong with it.
+    let Ok(reader) = arrow::ipc::reader::FileReader::try_new(std::io::BufReader::new(file), None) else { return false };
+    reader.schema().metadata().get(KIND.0).is_some_and(|kind| kind == KIND.1)
+}
+
 /// A table of judgments in a memory map: opening it costs nothing, however large it is.
 pub struct LabelTable {
     path: PathBuf,

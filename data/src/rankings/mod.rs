@@ -1,29 +1,33 @@
-//! Human rankings of answers: pairs and K-wise, with ties, judges and weights, in one form.
+//! Human rankings of answers: pairs and K-wise, with ties, judges and weights, in one form, whether they stand in rows or in a table of judgments.
 
+mod judged;
 mod merge;
 mod parse;
 
 use crate::chat::{ChatTemplate, Message};
-use crate::config::RankingData;
+use crate::config::{RankingData, Source};
 use crate::error::DataError;
 use crate::fields;
-use crate::labels::{Judgment, Kind};
+use crate::labels::{Judgment, Kind, item_key};
 use crate::quarantine::Reason;
 use crate::split::{self, Split};
 use crate::tokenizer::Tokenizer;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// One judge's order of the answers to one prompt; a pair is a ranking of two.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranking {
-    /// The prompt, with `prompt_prefix` before it.
-    pub prompt: String,
+    /// The conversation before the answers, as the source has it (without `prompt_prefix`); a plain prompt is one turn of the user's.
+    pub prompt: Vec<Message>,
     /// The answers, in the order of the source; the preferred one of a pair comes first.
     pub answers: Vec<String>,
     /// Rank of each answer: 1 is best, no gaps, equal ranks are ties.
     pub ranks: Vec<u32>,
     /// Scores that the ranks were made from, higher is better.
     pub scores: Option<Vec<f32>>,
+    /// Fitted worth in logits: P(i is preferred to j) = sigmoid(worth[i] - worth[j]). Soft labels.
+    pub worth: Option<Vec<f32>>,
     /// Who judged; none after merging several judges, or where the source does not say.
     pub judge: Option<String>,
     /// How much the ranking counts (positive); the sum of the judges' after merging.
@@ -39,15 +43,15 @@ pub struct Ranking {
 impl From<&Ranking> for Judgment {
     fn from(r: &Ranking) -> Judgment {
         Judgment {
-            item: r.item(),
             group: r.group.clone(),
             ranks: Some(r.ranks.clone()),
             scores: r.scores.clone(),
+            worth: r.worth.clone(),
             judge: r.judge.clone(),
             weight: r.weight,
             file: r.file.clone(),
             row: r.row,
-            ..Judgment::new(Kind::Ranking, vec![Message::new("user", &r.prompt)], r.answers.clone())
+            ..Judgment::new(Kind::Ranking, r.prompt.clone(), r.answers.clone())
         }
     }
 }
@@ -55,14 +59,16 @@ impl From<&Ranking> for Judgment {
 impl Ranking {
     /// Key of what was judged: equal for judgments of the same answers to the same prompt, in whatever order they were shown.
     pub fn item(&self) -> String {
-        let mut answers: Vec<&str> = self.answers.iter().map(String::as_str).collect();
-        answers.sort_unstable();
-        let mut hasher = blake3::Hasher::new();
-        for part in std::iter::once(self.prompt.as_str()).chain(answers) {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
+        item_key(&self.prompt, &self.answers)
+    }
+
+    /// The conversation as the model reads it: `prefix` stands before the first turn.
+    pub fn asked(&self, prefix: &str) -> Vec<Message> {
+        let mut prompt = self.prompt.clone();
+        if let Some(first) = prompt.first_mut() {
+            first.content.insert_str(0, prefix);
         }
-        hasher.finalize().to_hex()[..16].to_string()
+        prompt
     }
 
     /// Where each of `answers` stands among this ranking's: judges may have seen them in another order, and the same text may stand there twice.
@@ -98,8 +104,9 @@ pub struct Lengths<'a> {
     pub context: usize,
 }
 
-/// Reads all rankings. With `lengths`, rankings with an answer that does not fit go to the quarantine. `report.read` = train + valid + rejected +
-/// skipped["merged"].
+/// Reads all rankings. With `lengths`, rankings with an answer that does not fit go to the quarantine. With `heldout` sources these are the
+/// validation side, and no ranking of their groups is trained on; without, `valid_fraction` of the groups is held out. Judgments of a table that are
+/// no rankings are counted in `report.skipped` by their kind. `report.read` = train + valid + rejected + all that was skipped.
 pub fn load_rankings(
     config: &RankingData,
     lengths: Option<Lengths>,
@@ -114,46 +121,81 @@ pub fn load_rankings(
             return Err(DataError::Config { key: "data.max_length".to_string(), detail });
         }
     }
-    let mut rankings = Vec::new();
-    let mut merged = None;
-    let mut report = fields::read_rows(&config.sources, &config.quarantine, quarantine, "rankings", &mut |i, row, _| {
-        let ranking = match parse::ranking(row, &config.sources[i].columns, &config.prompt_prefix) {
-            Ok(ranking) => ranking,
+    if config.sources.is_empty() && !config.heldout.is_empty() {
+        let detail = "there is no source of rankings to train on: add one, such as sources = [{ path = \"labels.arrow\" }]".to_string();
+        return Err(DataError::Config { key: "data.sources".to_string(), detail });
+    }
+    let fits = |ranking: &Ranking| match lengths {
+        Some(lengths) => too_long(ranking, lengths, config),
+        None => Ok(None),
+    };
+    // The held-out ones first, so that the others can be compared with them.
+    let sources: Vec<Source> = config.heldout.iter().chain(&config.sources).cloned().collect();
+    let (mut heldout, mut rankings) = (Vec::new(), Vec::new());
+    let mut reserved: HashSet<String> = HashSet::new();
+    let mut report = fields::read_records(&sources, &config.quarantine, quarantine, "rankings", &mut |i, record, bad| {
+        let parsed = match record {
+            fields::Record::Row(row) => parse::ranking(row, &sources[i].columns).map(Ok),
+            fields::Record::Judgment(judgment) => judged::ranking(judgment),
+        };
+        let ranking = match parsed {
+            Ok(Ok(ranking)) => ranking,
+            Ok(Err(cause)) => {
+                bad.skip(cause);
+                return Ok(Ok(()));
+            }
             Err(fault) => return Ok(Err(fault)),
         };
-        if let Some(lengths) = lengths {
-            match longest(&ranking, lengths) {
-                Ok(length) => {
-                    let limit = if config.max_length == 0 { lengths.context } else { config.max_length };
-                    if limit > 0 && length > limit {
-                        return Ok(Err((Reason::TooLong, format!("prompt and answer have {length} tokens, at most {limit} fit"))));
-                    }
-                }
-                Err(DataError::Template { detail, .. }) => return Ok(Err((Reason::BadChat, detail))),
-                Err(other) => return Err(other),
-            }
+        if let Some(fault) = fits(&ranking)? {
+            return Ok(Err(fault));
         }
-        rankings.push(ranking);
+        if i < config.heldout.len() {
+            reserved.insert(ranking.group.clone());
+            heldout.push(ranking);
+        } else if reserved.contains(&ranking.group) {
+            bad.skip("held-out");
+        } else {
+            rankings.push(ranking);
+        }
         Ok(Ok(()))
     })?;
+    if rankings.is_empty() {
+        let detail = format!("{} rows were read, {} rejected, skipped: {:?}", report.read, report.rejected, report.skipped);
+        let paths: Vec<&str> = config.sources.iter().map(|s| s.path.as_str()).collect();
+        return Err(DataError::Empty { what: "rankings", sources: paths.join(", "), detail });
+    }
     if config.merge_judges {
+        // What is held out by name stays as people said it: every model is then judged alike, however its training side was prepared.
         let before = rankings.len();
         rankings = merge::judges(rankings);
-        merged = Some((before - rankings.len()) as u64);
+        report.skipped.insert("merged".to_string(), (before - rankings.len()) as u64);
     }
-    if let Some(merged) = merged {
-        report.skipped.insert("merged".to_string(), merged);
+    if !config.heldout.is_empty() {
+        return Ok(Split { train: rankings, valid: heldout, report });
     }
     let (train, valid) = split::by_group(rankings, valid_fraction, seed, |ranking| &ranking.group);
     Ok(Split { train, valid, report })
 }
 
+/// What is wrong with a ranking that does not go through the template or the model's context.
+fn too_long(ranking: &Ranking, lengths: Lengths, config: &RankingData) -> Result<Option<fields::Fault>, DataError> {
+    let limit = if config.max_length == 0 { lengths.context } else { config.max_length };
+    match longest(ranking, lengths, &config.prompt_prefix) {
+        Ok(length) if limit > 0 && length > limit => {
+            Ok(Some((Reason::TooLong, format!("prompt and answer have {length} tokens, at most {limit} fit"))))
+        }
+        Ok(_) => Ok(None),
+        Err(DataError::Template { detail, .. }) => Ok(Some((Reason::BadChat, detail))),
+        Err(other) => Err(other),
+    }
+}
+
 /// Tokens of the prompt with its longest answer.
-fn longest(ranking: &Ranking, lengths: Lengths) -> Result<usize, DataError> {
+fn longest(ranking: &Ranking, lengths: Lengths, prefix: &str) -> Result<usize, DataError> {
+    let prompt = ranking.asked(prefix);
     let mut longest = 0;
     for answer in &ranking.answers {
-        let (prompt, response) = lengths.template.encode_pair(lengths.tokenizer, &ranking.prompt, answer)?;
-        longest = longest.max(prompt.len() + response.len());
+        longest = longest.max(lengths.template.encode_answer(lengths.tokenizer, &prompt, answer)?.len());
     }
     Ok(longest)
 }

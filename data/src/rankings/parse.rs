@@ -4,12 +4,13 @@ use super::{Ranking, ranks_of};
 use crate::chat::Message;
 use crate::config::Columns;
 use crate::fields::{self, Fault};
+use crate::labels::text_of;
 use crate::quarantine::Reason;
 use crate::source::Row;
 use serde_json::Value;
 
 /// K-wise where the row has the answers' columns, else a pair of `chosen` and `rejected`.
-pub(super) fn ranking(row: &Row, columns: &Columns, prefix: &str) -> Result<Ranking, Fault> {
+pub(super) fn ranking(row: &Row, columns: &Columns) -> Result<Ranking, Fault> {
     let k_wise = columns.answers.iter().any(|column| fields::present(row, column).is_some());
     let parsed = if k_wise { k_wise_of(row, columns)? } else { pair_of(row, columns)? };
     let Parsed { prompt, answers, ranks, scores } = parsed;
@@ -20,27 +21,28 @@ pub(super) fn ranking(row: &Row, columns: &Columns, prefix: &str) -> Result<Rank
         return Err((Reason::BadRanking, format!("{} judged answers; a ranking needs two", answers.len())));
     }
     Ok(Ranking {
-        group: fields::group(row, &columns.group, &prompt)?,
+        group: fields::group(row, &columns.group, &text_of(&prompt))?,
         judge: fields::name(row, &columns.judge),
         weight: fields::weight(row, &columns.weight)?,
-        prompt: format!("{prefix}{prompt}"),
+        prompt,
         answers,
         ranks,
         scores,
+        worth: None,
         file: row.file.to_path_buf(),
         row: row.line,
     })
 }
 
 struct Parsed {
-    prompt: String,
+    prompt: Vec<Message>,
     answers: Vec<String>,
     ranks: Vec<u32>,
     scores: Option<Vec<f32>>,
 }
 
 fn k_wise_of(row: &Row, columns: &Columns) -> Result<Parsed, Fault> {
-    let prompt = fields::visible(row, &columns.prompt)?.to_string();
+    let prompt = prompt_of(row, &columns.prompt)?;
     let answers = fields::list(row, &columns.answers)?;
     let by_score = !columns.scores.is_empty();
     let names = if by_score { &columns.scores } else { &columns.ranks };
@@ -74,7 +76,7 @@ fn k_wise_of(row: &Row, columns: &Columns) -> Result<Parsed, Fault> {
 fn pair_of(row: &Row, columns: &Columns) -> Result<Parsed, Fault> {
     let (prompt, chosen, rejected) = match (present_or(row, &columns.chosen)?, present_or(row, &columns.rejected)?) {
         (Value::String(chosen), Value::String(rejected)) => match fields::present(row, &columns.prompt) {
-            Some(_) => (fields::visible(row, &columns.prompt)?.to_string(), chosen.clone(), rejected.clone()),
+            Some(_) => (prompt_of(row, &columns.prompt)?, chosen.clone(), rejected.clone()),
             None => common_prompt(chosen, rejected)?,
         },
         // As TRL and UltraFeedback have it: both are chats that differ in the last turn.
@@ -89,23 +91,38 @@ fn pair_of(row: &Row, columns: &Columns) -> Result<Parsed, Fault> {
     Ok(Parsed { prompt, answers: vec![chosen, rejected], ranks: vec![1, 2], scores: None })
 }
 
+/// A prompt of text is one turn of the user's; a list of messages is the conversation that is to be answered.
+fn prompt_of(row: &Row, column: &str) -> Result<Vec<Message>, Fault> {
+    match fields::present(row, column) {
+        Some(turns @ Value::Array(_)) => {
+            let turns = Message::list(turns).map_err(|why| (Reason::BadChat, why))?;
+            if turns.iter().all(|turn| turn.content.trim().is_empty()) {
+                return Err((Reason::Empty, format!("field {column:?} is empty")));
+            }
+            Ok(turns)
+        }
+        _ => Ok(vec![Message::new("user", fields::visible(row, column)?)]),
+    }
+}
+
 fn present_or<'a>(row: &'a Row, column: &str) -> Result<&'a Value, Fault> {
     fields::present(row, column).ok_or_else(|| fields::missing(row, column))
 }
 
 /// Pairs of whole dialogues without a prompt column (Anthropic's HH): the prompt is what both begin with, up to the last place where the
 /// assistant speaks.
-fn common_prompt(chosen: &str, rejected: &str) -> Result<(String, String, String), Fault> {
+fn common_prompt(chosen: &str, rejected: &str) -> Result<(Vec<Message>, String, String), Fault> {
     const SPEAKS: &str = "\n\nAssistant:";
     let common: usize = chosen.chars().zip(rejected.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
     let end = chosen[..common].rfind(SPEAKS).map(|at| at + SPEAKS.len()).ok_or_else(|| {
         let why = "no prompt column, and chosen and rejected do not begin with the same dialogue up to \"\\n\\nAssistant:\"";
         (Reason::MissingField, why.to_string())
     })?;
-    Ok((chosen[..end].trim().to_string(), chosen[end..].to_string(), rejected[end..].to_string()))
+    Ok((vec![Message::new("user", chosen[..end].trim())], chosen[end..].to_string(), rejected[end..].to_string()))
 }
 
-fn chats(row: &Row, columns: &Columns, chosen: &Value, rejected: &Value) -> Result<(String, String, String), Fault> {
+/// The turns before the last one are the prompt, however many they are; without any, the prompt's own column is.
+fn chats(row: &Row, columns: &Columns, chosen: &Value, rejected: &Value) -> Result<(Vec<Message>, String, String), Fault> {
     let fault = |why: String| (Reason::BadChat, why);
     let split = |value: &Value| -> Result<(Vec<Message>, Message), Fault> {
         let mut turns = Message::list(value).map_err(fault)?;
@@ -119,10 +136,9 @@ fn chats(row: &Row, columns: &Columns, chosen: &Value, rejected: &Value) -> Resu
     if before != before_rejected {
         return Err(fault("chosen and rejected differ before the last turn".to_string()));
     }
-    let prompt = match (before.as_slice(), fields::present(row, &columns.prompt)) {
-        ([turn], _) if turn.role == "user" => turn.content.clone(),
-        ([], Some(_)) => fields::visible(row, &columns.prompt)?.to_string(),
-        _ => return Err(fault("a prompt of several turns: put it into the prompt column as one text".to_string())),
-    };
+    let prompt = if before.is_empty() { prompt_of(row, &columns.prompt)? } else { before };
+    if prompt.iter().all(|turn| turn.content.trim().is_empty()) {
+        return Err((Reason::Empty, "the prompt's turns are empty".to_string()));
+    }
     Ok((prompt, chosen.content, rejected.content))
 }

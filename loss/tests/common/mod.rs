@@ -18,6 +18,11 @@ impl Golden {
         Golden::read("variants")
     }
 
+    /// That of loss_soft.py.
+    pub fn soft() -> Golden {
+        Golden::read("soft")
+    }
+
     fn read(name: &str) -> Golden {
         let path = format!("{}/tests/golden/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
         Golden(Tensor::read_safetensors(&path).expect(&path).into_iter().collect())

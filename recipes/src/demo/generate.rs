@@ -156,13 +156,13 @@ pub fn generate(dir: &Path, seed: u64, size: &Size) -> Result<World, GenerateErr
 }
 
 /// Places, each once.
-struct Places {
-    seen: HashSet<Place>,
-    dice: Dice,
+pub(super) struct Places {
+    pub(super) seen: HashSet<Place>,
+    pub(super) dice: Dice,
 }
 
 impl Places {
-    fn next(&mut self) -> Place {
+    pub(super) fn next(&mut self) -> Place {
         loop {
             let place = Place::draw(&mut self.dice);
             if self.seen.insert(place) {
@@ -240,6 +240,19 @@ fn demonstrations(places: &mut Places, seed: u64, size: &Size) -> (String, BTree
     (out, golds.into_iter().map(|(key, (sum, n))| (key, round(sum / n as f64))).collect())
 }
 
+/// Answers to be ranked: different texts about one place.
+pub(super) fn answers(place: &Place, dice: &mut Dice) -> Vec<String> {
+    let mut answers: Vec<String> = Vec::with_capacity(ANSWERS);
+    while answers.len() < ANSWERS {
+        let manner = answer_manner(dice);
+        let answer = speak(place, &manner, dice);
+        if !answers.contains(&answer) {
+            answers.push(answer);
+        }
+    }
+    answers
+}
+
 /// The manner of one answer to be ranked: the whole spread, from faultless to broken, with a little of other faults on top.
 fn answer_manner(dice: &mut Dice) -> Manner {
     let d = Manner { closings: usize::from(dice.chance(0.3)), name_later: 0.25, ..Manner::default() };
@@ -268,14 +281,7 @@ fn rankings(places: &mut Places, seed: u64, size: &Size, world: &mut World) -> S
     let mut tally = Tally::default();
     for item in 0..size.ranked {
         let place = places.next();
-        let mut answers: Vec<String> = Vec::with_capacity(ANSWERS);
-        while answers.len() < ANSWERS {
-            let manner = answer_manner(&mut dice);
-            let answer = speak(&place, &manner, &mut dice);
-            if !answers.contains(&answer) {
-                answers.push(answer);
-            }
-        }
+        let answers = answers(&place, &mut dice);
         let golds: Vec<Gold> = answers.iter().map(|a| score(&place, a)).collect();
         tally.gold += golds.iter().map(|g| g.gold).sum::<f64>();
         let mut judges: Vec<usize> = (0..JUDGES.len()).collect();
