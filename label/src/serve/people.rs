@@ -171,7 +171,8 @@ mod tests {
         let cookie = enter(&mut db, &alice, 1).unwrap().unwrap();
         let person = whose(&db, &cookie, 2).unwrap().unwrap();
         assert_eq!((person.name.as_str(), person.admin), ("alice", false));
-        assert!(whose(&db, &enter(&mut db, &admin, 1).unwrap().unwrap(), 2).unwrap().unwrap().admin);
+        let theirs = enter(&mut db, &admin, 1).unwrap().unwrap();
+        assert!(whose(&db, &theirs, 2).unwrap().unwrap().admin);
         // Another session's secret under this session's number, a cut one, none at all, and a session that is over.
         for wrong in [format!("1.{alice}"), cookie[..cookie.len() - 1].to_string(), "1.".into(), "1".into(), "x.y".into(), String::new()] {
             assert_eq!(whose(&db, &wrong, 2).unwrap(), None, "{wrong}");
