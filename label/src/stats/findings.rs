@@ -75,55 +75,62 @@ pub fn of(judge: &JudgeReport, crowd: &Crowd) -> Vec<Finding> {
             say(gravity, format!("{numbers}, nearer to random clicks (0) than to the typical judgment (1); {beside}"));
         }
     }
-    if let (Some(gold), Some(usual)) = (&judge.gold, crowd.gold) {
-        if gold.value < (0.5 + usual) / 2.0 && gold.ci[1] < usual {
-            let text = format!("{} of {} gold pairs right, where the crowd has {}", percent(gold.value), gold.n, percent(usual));
-            say(Gravity::Careless, text);
-        }
+    if let (Some(gold), Some(usual)) = (&judge.gold, crowd.gold)
+        && gold.value < (0.5 + usual) / 2.0
+        && gold.ci[1] < usual
+    {
+        let text = format!("{} of {} gold pairs right, where the crowd has {}", percent(gold.value), gold.n, percent(usual));
+        say(Gravity::Careless, text);
     }
-    if let (Some(repeated), Some(usual)) = (&judge.repeated, crowd.repeated) {
-        if repeated.value < (1.0 / 3.0 + usual) / 2.0 && repeated.ci[1] < usual {
-            say(
-                Gravity::Look,
-                format!(
-                    "says the same again of only {} of {} pairs seen twice, where the crowd does of {}",
-                    percent(repeated.value),
-                    repeated.n,
-                    percent(usual)
-                ),
-            );
-        }
+    if let (Some(repeated), Some(usual)) = (&judge.repeated, crowd.repeated)
+        && repeated.value < (1.0 / 3.0 + usual) / 2.0
+        && repeated.ci[1] < usual
+    {
+        say(
+            Gravity::Look,
+            format!(
+                "says the same again of only {} of {} pairs seen twice, where the crowd does of {}",
+                percent(repeated.value),
+                repeated.n,
+                percent(usual)
+            ),
+        );
     }
-    if let (Some(circles), Some(usual)) = (&judge.circles, crowd.circles) {
-        if circles.value > (0.25 + usual) / 2.0 && circles.ci[0] > usual {
-            say(
-                Gravity::Look,
-                format!(
-                    "prefers in a circle in {} of {} triples, where the crowd does in {} and chance in 25%",
-                    percent(circles.value),
-                    circles.n,
-                    percent(usual)
-                ),
-            );
-        }
+    if let (Some(circles), Some(usual)) = (&judge.circles, crowd.circles)
+        && circles.value > (0.25 + usual) / 2.0
+        && circles.ci[0] > usual
+    {
+        say(
+            Gravity::Look,
+            format!(
+                "prefers in a circle in {} of {} triples, where the crowd does in {} and chance in 25%",
+                percent(circles.value),
+                circles.n,
+                percent(usual)
+            ),
+        );
     }
-    if let (Some(twins), Some(usual)) = (&judge.twins, crowd.twins) {
-        if twins.value > (1.0 + usual) / 2.0 && twins.ci[0] > usual {
-            say(
-                Gravity::Look,
-                format!(
-                    "ranks the same text apart from itself in {} of {} cases, where the crowd does in {}",
-                    percent(twins.value),
-                    twins.n,
-                    percent(usual)
-                ),
-            );
-        }
+    if let (Some(twins), Some(usual)) = (&judge.twins, crowd.twins)
+        && twins.value > (1.0 + usual) / 2.0
+        && twins.ci[0] > usual
+    {
+        say(
+            Gravity::Look,
+            format!(
+                "ranks the same text apart from itself in {} of {} cases, where the crowd does in {}",
+                percent(twins.value),
+                twins.n,
+                percent(usual)
+            ),
+        );
     }
-    if let (Some(tied), Some(usual)) = (&judge.tied, crowd.tied) {
-        if tied.n >= HABIT && tied.value > (1.0 + usual) / 2.0 && tied.value >= 0.9 && tied.ci[0] > usual {
-            say(Gravity::Look, format!("calls {} of {} pairs tied: tells hardly anything apart", percent(tied.value), tied.n));
-        }
+    if let (Some(tied), Some(usual)) = (&judge.tied, crowd.tied)
+        && tied.n >= HABIT
+        && tied.value > (1.0 + usual) / 2.0
+        && tied.value >= 0.9
+        && tied.ci[0] > usual
+    {
+        say(Gravity::Look, format!("calls {} of {} pairs tied: tells hardly anything apart", percent(tied.value), tied.n));
     }
     if let (Some(earlier), Some(usual)) = (&judge.earlier, crowd.earlier) {
         let last = earlier.value < usual / 2.0 && earlier.ci[1] < usual;

@@ -5,11 +5,12 @@ use super::interval::{Blocks, Sums};
 use super::kendall::{mid_ranks, tau_b, w};
 use super::pairs::Share;
 use super::panel::{NONE, Panel, Vote};
+use std::collections::HashSet;
 
 /// Sums over items.
 #[derive(Debug)]
 pub struct ItemSums {
-    /// Kendall's tau-b between two judges of an item; all comparisons in which both told answers apart.
+    /// Kendall's tau-b between two judges of an item (the first hundred of it); all comparisons in which both told answers apart.
     pub tau: Sums<2>,
     /// Comparisons in which a judge tied everything: tau-b is not defined.
     pub tau_undefined: u64,
@@ -32,6 +33,9 @@ pub struct ItemSums {
 /// Longest list of [`ItemSums::overlap`].
 const OVERLAP: usize = 12;
 
+/// Judges of one item who are compared two by two: their pairs grow with the square.
+const MOST: usize = 100;
+
 /// Goes through all items. A judge counts once an item, by the first row; rows without a judge's name are so many judges.
 pub fn count(panel: &Panel, blocks: &Blocks) -> ItemSums {
     let mut sums = ItemSums {
@@ -48,12 +52,12 @@ pub fn count(panel: &Panel, blocks: &Blocks) -> ItemSums {
     let by_item = panel.by_item();
     for (at, item) in panel.items.iter().enumerate() {
         let block = blocks.of(item.prompt);
-        let mut votes: Vec<&Vote> = Vec::new();
+        let (mut votes, mut seen): (Vec<&Vote>, HashSet<u32>) = (Vec::new(), HashSet::new());
         for vote in by_item.of(at).iter().map(|v| &panel.votes[*v as usize]) {
             if !item.gold.is_empty() {
                 sums.gold(panel, block, &item.gold, vote);
             }
-            if vote.judge == NONE || votes.iter().all(|v| v.judge != vote.judge) {
+            if vote.judge == NONE || seen.insert(vote.judge) {
                 votes.push(vote);
             }
         }
@@ -84,7 +88,7 @@ pub fn count(panel: &Panel, blocks: &Blocks) -> ItemSums {
 
 impl ItemSums {
     fn correlations(&mut self, block: usize, rankings: &[Vec<f64>]) {
-        for (i, a) in rankings.iter().enumerate() {
+        for (i, a) in rankings.iter().take(MOST).enumerate() {
             for b in &rankings[..i] {
                 match tau_b(a, b) {
                     Some(tau) => self.tau.add(block, [tau, 1.0]),

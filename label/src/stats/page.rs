@@ -76,7 +76,7 @@ fn tiles(report: &Report) -> String {
 fn careless(report: &Report) -> String {
     let mut html = String::new();
     if let Some(text) = lines::careless(report) {
-        let _ = writeln!(html, "<h2>To look at</h2>\n<p>{}</p>", escape(&text));
+        let _ = writeln!(html, "<h2>To look at</h2>\n<p class=\"answer\">{}</p>", escape(&text));
     }
     let (grave, light): (Vec<_>, Vec<_>) =
         lines::ordered(report).into_iter().filter(|j| !j.findings.is_empty()).partition(|j| j.gravity() == Some(Gravity::Careless));

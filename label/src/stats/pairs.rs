@@ -179,20 +179,18 @@ impl PairSums {
     /// All verdicts on one pair of answers. A judge counts once for agreement: by the first verdict, and where only verdicts that tell the two
     /// apart are compared, by the first of those. Rows without a judge's name are so many judges.
     fn pair(&mut self, panel: &Panel, prompt: u32, block: usize, pair: &[Said]) {
-        let mut first: Vec<&Said> = Vec::with_capacity(pair.len());
-        let mut told: Vec<&Said> = Vec::with_capacity(pair.len());
-        for (i, s) in pair.iter().enumerate() {
-            let seen = |list: &[&Said]| s.judge != NONE && list.iter().any(|o| o.judge == s.judge);
-            if !seen(&first) {
-                first.push(s);
-            }
-            if s.verdict != 0 && !seen(&told) {
-                told.push(s);
-            }
-            for o in pair[..i].iter().filter(|o| s.judge != NONE && o.judge == s.judge && o.vote != s.vote) {
-                let same = f64::from(o.verdict == s.verdict);
-                self.repeated.add(block, [same, 1.0]);
-                self.conduct[s.judge as usize].repeated.add(same);
+        let (mut first, mut told): (Vec<&Said>, Vec<&Said>) = (Vec::with_capacity(pair.len()), Vec::with_capacity(pair.len()));
+        let mut by_judge: Vec<&Said> = pair.iter().collect();
+        by_judge.sort_by_key(|s| s.judge); // stable
+        for own in by_judge.chunk_by(|x, y| x.judge == y.judge && x.judge != NONE) {
+            first.push(own[0]);
+            told.extend(own.iter().find(|s| s.verdict != 0));
+            for (i, s) in own.iter().enumerate() {
+                for o in own[..i].iter().filter(|o| o.vote != s.vote) {
+                    let same = f64::from(o.verdict == s.verdict);
+                    self.repeated.add(block, [same, 1.0]);
+                    self.conduct[s.judge as usize].repeated.add(same);
+                }
             }
         }
         let number = |verdict: i8, list: &[&Said]| list.iter().filter(|s| s.verdict == verdict).count() as f64;

@@ -16,13 +16,13 @@ pub struct Verdict {
     pub b: f64,
 }
 
-/// The probabilities at d and t.
-pub fn verdict(d: f64, t: f64) -> Verdict {
-    // Scaled by the largest of the three, so that nothing overflows.
-    let top = (d.abs() / 2.0).max(t);
-    let (a, tied, b) = ((d / 2.0 - top).exp(), (t - top).exp(), (-d / 2.0 - top).exp());
-    let all = a + tied + b;
-    Verdict { a: a / all, tied: tied / all, b: b / all }
+/// The probabilities at d and ν = exp(t).
+pub fn verdict(d: f64, nu: f64) -> Verdict {
+    // Beyond 60 nothing changes that anybody could see, and nothing overflows. This is the innermost line of the fit: one exponential.
+    let a = (d.clamp(-60.0, 60.0) / 2.0).exp();
+    let b = 1.0 / a;
+    let all = 1.0 / (a + nu + b);
+    Verdict { a: a * all, tied: nu * all, b: b * all }
 }
 
 impl Verdict {

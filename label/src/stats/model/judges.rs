@@ -1,11 +1,9 @@
-//! The judges' numbers, given what is known of the worths: two Newton steps each on the expected log-posterior of (β, t).
+//! The judges' numbers, given what is known of the worths: one Newton step each on the expected log-posterior of (β, t).
 
 use super::davidson::{NORMAL, verdict};
 use super::worths::Worths;
 use super::{Data, Judge, Spread};
 
-/// Newton steps a round: the worths move too, so there is no need to go to the end.
-const STEPS: usize = 2;
 /// Widest step of β or t.
 const STEP: f64 = 1.0;
 /// A prior of the spreads: as if so many judges had been seen with a spread of [`PRIOR_SD`]. It matters when there are few judges.
@@ -54,20 +52,19 @@ pub(super) fn update(data: &Data, worths: &Worths, judges: &mut [Judge], spread:
 
 fn one(data: &Data, worths: &Worths, at: usize, judge: &mut Judge, spread: &Spread) {
     let (beta_prior, tie_prior) = (1.0 / spread.beta.powi(2), 1.0 / spread.tie_sd.powi(2));
-    for _ in 0..STEPS {
-        let sums = Sums::of(data, worths, at, judge);
-        let slope = [sums.slope - (judge.beta - 1.0) * beta_prior, sums.tie_slope - (judge.tie - spread.tie) * tie_prior];
-        let (a, b, c) = (sums.curve + beta_prior, sums.cross, sums.tie_curve + tie_prior);
-        let det = a * c - b * b; // positive: a covariance plus a positive diagonal
-        judge.beta += ((c * slope[0] - b * slope[1]) / det).clamp(-STEP, STEP);
-        judge.tie += ((a * slope[1] - b * slope[0]) / det).clamp(-STEP, STEP);
-        // What the verdicts would tell if the worths were known, less what is lost because they are not (Louis 1982): the variance of the slope
-        // under the worths' posterior.
-        let known = (sums.curve - sums.lost).max(0.1 * sums.curve) + beta_prior;
-        let tie_known = (sums.tie_curve - sums.tie_lost).max(0.1 * sums.tie_curve) + tie_prior;
-        judge.sd = (1.0 / known).sqrt();
-        judge.tie_sd = (1.0 / tie_known).sqrt();
-    }
+    // One step a round is enough: the worths move too.
+    let sums = Sums::of(data, worths, at, judge);
+    let slope = [sums.slope - (judge.beta - 1.0) * beta_prior, sums.tie_slope - (judge.tie - spread.tie) * tie_prior];
+    let (a, b, c) = (sums.curve + beta_prior, sums.cross, sums.tie_curve + tie_prior);
+    let det = a * c - b * b; // positive: a covariance plus a positive diagonal
+    judge.beta += ((c * slope[0] - b * slope[1]) / det).clamp(-STEP, STEP);
+    judge.tie += ((a * slope[1] - b * slope[0]) / det).clamp(-STEP, STEP);
+    // What the verdicts would tell if the worths were known, less what is lost because they are not (Louis 1982): the variance of the slope
+    // under the worths' posterior.
+    let known = (sums.curve - sums.lost).max(0.1 * sums.curve) + beta_prior;
+    let tie_known = (sums.tie_curve - sums.tie_lost).max(0.1 * sums.tie_curve) + tie_prior;
+    judge.sd = (1.0 / known).sqrt();
+    judge.tie_sd = (1.0 / tie_known).sqrt();
 }
 
 /// Expected slopes and curvatures over a judge's verdicts.
@@ -85,6 +82,7 @@ struct Sums {
 impl Sums {
     fn of(data: &Data, worths: &Worths, at: usize, judge: &Judge) -> Sums {
         let mut sums = Sums::default();
+        let nu = judge.tie.exp();
         for index in data.by_judge.of(at) {
             let vote = &data.panel.votes[index as usize];
             let (told, weight) = (data.panel.told(vote), data.weight(index));
@@ -93,7 +91,7 @@ impl Sums {
                 let [mut s, mut ss, mut t, mut tt] = [0.0; 4];
                 for (x, mass) in NORMAL {
                     let delta = mean + sd * x;
-                    let v = verdict(judge.beta * delta, judge.tie);
+                    let v = verdict(judge.beta * delta, nu);
                     let (slope, tie) = (delta * v.slope(said), v.tie_slope(said));
                     s += mass * slope;
                     ss += mass * slope * slope;

@@ -227,9 +227,10 @@ impl Fit {
     pub fn predict(&self, a: u32, b: u32, judge: u32) -> Verdict {
         let (mean, sd) = self.hidden.difference(a, b, self.spread.worth);
         let judge = self.judge(judge);
+        let nu = judge.tie.exp();
         let mut all = Verdict { a: 0.0, tied: 0.0, b: 0.0 };
         for (x, weight) in NORMAL {
-            let v = verdict(judge.beta * (mean + sd * x), judge.tie);
+            let v = verdict(judge.beta * (mean + sd * x), nu);
             all.a += weight * v.a;
             all.tied += weight * v.tied;
             all.b += weight * v.b;

@@ -110,7 +110,7 @@ impl Worths {
 struct Newton {
     gradient: Vec<f64>,
     curve: Vec<f64>,
-    /// The votes' pairs: local places, verdict, β, t, weight.
+    /// The votes' pairs: local places, verdict, β, ν, weight.
     pairs: Vec<(u32, u32, i8, f64, f64, f64)>,
 }
 
@@ -131,8 +131,9 @@ impl Newton {
         for at in data.by_prompt.of(prompt) {
             let vote = &data.panel.votes[at as usize];
             let (beta, tie) = judges.get(vote.judge as usize).map_or((1.0, spread.tie), |j| (j.beta, j.tie));
+            let nu = tie.exp();
             let (told, weight) = (data.panel.told(vote), data.weight(at));
-            let pair = |(i, j, said): (usize, usize, i8)| (local(told[i]) as u32, local(told[j]) as u32, said, beta, tie, weight);
+            let pair = |(i, j, said): (usize, usize, i8)| (local(told[i]) as u32, local(told[j]) as u32, said, beta, nu, weight);
             self.pairs.extend(data.panel.pairs(vote).map(pair));
         }
         let n = mean.len();
@@ -145,9 +146,9 @@ impl Newton {
             self.curve.resize(if dense { n * n } else { n }, 0.0);
             let step = if dense { n + 1 } else { 1 };
             self.curve.iter_mut().step_by(step).for_each(|c| *c = precision);
-            for &(i, j, said, beta, tie, weight) in &self.pairs {
+            for &(i, j, said, beta, nu, weight) in &self.pairs {
                 let (i, j) = (i as usize, j as usize);
-                let v = verdict(beta * (mean[i] - mean[j]), tie);
+                let v = verdict(beta * (mean[i] - mean[j]), nu);
                 let (g, h) = (weight * beta * v.slope(said), weight * beta * beta * v.curve());
                 self.gradient[i] += g;
                 self.gradient[j] -= g;
