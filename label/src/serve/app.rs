@@ -133,7 +133,7 @@ pub async fn end_session(app: &Shared, visitor: Visitor) -> Result<Response, Pro
     let forget = app.set_cookie(&app.session_cookie, "", 0)?;
     let cookie = visitor.cookie;
     app.with_db(move |db, _| people::leave(db, &cookie)).await?;
-    let values = context! { heading => visitor.lang.text("left_title"), body => visitor.lang.text("left"), bounce => "", home => false };
+    let values = context! { heading => visitor.lang.text("left_title"), body => visitor.lang.text("left"), bounce => false, home => false };
     Ok(([(header::SET_COOKIE, forget)], app.pages.show("message.html", visitor.lang, values)?).into_response())
 }
 
@@ -161,12 +161,10 @@ async fn finish(State(app): State<Shared>, request: Request, next: Next) -> Resp
 }
 
 fn explain(app: &App, lang: Lang, problem: Problem) -> Response {
-    let (heading, body, bounce) = match problem.bounce {
-        true => (lang.text("bounce"), "", "/"),
-        false => (lang.text(problem.heading), lang.text(problem.body), ""),
-    };
+    let bounce = problem.bounce;
+    let (heading, body) = if bounce { (lang.text("bounce"), "") } else { (lang.text(problem.heading), lang.text(problem.body)) };
     let home = problem.status != StatusCode::UNAUTHORIZED;
-    let status = if problem.bounce { StatusCode::OK } else { problem.status };
+    let status = if bounce { StatusCode::OK } else { problem.status };
     match app.pages.show("message.html", lang, context! { heading, body, bounce, home }) {
         Ok(page) => (status, page).into_response(),
         Err(_) => status.into_response(),

@@ -81,6 +81,11 @@ pub fn run(args: &Args) -> Result<()> {
         return export(&args.db, path);
     }
     let base = args.public_url.as_deref().map(check_url).transpose()?;
+    if args.gold_every == Some(1) {
+        return Err(exit::input("--gold-every 1 would show gold items only: take 2 or more, or 0 for none"));
+    }
+    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read the instructions {}", path.display()));
+    let given = args.instructions.as_ref().map(read).transpose()?;
     let mut db = Db::create(&args.db)?;
     if !args.items.is_empty() {
         let loaded = items::load(&mut db, &args.items)?;
@@ -103,11 +108,7 @@ pub fn run(args: &Args) -> Result<()> {
         gold_every: setting(&db, "gold-every", args.gold_every)?.unwrap_or(10),
         lease: i64::from(setting(&db, "lease", args.lease)?.unwrap_or(30)) * 60_000,
     };
-    if rules.gold_every == 1 {
-        return Err(exit::input("--gold-every 1 would show gold items only: take 2 or more, or 0 for none"));
-    }
-    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read the instructions {}", path.display()));
-    let instructions = setting(&db, "instructions", args.instructions.as_ref().map(read).transpose()?)?.unwrap_or_default();
+    let instructions = setting(&db, "instructions", given)?.unwrap_or_default();
     let title = setting(&db, "title", args.title.clone())?.unwrap_or("Which answer is better?".to_string());
     let links = links(&mut db, &args.labellers, &args.renew)?;
     let round = server::Round { db, path: args.db.clone(), rules, title, instructions: markdown::to_html(&instructions), links };

@@ -67,7 +67,8 @@ impl Pages {
     /// A page as HTML.
     pub fn html(&self, name: &str, lang: Lang, values: Value) -> Result<String> {
         let shared = context! {
-            title => &self.title, lang => lang.code(), t => lang.texts(), css => address("css"), js => address("js"),
+            title => &self.title, lang => lang.code(), t => lang.texts(), css => Value::from_safe_string(address("css")),
+            js => Value::from_safe_string(address("js")),
         };
         Ok(self.env.get_template(name)?.render(merge_maps([values, shared]))?)
     }
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn what_is_filled_in_is_escaped() {
         let pages = Pages::new("<b>Title</b>").unwrap();
-        let values = context! { heading => "<script>alert(1)</script>", body => "a \"quoted\" & 'single'", bounce => "", home => true };
+        let values = context! { heading => "<script>alert(1)</script>", body => "a \"quoted\" & 'single'", bounce => false, home => true };
         let html = pages.html("message.html", Lang::Zh, values).unwrap();
         assert!(html.contains("&lt;script&gt;") && html.contains("&lt;b&gt;Title"), "{html}");
         assert!(!html.contains("<script>") && !html.contains("<b>Title"), "{html}");

@@ -73,7 +73,7 @@ impl Server {
     }
 
     /// SIGKILL, in the middle of whatever it does.
-    pub fn kill(mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().expect("killed");
         self.child.wait().expect("gone");
     }

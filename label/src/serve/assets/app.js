@@ -230,10 +230,15 @@
   document.addEventListener('pointercancel', endDrag);
   document.addEventListener('selectstart', (event) => { if (drag && drag.ghost) event.preventDefault(); });
 
+  // Enter on a button that a pointer left focused submits; on one that was reached by Tab it presses the button.
+  let byPointer = false;
+  document.addEventListener('pointerdown', () => { byPointer = true; }, true);
+
   // Keys. Input methods send other signs for some of them.
   const plain = { '？': '?', '＝': '=' };
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || help.open) return;
+    if (event.key === 'Tab') byPointer = false;
     const at = document.activeElement, tag = at ? at.tagName : '';
     let key = plain[event.key] || event.key;
     const code = /^(?:Digit|Numpad)(\d)$/.exec(event.code);
@@ -260,7 +265,7 @@
     else if (key === 's') { setSkip(true); done(); }
     else if (key === 'u') { if (!$('undo-button').disabled) undoForm.requestSubmit(); done(); }
     else if (key === '?') { help.showModal(); done(); }
-    else if (key === 'Enter' && !/^(BUTTON|A|SUMMARY)$/.test(tag)) { if (!submit.disabled) form.requestSubmit(); done(); }
+    else if (key === 'Enter' && (byPointer || !/^(BUTTON|A|SUMMARY)$/.test(tag))) { if (!submit.disabled) form.requestSubmit(); done(); }
   });
 
   draw();
