@@ -147,8 +147,11 @@ pub fn run(args: &Args) -> Result<()> {
 
     let usable: Vec<usize> = (0..pool.prompts.len()).filter(|&p| pool.answers[p].len() > 1).collect();
     if usable.is_empty() {
+        let hint = if unscored > 0 { "lower --max-new" } else { "raise --temperature" };
         let said = pool.said.join("; ");
-        return Err(input(format!("no prompt has two distinct answers to compare ({said}): raise --temperature")));
+        return Err(input(format!(
+            "no prompt has two distinct answers to compare ({said}; {unscored} answers are too long for a reward model): {hint}"
+        )));
     }
     let counts: Vec<usize> = usable.iter().map(|&p| pool.answers[p].len()).collect();
     let usable_scores: Vec<Scores> = usable.iter().map(|&p| scores[p].clone()).collect();
