@@ -1,5 +1,8 @@
 //! `label sample` with tiny models: what is drawn, what is chosen, what is said about it.
 
+#[path = "sample/world.rs"]
+mod world;
+
 use data::chat::Message;
 use data::labels::table::LabelTable;
 use data::labels::{Judgment, Kind};

@@ -55,7 +55,8 @@ pub struct Args {
     /// A reward model's folder; several are an ensemble.
     #[arg(long = "reward", value_name = "DIR")]
     pub rewards: Vec<PathBuf>,
-    /// How prompts and answers are chosen [default: uncertain with --reward, random without].
+    /// How prompts and answers are chosen [default: random; uncertain with one --reward, disagree with
+    /// several].
     #[arg(long, value_enum, value_name = "HOW")]
     pub choose: Option<Choose>,
     /// Share of the items chosen at random all the same.
@@ -218,7 +219,12 @@ fn device(args: &Args) -> Result<tch::Device> {
 
 /// How to choose.
 fn plan(args: &Args) -> Result<choose::Plan> {
-    let choose = args.choose.unwrap_or(if args.rewards.is_empty() { Choose::Random } else { Choose::Uncertain });
+    // Disputed before uncertain: what is nearest to ½ is often two answers that are much alike (docs/labels/sample.md has figures).
+    let choose = args.choose.unwrap_or(match args.rewards.len() {
+        0 => Choose::Random,
+        1 => Choose::Uncertain,
+        _ => Choose::Disagree,
+    });
     let needed = match choose {
         Choose::Random => 0,
         Choose::Uncertain => 1,
