@@ -1,5 +1,8 @@
 //! `label sample` with tiny models: what is drawn, what is chosen, what is said about it.
 
+#[path = "sample/world.rs"]
+mod world;
+
 use data::chat::Message;
 use data::labels::table::LabelTable;
 use data::labels::{Judgment, Kind};
@@ -256,7 +259,7 @@ fn answers_too_long_for_a_reward_model_are_left_out_and_counted() {
         Model::new(config, HeadKind::Scalar, Device::Cpu, 3).unwrap().save(&bench.path(name)).unwrap();
         tokenizer.save(&bench.path(name)).unwrap();
     };
-    small("tight", 16);
+    small("tight", 24);
     small("tighter", 8);
     // Bytes that are no text become longer characters when they are read again.
     let (rows, said) = bench.table("a", "--model red --k 6 --max-new 8 --reward tight");

@@ -55,7 +55,8 @@ pub struct Args {
     /// A reward model's folder; several are an ensemble.
     #[arg(long = "reward", value_name = "DIR")]
     pub rewards: Vec<PathBuf>,
-    /// How prompts and answers are chosen [default: uncertain with --reward, random without].
+    /// How prompts and answers are chosen [default: random; uncertain with one --reward, disagree with
+    /// several].
     #[arg(long, value_enum, value_name = "HOW")]
     pub choose: Option<Choose>,
     /// Share of the items chosen at random all the same.
@@ -147,8 +148,11 @@ pub fn run(args: &Args) -> Result<()> {
 
     let usable: Vec<usize> = (0..pool.prompts.len()).filter(|&p| pool.answers[p].len() > 1).collect();
     if usable.is_empty() {
+        let hint = if unscored > 0 { "lower --max-new" } else { "raise --temperature" };
         let said = pool.said.join("; ");
-        return Err(input(format!("no prompt has two distinct answers to compare ({said}): raise --temperature")));
+        return Err(input(format!(
+            "no prompt has two distinct answers to compare ({said}; {unscored} answers are too long for a reward model): {hint}"
+        )));
     }
     let counts: Vec<usize> = usable.iter().map(|&p| pool.answers[p].len()).collect();
     let usable_scores: Vec<Scores> = usable.iter().map(|&p| scores[p].clone()).collect();
@@ -215,7 +219,12 @@ fn device(args: &Args) -> Result<tch::Device> {
 
 /// How to choose.
 fn plan(args: &Args) -> Result<choose::Plan> {
-    let choose = args.choose.unwrap_or(if args.rewards.is_empty() { Choose::Random } else { Choose::Uncertain });
+    // Disputed before uncertain: what is nearest to ½ is often two answers that are much alike (docs/labels/sample.md has figures).
+    let choose = args.choose.unwrap_or(match args.rewards.len() {
+        0 => Choose::Random,
+        1 => Choose::Uncertain,
+        _ => Choose::Disagree,
+    });
     let needed = match choose {
         Choose::Random => 0,
         Choose::Uncertain => 1,
