@@ -193,11 +193,6 @@ impl LabelTable {
         Ok(LabelTable { path: path.to_path_buf(), batches, starts, length })
     }
 
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Number of judgments.
     pub fn len(&self) -> u64 {
         self.length
@@ -291,6 +286,23 @@ fn schema() -> Schema {
         .collect();
     let metadata = [KIND, VERSION].map(|(key, value)| (key.to_string(), value.to_string()));
     Schema::new_with_metadata(fields, HashMap::from(metadata))
+}
+
+/// An empty Arrow IPC file with the table's columns, all of them nullable: what a Parquet form of the table, whose columns are optional, declares.
+pub fn optional_columns() -> Result<Vec<u8>, DataError> {
+    let of = schema();
+    let fields: Fields = of.fields().iter().map(|field| optional(field)).collect();
+    let whole = FileWriter::try_new(Vec::new(), &Schema::new_with_metadata(fields, of.metadata().clone()));
+    whole.and_then(FileWriter::into_inner).map_err(|e| DataError::Internal(format!("the schema of a table: {e}")))
+}
+
+fn optional(field: &Field) -> Field {
+    let kind = match field.data_type() {
+        DataType::List(item) => DataType::List(Arc::new(optional(item))),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| optional(field)).collect()),
+        other => other.clone(),
+    };
+    Field::new(field.name(), kind, true)
 }
 
 fn to_batch(schema: &Arc<Schema>, rows: &[Judgment]) -> Result<RecordBatch, ArrowError> {

@@ -5,11 +5,9 @@
 
 use super::{Whole, Written};
 use data::labels::Judgment;
-use data::labels::table::LabelTable;
+use data::labels::table::{LabelTable, optional_columns};
 use polars::io::parquet::write::KeyValueMetadata;
 use polars::prelude::*;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// Rows in memory at a time.
@@ -19,7 +17,7 @@ const ROWS: usize = 8192;
 pub fn write(table: &LabelTable, out: &Path) -> anyhow::Result<Written> {
     let mut file = Whole::create(out)?;
     let schema = frame(&[])?.schema().as_ref().clone();
-    let metadata = KeyValueMetadata::from_static(vec![("ARROW:schema".to_string(), base64(&schema_message(table.path())?))]);
+    let metadata = KeyValueMetadata::from_static(vec![("ARROW:schema".to_string(), base64(&schema_message()?))]);
     let mut writer = ParquetWriter::new(file.writer()).with_key_value_metadata(Some(metadata)).batched(&schema)?;
     let mut rows = Vec::new();
     for judgment in table.iter() {
@@ -40,15 +38,13 @@ pub fn write(table: &LabelTable, out: &Path) -> anyhow::Result<Written> {
 
 /// The message at the head of an Arrow IPC file that holds its schema, as it stands there: after `ARROW1` and zeros a mark of four 0xff, the length in four
 /// bytes, and so many bytes. Parquet's `ARROW:schema` is that message in base 64.
-fn schema_message(table: &Path) -> anyhow::Result<Vec<u8>> {
-    let cannot = || format!("{}: no schema at the head of the file", table.display());
-    let mut head = Vec::new();
-    File::open(table)?.take(1 << 20).read_to_end(&mut head)?;
-    let start = head.iter().skip(6).position(|byte| *byte != 0).map(|at| at + 6);
-    let message = start.map(|start| &head[start..]).filter(|message| message.starts_with(&[0xff; 4]));
+fn schema_message() -> anyhow::Result<Vec<u8>> {
+    let file = optional_columns()?;
+    let start = file.iter().skip(6).position(|byte| *byte != 0).map(|at| at + 6);
+    let message = start.map(|start| &file[start..]).filter(|message| message.starts_with(&[0xff; 4]));
     let length = message.and_then(|message| Some(u32::from_le_bytes(message.get(4..8)?.try_into().ok()?) as usize));
     let whole = message.zip(length).and_then(|(message, length)| message.get(..8 + length));
-    whole.map(<[u8]>::to_vec).ok_or_else(|| anyhow::anyhow!(cannot()))
+    whole.map(<[u8]>::to_vec).ok_or_else(|| anyhow::anyhow!("internal error: an Arrow file without a schema at its head"))
 }
 
 /// RFC 4648, with padding.

@@ -2,7 +2,7 @@
 //!
 //! Without ties the Ranker has no buckets. With a tie anywhere it has as many buckets (`1` is best) as the longest list has answers, since only a bucket
 //! holds two answers side by side. What Label Studio has no place for (the judge's name, item, flags, weight, times...) stands in `meta.judgment` of
-//! the first result, which Label Studio keeps, and in `judgment` of the annotation, which our reader takes where there is no result.
+//! the first result: Label Studio keeps it through import and export.
 
 use super::{Whole, Written, plain};
 use data::labels::table::LabelTable;
@@ -123,8 +123,10 @@ fn annotation(judgment: &Judgment, answers: &[String], ties: bool) -> Value {
         let ranks: Vec<u32> = places.iter().map(|at| ranks[*at]).collect();
         results.push(result("ranker", "rank", "answers", json!({ "ranker": ranker(&ranks, ties) })));
     }
-    if let Some(comment) = &judgment.comment {
-        results.push(result("textarea", "comment", "prompt", json!({ "text": [comment] })));
+    // A skip without a comment has an empty one, to carry what is its own through Label Studio.
+    if judgment.comment.is_some() || results.is_empty() {
+        let texts: Vec<&String> = judgment.comment.iter().collect();
+        results.push(result("textarea", "comment", "prompt", json!({ "text": texts })));
     }
     if let Some(first) = results.first_mut() {
         first["meta"] = json!({ "judgment": rest });
@@ -137,7 +139,6 @@ fn annotation(judgment: &Judgment, answers: &[String], ties: bool) -> Value {
         "was_cancelled": judgment.kind == Kind::Skipped,
         "ground_truth": judgment.has(flag::GOLD),
         "lead_time": judgment.seconds.map(plain::real),
-        "judgment": rest,
     });
     if let Some(ended) = time(judgment.ended) {
         annotation["updated_at"] = Value::from(ended.as_str());

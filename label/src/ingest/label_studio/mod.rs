@@ -134,10 +134,9 @@ pub fn task(task: &Map<String, Value>, row: u64, buckets: &[String], sink: &mut 
     Ok(())
 }
 
-/// What `label export` has put beside an annotation, where Label Studio has left it.
+/// What `label export` has put beside an annotation's first result.
 fn ours(annotation: &Map<String, Value>) -> Option<&Map<String, Value>> {
-    let kept = || annotation.get("result")?.get(0)?.get("meta")?.get("judgment");
-    kept().or_else(|| annotation.get("judgment"))?.as_object()
+    annotation.get("result")?.get(0)?.get("meta")?.get("judgment")?.as_object()
 }
 
 /// Gives a judgment back what Label Studio has no field for. What it says is the annotation's: somebody may have changed it there.
