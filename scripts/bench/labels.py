@@ -174,6 +174,7 @@ def main():
     parse.add_argument("--forms", default="csv,pairs")
     parse.add_argument("--who", default="label,pandas,datasets")
     parse.add_argument("--dir", type=pathlib.Path)
+    parse.add_argument("--label", type=pathlib.Path, default=ROOT / "target/release/label")
     parse.add_argument("--peer", nargs=4, help=argparse.SUPPRESS)
     a = parse.parse_args()
     if a.peer:
@@ -192,7 +193,7 @@ def main():
                 out = work / f"{who}-{form}.out"
                 if who == "label":
                     more = ["--mapping", ROOT / "configs/labels/e2e-quality.toml"] if form == "csv" else []
-                    command = [ROOT / "target/release/label", "ingest", path, "--out", out, "--json", *more]
+                    command = [a.label, "ingest", path, "--out", out, "--json", *more]
                 else:
                     command = [a.python, __file__, "--peer", who, form, path, out]
                 text, wall, cpu, peak = run(command)

@@ -134,7 +134,7 @@ fn place(name: &str) -> Option<(String, usize)> {
     }
     // A letter counts only where it stands apart: `prompta` is a word.
     let letter = *name.as_bytes().last()?;
-    let before = name.as_bytes().len().checked_sub(2).map(|i| name.as_bytes()[i]);
+    let before = name.len().checked_sub(2).map(|i| name.as_bytes()[i]);
     let apart = match before {
         None => true,
         Some(b) => matches!(b, b'_' | b'-' | b' ' | b'.') || (b.is_ascii_lowercase() && letter.is_ascii_uppercase()),

@@ -76,7 +76,7 @@ fn summaries(kind: Kind, fields: &Fields, summaries: &[&Fields]) -> Result<Judgm
     let answers = summaries.iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let authors: Option<Vec<String>> = summaries.iter().map(|s| name(s, &["policy"])).collect();
     let marks = ["batch", "split"].iter().filter_map(|key| Some(format!("{key}={}", name(fields, &[key])?)));
-    let notes: Vec<String> = summaries.iter().map(|s| *s).chain([fields]).filter_map(|of| name(of, &["note"])).collect();
+    let notes: Vec<String> = summaries.iter().copied().chain([fields]).filter_map(|of| name(of, &["note"])).collect();
     let judgment = Judgment::new(kind, asked(&prompt), answers);
     Ok(Judgment {
         group: id.unwrap_or_else(|| judgment.group.clone()),
