@@ -163,7 +163,8 @@ fn crowd_charts(report: &Report) -> Vec<Chart> {
     let mut charts = Vec::new();
     if let (Some(first), Some(last)) = (overlap.first(), overlap.last()) {
         let top = overlap.iter().map(|p| p.1).fold(0.0, f64::max);
-        let range = Some([(first.0 - 0.6, last.0 + 0.6), (0.0, 1.06 * top)]);
+        let pad = (1.6 - (last.0 - first.0) / 2.0).max(0.6); // wide enough for whole numbers on the axis
+        let range = Some([(first.0 - pad, last.0 + pad), (0.0, 1.06 * top)]);
         charts.push(Chart { range, ..chart("judges an item", "judges", "items", vec![curve("items", overlap, Mark::Bars, 1)]) });
     }
     let places: Vec<(f64, Estimate)> = report.bias.by_place.iter().enumerate().filter_map(|(i, e)| Some((i as f64 + 1.0, (*e)?))).collect();
