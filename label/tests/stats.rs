@@ -4,6 +4,8 @@
 mod command;
 #[path = "stats/golden.rs"]
 mod golden;
+#[path = "stats/parts.rs"]
+mod parts;
 #[path = "stats/people.rs"]
 mod people;
 #[path = "stats/simulate.rs"]

@@ -235,4 +235,23 @@ mod tests {
         let svg = chart.render();
         assert!(svg.contains("a &amp; b") && svg.contains("&lt;b&gt;") && !svg.contains("<b>") && !svg.contains("NaN"));
     }
+
+    #[test]
+    fn bars_stand_on_the_axis_and_ranges_are_strokes() {
+        let curve = |points, mark| Curve { name: "n".into(), points, mark, colour: 1, notes: vec![] };
+        let bars = curve(vec![(1.0, 2.0), (2.0, 4.0)], Mark::Bars);
+        let range = curve(vec![(1.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.0, 4.0)], Mark::Range);
+        let chart = Chart {
+            title: "t".into(),
+            x: "x".into(),
+            y: "y".into(),
+            curves: vec![bars, range],
+            range: Some([(0.0, 3.0), (0.0, 4.0)]),
+            marks: vec![],
+        };
+        let svg = chart.render();
+        // Half and all of the height between the margins; two strokes.
+        assert!(svg.contains("height=\"105.0\"") && svg.contains("height=\"210.0\""), "{svg}");
+        assert_eq!((svg.matches("<rect").count(), svg.matches("<polyline").count()), (2, 2));
+    }
 }

@@ -46,6 +46,8 @@ pub struct Crowd {
 
 /// Fewest pairs on which a habit (always the first, always tied) is called one.
 const HABIT: u64 = 20;
+/// Fewest cases of anything else.
+const FEW: u64 = 5;
 /// Fewest pairs on which the others' majority bears witness.
 const WITNESS: u64 = 10;
 /// Fewest judgments with a time.
@@ -76,6 +78,7 @@ pub fn of(judge: &JudgeReport, crowd: &Crowd) -> Vec<Finding> {
         }
     }
     if let (Some(gold), Some(usual)) = (&judge.gold, crowd.gold)
+        && gold.n >= FEW
         && gold.value < (0.5 + usual) / 2.0
         && gold.ci[1] < usual
     {
@@ -83,6 +86,7 @@ pub fn of(judge: &JudgeReport, crowd: &Crowd) -> Vec<Finding> {
         say(Gravity::Careless, text);
     }
     if let (Some(repeated), Some(usual)) = (&judge.repeated, crowd.repeated)
+        && repeated.n >= FEW
         && repeated.value < (1.0 / 3.0 + usual) / 2.0
         && repeated.ci[1] < usual
     {
@@ -97,6 +101,7 @@ pub fn of(judge: &JudgeReport, crowd: &Crowd) -> Vec<Finding> {
         );
     }
     if let (Some(circles), Some(usual)) = (&judge.circles, crowd.circles)
+        && circles.n >= FEW
         && circles.value > (0.25 + usual) / 2.0
         && circles.ci[0] > usual
     {
@@ -111,6 +116,7 @@ pub fn of(judge: &JudgeReport, crowd: &Crowd) -> Vec<Finding> {
         );
     }
     if let (Some(twins), Some(usual)) = (&judge.twins, crowd.twins)
+        && twins.n >= FEW
         && twins.value > (1.0 + usual) / 2.0
         && twins.ci[0] > usual
     {

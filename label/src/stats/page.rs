@@ -25,25 +25,28 @@ pub fn render(report: &Report, title: &str) -> String {
     page += &careless(report);
     page += &grid("The judges", &draw(&judge_charts(report)));
     page += &grid("The judgments", &draw(&crowd_charts(report)));
-    for section in lines::sections(report) {
-        let _ = write!(page, "<h2>{}</h2>\n<div class=\"scroll\"><table>\n", escape(section.title));
-        for line in section.lines {
-            let _ = writeln!(
-                page,
-                "<tr><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"detail\">{}</td></tr>",
-                escape(&line.label),
-                escape(&line.value),
-                escape(&line.interval),
-                escape(&line.detail)
-            );
-        }
-        page += "</table></div>\n";
-    }
+    page += &figures(report);
     page += &table(report);
     page += "<p class=\"small\">Intervals are at 95%: bootstrap over the groups of prompts for the figures of the crowd, Wilson for shares of one judge, \
              normal approximation for reliabilities. Reliability 1 is the typical judgment, 0 clicks at random, below 0 orders the wrong way \
              round.</p>\n";
     page + FOOT
+}
+
+/// All figures of the crowd in one table, so that its columns stand under one another.
+fn figures(report: &Report) -> String {
+    let mut html = String::from("<h2>Figures</h2>\n<div class=\"scroll\"><table>\n");
+    for section in lines::sections(report) {
+        let _ = writeln!(html, "<tr><th colspan=\"4\"><br>{}</th></tr>", escape(section.title));
+        for line in section.lines {
+            let [label, value, interval, detail] = [&line.label, &line.value, &line.interval, &line.detail].map(|text| escape(text));
+            let _ = writeln!(
+                html,
+                "<tr><td>{label}</td><td class=\"n\">{value}</td><td class=\"n\">{interval}</td><td class=\"detail\">{detail}</td></tr>"
+            );
+        }
+    }
+    html + "</table></div>\n"
 }
 
 fn draw(charts: &[Chart]) -> String {
@@ -160,7 +163,8 @@ fn crowd_charts(report: &Report) -> Vec<Chart> {
     let mut charts = Vec::new();
     if let (Some(first), Some(last)) = (overlap.first(), overlap.last()) {
         let top = overlap.iter().map(|p| p.1).fold(0.0, f64::max);
-        let range = Some([(first.0 - 0.6, last.0 + 0.6), (0.0, 1.06 * top)]);
+        let pad = (1.6 - (last.0 - first.0) / 2.0).max(0.6); // wide enough for whole numbers on the axis
+        let range = Some([(first.0 - pad, last.0 + pad), (0.0, 1.06 * top)]);
         charts.push(Chart { range, ..chart("judges an item", "judges", "items", vec![curve("items", overlap, Mark::Bars, 1)]) });
     }
     let places: Vec<(f64, Estimate)> = report.bias.by_place.iter().enumerate().filter_map(|(i, e)| Some((i as f64 + 1.0, (*e)?))).collect();
@@ -183,14 +187,19 @@ fn table(report: &Report) -> String {
     }
     let heads: String =
         HEADS.iter().enumerate().map(|(c, h)| format!("<th{}>{h}</th>", if c == 0 { "" } else { " class=\"n\"" })).collect();
-    let mut html = format!("<h2>All judges</h2>\n<div class=\"scroll\"><table><tr>{heads}</tr>\n");
+    let mut html = format!("<h2>All judges</h2>\n<div class=\"scroll\"><table><tr><th></th>{heads}</tr>\n");
     for judge in ordered.iter().take(JUDGES) {
         let cells: String = lines::row(judge)
             .iter()
             .enumerate()
             .map(|(c, cell)| format!("<td{}>{}</td>", if c == 0 { "" } else { " class=\"n\"" }, escape(cell)))
             .collect();
-        let _ = writeln!(html, "<tr>{cells}</tr>");
+        let mark = match judge.gravity() {
+            Some(Gravity::Careless) => "!",
+            Some(Gravity::Look) => "?",
+            None => "",
+        };
+        let _ = writeln!(html, "<tr><td>{mark}</td>{cells}</tr>");
     }
     html += "</table></div>\n";
     if ordered.len() > JUDGES {

@@ -54,7 +54,7 @@ fn times(path: &Path, columns: &Columns) -> HashMap<u64, f32> {
         chrono::NaiveDateTime::parse_from_str(text, "%m/%d/%Y %H:%M:%S").ok()
     };
     let dir = tempfile::tempdir().expect("temporary folder");
-    let mut bad = quarantine::Quarantine::new(&dir.path().join("bad.jsonl"));
+    let mut bad = quarantine::Quarantine::new(dir.path().join("bad.jsonl"));
     let mut times = HashMap::new();
     data::source::read_file(path, Format::Csv, columns, &mut bad, &mut |row, _| {
         if let Some((start, end)) = of(&row, "_started_at").zip(of(&row, "_created_at")) {

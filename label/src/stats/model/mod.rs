@@ -120,7 +120,8 @@ pub fn fit(panel: &Panel, options: &Options, mut tick: impl FnMut(usize, f64)) -
             // Twice the worths with half the reliabilities say the same: the typical judgment's reliability is 1 (as parameter expansion of EM,
             // Liu, Rubin & Wu 1998, it also hastens the fit).
             let scale = data.mean_beta(&judges).clamp(0.5, 2.0);
-            judges.iter_mut().for_each(|j| j.beta /= scale);
+            let compared = judges.iter_mut().enumerate().filter(|(j, _)| !data.by_judge.index.of(*j).is_empty());
+            compared.for_each(|(_, j)| j.beta /= scale);
             spread.worth *= scale;
             hidden.scale(scale);
         }
