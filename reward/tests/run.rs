@@ -162,10 +162,12 @@ fn soft_labels_survive_being_killed() {
 #[test]
 fn soft_labels_take_the_same_steps_in_micro_batches_of_any_size() {
     let stage = table();
-    micro_batches_do_not_matter(&stage, &[]);
-    micro_batches_do_not_matter(&stage, &["loss.kind=plackett-luce"]);
-    micro_batches_do_not_matter(&stage, &["loss.centre_coef=0.1", "loss.centre_form=pairs"]);
-    micro_batches_do_not_matter(&stage, &["loss.soft_labels=false", "loss.margin=scores", "loss.margin_scale=0.2"]);
+    // At the other test's rate these steps end where the gradient's norm is 10 and steep: rounding of the weights moves it by more than the tolerance.
+    let slowly = "optim.lr=1e-3";
+    micro_batches_do_not_matter(&stage, &[slowly]);
+    micro_batches_do_not_matter(&stage, &[slowly, "loss.kind=plackett-luce"]);
+    micro_batches_do_not_matter(&stage, &[slowly, "loss.centre_coef=0.1", "loss.centre_form=pairs"]);
+    micro_batches_do_not_matter(&stage, &[slowly, "loss.soft_labels=false", "loss.margin=scores", "loss.margin_scale=0.2"]);
 }
 
 #[test]
