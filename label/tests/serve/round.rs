@@ -214,6 +214,12 @@ fn mistakes_are_said_and_change_nothing() {
     other.answers = vec!["one".into(), "three".into()];
     data::labels::table::write_table(&dir.join("twice.arrow"), [lone, other]).unwrap();
     wrong(&serve(&["--items", "twice.arrow", "--labellers", "a"]), "row 2: item \"lone\" is in the database with another prompt");
+    // A port that is taken: nobody is added whose link would never be seen.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    wrong(&["serve", "--db", "labels.sqlite", "--items", "items.arrow", "--labellers", "zoe", "--bind", &address], "cannot listen on");
+    let server = Server::start(&dir, &["--labellers", "zoe"]);
+    assert!(server.links.contains_key("zoe") && server.links.contains_key("admin"));
     let (rows, told) = table(&dir, "labels.arrow");
     assert!(rows.is_empty() && told.contains("0 rankings"), "{told}");
 }
