@@ -201,7 +201,7 @@ fn mistakes_are_said_and_change_nothing() {
     wrong(&serve(&["--items", "items.arrow", "--labellers", "a", "--gold-every", "1"]), "gold items only");
     wrong(&serve(&["--items", "items.arrow", "--labellers", "a", "--public-url", "example.org/x"]), "scheme and host");
     wrong(&serve(&["--items", "items.arrow", "--labellers", "a", "--instructions", "absent.md"]), "absent.md");
-    wrong(&serve(&["--renew", "nobody"]), "no labeller \"nobody\"");
+    wrong(&serve(&["--labellers", "a", "--renew", "nobody"]), "no labeller \"nobody\"");
     wrong(&serve(&["--export", "labels.sqlite"]), "names the database itself");
     wrong(&["serve", "--db", "items.arrow", "--labellers", "a", "--bind", "127.0.0.1:0"], "is not a database");
     // An item with one answer, and a known key with other answers: row and item are named, and none of the table is taken.
