@@ -33,6 +33,8 @@ width = 32
 context = 128
 [tokenizer]
 vocab_size = 300
+[data]
+split = "end"
 [[data.sources]]
 path = "$out/text.txt"
 [train]
@@ -45,8 +47,6 @@ TOML
 cat > "$out/reward.toml" << TOML
 [model]
 init = "$out/base"
-[data]
-valid_fraction = 0.2
 [[data.sources]]
 path = "$out/labels.jsonl"
 [loss]
@@ -54,5 +54,7 @@ kind = "plackett-luce"
 [train]
 epochs = 4
 batch = 4
+[eval]
+valid_fraction = 0.34
 TOML
 "$bin/reward" --config "$out/reward.toml" --out "$out/reward"
