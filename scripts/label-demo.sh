@@ -47,6 +47,8 @@ TOML
 cat > "$out/reward.toml" << TOML
 [model]
 init = "$out/base"
+[data.quarantine]
+always_allow = 12
 [[data.sources]]
 path = "$out/labels.jsonl"
 [loss]
