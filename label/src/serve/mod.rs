@@ -29,7 +29,7 @@ use crate::exit;
 use anyhow::{Context, Result};
 use assign::Rules;
 use db::{Db, now};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// Arguments of `label serve`. What is given once is kept in the database: later runs need only `--db`.
@@ -110,9 +110,11 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let instructions = setting(&db, "instructions", given)?.unwrap_or_default();
     let title = setting(&db, "title", args.title.clone())?.unwrap_or("Which answer is better?".to_string());
+    // Before the links are made: they are printed once, and should not be lost to a port that is taken.
+    let listener = TcpListener::bind(args.bind).with_context(|| format!("cannot listen on {}", args.bind))?;
     let links = links(&mut db, &args.labellers, &args.renew)?;
     let round = server::Round { db, path: args.db.clone(), rules, title, instructions: markdown::to_html(&instructions), links };
-    server::run(round, args.bind, base)
+    server::run(round, listener, base)
 }
 
 /// The setting as given, and then kept, or as an earlier run kept it.
@@ -129,17 +131,23 @@ fn setting<T: std::str::FromStr + ToString>(db: &Db, key: &str, given: Option<T>
 /// Names with the tokens that were made now; a person who has a link already is not among them.
 fn links(db: &mut Db, labellers: &[String], renew: &[String]) -> Result<Vec<(String, String)>> {
     let names: Vec<&str> = labellers.iter().map(|name| people::check_name(name).map_err(exit::input)).collect::<Result<_>>()?;
+    // All that may be wrong is looked for before the first link is made: links are printed once.
+    let there: Vec<String> = people::all(db)?.into_iter().map(|person| person.name).collect();
+    if names.is_empty() && there.is_empty() {
+        return Err(exit::input("there are no labellers yet: name them, as in --labellers alice,bob"));
+    }
+    let known = |name: &str| name == people::ADMIN || names.contains(&name) || there.iter().any(|other| other == name);
+    if let Some(name) = renew.iter().find(|name| !known(name.trim())) {
+        return Err(exit::input(format!("--renew: there is no labeller {name:?} in the database")));
+    }
     let mut links = Vec::new();
-    for (name, admin) in std::iter::once((people::ADMIN, true)).chain(names.into_iter().map(|name| (name, false))) {
+    for (name, admin) in std::iter::once((people::ADMIN, true)).chain(names.iter().map(|name| (*name, false))) {
         links.extend(people::add(db, name, admin, now())?.map(|token| (name.to_string(), token)));
     }
     for name in renew {
         let token = people::renew(db, name.trim())?;
         links.retain(|(other, _)| other != name.trim());
         links.push((name.trim().to_string(), token));
-    }
-    if people::all(db)?.is_empty() {
-        return Err(exit::input("there are no labellers yet: name them, as in --labellers alice,bob"));
     }
     Ok(links)
 }

@@ -35,13 +35,14 @@ pub struct Round {
 }
 
 /// Serves until SIGINT or SIGTERM.
-pub fn run(round: Round, bind: SocketAddr, base: Option<String>) -> Result<()> {
+pub fn run(round: Round, listener: std::net::TcpListener, base: Option<String>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(serve(round, bind, base))
+    runtime.block_on(serve(round, listener, base))
 }
 
-async fn serve(round: Round, bind: SocketAddr, base: Option<String>) -> Result<()> {
-    let listener = TcpListener::bind(bind).await.with_context(|| format!("cannot listen on {bind}"))?;
+async fn serve(round: Round, listener: std::net::TcpListener, base: Option<String>) -> Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let here = if address.ip().is_unspecified() { format!("http://localhost:{}", address.port()) } else { format!("http://{address}") };
     if !address.ip().is_loopback() {

@@ -192,7 +192,7 @@ fn mistakes_are_said_and_change_nothing() {
         assert_eq!(out.status.code(), Some(2), "{args:?}: {told}");
         assert!(told.contains(says), "{args:?}: {told}");
     };
-    let serve = |more: &[&'static str]| [&["serve", "--db", "labels.sqlite"], more].concat();
+    let serve = |more: &[&'static str]| [&["serve", "--db", "labels.sqlite", "--bind", "127.0.0.1:0"], more].concat();
     wrong(&serve(&["--export", "x.arrow"]), "there is no database");
     wrong(&serve(&["--labellers", "alice"]), "there is nothing to rank");
     wrong(&serve(&["--items", "absent.arrow", "--labellers", "alice"]), "absent.arrow");
@@ -201,9 +201,9 @@ fn mistakes_are_said_and_change_nothing() {
     wrong(&serve(&["--items", "items.arrow", "--labellers", "a", "--gold-every", "1"]), "gold items only");
     wrong(&serve(&["--items", "items.arrow", "--labellers", "a", "--public-url", "example.org/x"]), "scheme and host");
     wrong(&serve(&["--items", "items.arrow", "--labellers", "a", "--instructions", "absent.md"]), "absent.md");
-    wrong(&serve(&["--renew", "nobody"]), "no labeller \"nobody\"");
+    wrong(&serve(&["--labellers", "a", "--renew", "nobody"]), "no labeller \"nobody\"");
     wrong(&serve(&["--export", "labels.sqlite"]), "names the database itself");
-    wrong(&["serve", "--db", "items.arrow", "--labellers", "a"], "is not a database");
+    wrong(&["serve", "--db", "items.arrow", "--labellers", "a", "--bind", "127.0.0.1:0"], "is not a database");
     // An item with one answer, and a known key with other answers: row and item are named, and none of the table is taken.
     let mut lone = Judgment::new(Kind::Open, vec![data::chat::Message::new("user", "p")], vec!["only".into()]);
     lone.item = "lone".into();
@@ -214,6 +214,12 @@ fn mistakes_are_said_and_change_nothing() {
     other.answers = vec!["one".into(), "three".into()];
     data::labels::table::write_table(&dir.join("twice.arrow"), [lone, other]).unwrap();
     wrong(&serve(&["--items", "twice.arrow", "--labellers", "a"]), "row 2: item \"lone\" is in the database with another prompt");
+    // A port that is taken: nobody is added whose link would never be seen.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    wrong(&["serve", "--db", "labels.sqlite", "--items", "items.arrow", "--labellers", "zoe", "--bind", &address], "cannot listen on");
+    let server = Server::start(&dir, &["--labellers", "zoe"]);
+    assert!(server.links.contains_key("zoe") && server.links.contains_key("admin"));
     let (rows, told) = table(&dir, "labels.arrow");
     assert!(rows.is_empty() && told.contains("0 rankings"), "{told}");
 }

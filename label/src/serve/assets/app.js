@@ -153,9 +153,15 @@
   const undoForm = $('undo');
   undoForm.addEventListener('submit', () => saveDraft(true));
 
+  let opener = null; // who had the focus before the reasons were shown gets it back
   const setSkip = (open) => {
+    if (open) opener = document.activeElement;
     skip.open = open; $('skip-button').setAttribute('aria-expanded', open);
-    if (open) { skip.scrollIntoView({ block: 'nearest' }); skip.querySelector('input[type=radio]').focus(); } else $('skip-button').focus();
+    if (open) {
+      skip.scrollIntoView({ block: 'nearest' });
+      skip.querySelector('input[type=radio]').focus();
+    } else if (opener && opener !== document.body) opener.focus();
+    else document.activeElement.blur();
   };
   $('skip-button').addEventListener('click', () => setSkip(!skip.open));
   $('skip-close').addEventListener('click', () => setSkip(false));
