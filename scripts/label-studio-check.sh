@@ -15,7 +15,8 @@ fi
 python=$(dirname "$(command -v "$studio")")/python3
 [ -x "$python" ] || python=python3
 
-cargo test --release -p label --test studio --no-run
+exe=$(cargo test --release -p label --test studio --no-run 2>&1 | tee /dev/stderr | sed -n 's/.*Executable .*(\(.*\))$/\1/p')
+[ -x "$exe" ] || { echo "the test studio of label was not built" >&2; exit 1; }
 work=$(mktemp -d)
 pid=
 finish() {
@@ -30,15 +31,15 @@ legacy=$("$python" -c 'import secrets; print(secrets.token_hex(20))')
 password=$("$python" -c 'import secrets; print(secrets.token_hex(12))')
 export LABEL_STUDIO_BASE_DATA_DIR=$work/data collect_analytics=False SENTRY_DSN= FRONTEND_SENTRY_DSN=
 mkdir -p "$work/data"
-timeout 900 "$studio" start --no-browser --internal-host 127.0.0.1 --port "$port" --username ann@example.org --password "$password" \
+timeout 1800 "$studio" start --no-browser --internal-host 127.0.0.1 --port "$port" --username ann@example.org --password "$password" \
   --user-token "$legacy" --enable-legacy-api-token --log-level ERROR >"$work/log" 2>&1 &
 pid=$!
-for _ in $(seq 300); do
+for _ in $(seq 900); do # its first start migrates a database: half a minute of work
   curl -fs -m 5 -o /dev/null "$url/health" && break
   kill -0 "$pid" 2>/dev/null || { tail -20 "$work/log" >&2; echo "label-studio ended while starting" >&2; exit 1; }
   sleep 1
 done
-curl -fs -m 5 -o /dev/null "$url/health" || { tail -20 "$work/log" >&2; echo "label-studio does not answer after 300 s" >&2; exit 1; }
+curl -fs -m 5 -o /dev/null "$url/health" || { tail -20 "$work/log" >&2; echo "label-studio does not answer after a quarter of an hour" >&2; exit 1; }
 
 # The second user signs up as a person would and makes a personal access token.
 printf %s "$legacy" >"$work/ann"
@@ -59,5 +60,5 @@ sys.stdout.write(json.load(answer)["token"])
 PYTHON
 
 LABEL_STUDIO_URL=$url LABEL_STUDIO_ANN=$work/ann LABEL_STUDIO_BOB=$work/bob \
-  timeout 600 cargo test --release -p label --test studio a_real_one -- --nocapture
+  timeout 600 "$exe" a_real_one --nocapture
 echo "label push and pull agree with $("$studio" --version 2>/dev/null | grep -m 1 -i 'version' || echo 'this Label Studio')"

@@ -10,6 +10,7 @@ use crate::exit::input;
 use crate::ingest::store::Store;
 use crate::ingest::{Sink, label_studio};
 use anyhow::{Context, Result};
+use data::config::Quarantine;
 use data::error::SourceError;
 use data::labels::{Judgment, Kind, flag};
 use data::quarantine::Reason;
@@ -18,8 +19,10 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// Fields of tasks that are read.
-const FIELDS: &str = "all&include=id,data,meta,annotations";
+/// Fields of tasks that are read: all, since `include` would cut the annotations down to their numbers.
+const FIELDS: &str = "all";
+/// Units allowed that are no judgments: a share of all, and always a few.
+const LIMITS: Quarantine = Quarantine { max_fraction: 0.05, always_allow: 10 };
 
 /// What a pull read: every unit is a judgment, rejected, or a task that nobody has judged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +76,7 @@ pub async fn pull(args: &PullArgs, client: &Client) -> Result<Pulled> {
         label_studio::task(task, *id, &args.buckets, &mut restore).with_context(|| format!("task {id} of {origin}"))?;
     }
     pulled.judges = judges.len();
-    store.finish(&data::config::Quarantine::default())?;
+    store.finish(&LIMITS)?;
     say(args, &origin, &pulled, &quarantine);
     Ok(pulled)
 }
