@@ -141,6 +141,14 @@ pub fn item_key(prompt: &[Message], answers: &[String]) -> String {
     hasher.finalize().to_hex()[..16].to_string()
 }
 
+/// Where each of `answers` stands in `among`: judges may have seen them in another order, and the same text may stand there twice. Texts that are not
+/// there are left out.
+pub fn places_of(answers: &[String], among: &[String]) -> Vec<usize> {
+    let mut free: Vec<usize> = (0..among.len()).collect();
+    let take = |answer: &String| free.iter().position(|&i| &among[i] == answer).map(|at| free.remove(at));
+    answers.iter().filter_map(take).collect()
+}
+
 /// A prompt as one text: the content of a single turn, else the turns with their roles.
 pub fn text_of(prompt: &[Message]) -> String {
     match prompt {

@@ -8,7 +8,7 @@ use crate::chat::{ChatTemplate, Message};
 use crate::config::{RankingData, Source};
 use crate::error::DataError;
 use crate::fields;
-use crate::labels::{Judgment, Kind, item_key};
+use crate::labels::{Judgment, Kind, item_key, places_of};
 use crate::quarantine::Reason;
 use crate::split::{self, Split};
 use crate::tokenizer::Tokenizer;
@@ -71,12 +71,9 @@ impl Ranking {
         prompt
     }
 
-    /// Where each of `answers` stands among this ranking's: judges may have seen them in another order, and the same text may stand there twice.
-    /// Texts that are not there are left out.
+    /// Where each of `answers` stands among this ranking's: see [`labels::places_of`](crate::labels::places_of).
     pub fn places_of(&self, answers: &[String]) -> Vec<usize> {
-        let mut free: Vec<usize> = (0..self.answers.len()).collect();
-        let take = |answer: &String| free.iter().position(|&i| &self.answers[i] == answer).map(|at| free.remove(at));
-        answers.iter().filter_map(take).collect()
+        places_of(answers, &self.answers)
     }
 
     /// Indices (better, worse) of all pairs that are not ties.

@@ -6,8 +6,7 @@
 
 use super::{Whole, Written, plain};
 use data::labels::table::LabelTable;
-use data::labels::{Judgment, Kind, flag};
-use data::rankings::Ranking;
+use data::labels::{Judgment, Kind, flag, places_of};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::path::Path;
@@ -112,7 +111,7 @@ fn annotation(judgment: &Judgment, answers: &[String], ties: bool) -> Value {
         rest.shift_remove(*field);
     });
     // Lists go by the task's order of answers, as all that is read from it.
-    let places = places(judgment, answers);
+    let places = places_of(answers, &judgment.answers);
     for field in ["shown", "scores", "worth"] {
         if let Some(Value::Array(list)) = rest.get_mut(field) {
             *list = places.iter().map(|at| list[*at].clone()).collect();
@@ -161,20 +160,4 @@ fn ranker(ranks: &[u32], ties: bool) -> Value {
     }
     let buckets = order.chunk_by(|a, b| ranks[*a] == ranks[*b]);
     Value::Object(buckets.map(|same| (ranks[same[0]].to_string(), same.iter().map(id).collect())).collect::<Map<_, _>>())
-}
-
-/// Where each of `answers` stands among the judgment's.
-fn places(judgment: &Judgment, answers: &[String]) -> Vec<usize> {
-    let ranking = Ranking {
-        prompt: String::new(),
-        answers: judgment.answers.clone(),
-        ranks: Vec::new(),
-        scores: None,
-        judge: None,
-        weight: 1.0,
-        group: String::new(),
-        file: Default::default(),
-        row: 0,
-    };
-    ranking.places_of(answers)
 }

@@ -5,6 +5,7 @@ use super::db::Db;
 use super::items;
 use super::people::{self, Person};
 use anyhow::Result;
+use data::chat::Message;
 use data::rankings::Ranking;
 use evaluate::preference::{self, Agreement};
 use rusqlite::params;
@@ -59,12 +60,13 @@ pub fn agreement(db: &Db) -> Result<Option<Agreement>> {
     let mut rankings = Vec::new();
     while let Some(row) = rows.next()? {
         rankings.push(Ranking {
-            prompt: row.get::<_, i64>(0)?.to_string(), // tells the items apart, which is all that is asked of it
+            prompt: vec![Message::new("user", &row.get::<_, i64>(0)?.to_string())], // tells the items apart, which is all that is asked of it
             group: row.get(1)?,
             answers: serde_json::from_str(&row.get::<_, String>(2)?)?,
             ranks: serde_json::from_str(&row.get::<_, String>(3)?)?,
             judge: row.get(4)?,
             scores: None,
+            worth: None,
             weight: 1.0,
             file: Default::default(),
             row: 0,

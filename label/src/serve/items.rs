@@ -4,7 +4,7 @@ use super::db::Db;
 use crate::exit;
 use anyhow::Result;
 use data::chat::Message;
-use data::labels::{Judgment, Kind, flag, table::LabelTable};
+use data::labels::{Judgment, Kind, flag, places_of, table::LabelTable};
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde_json::Value;
 use std::path::Path;
@@ -83,22 +83,16 @@ fn add(tx: &Transaction, judgment: &Judgment, path: &Path, row: u64, gold: bool)
     };
     let before = turns(&prompt).map_err(|e| e.to_string())?;
     let answers: Vec<String> = serde_json::from_str(&answers).map_err(|e| e.to_string())?;
-    let places = places_of(&answers, &judgment.answers).filter(|_| before == judgment.prompt);
-    let places = places.ok_or("is in the database with another prompt or other answers: give the new item a key of its own")?;
+    let places = places_of(&answers, &judgment.answers);
+    if before != judgment.prompt || answers.len() != judgment.answers.len() || places.len() != answers.len() {
+        return Err("is in the database with another prompt or other answers: give the new item a key of its own".into());
+    }
     // A gold row about an item that stands there as an ordinary one makes it gold from now on.
     if let Some(ranks) = ranks.filter(|_| !is_gold) {
         let ranks: Vec<u32> = places.iter().map(|&at| ranks[at]).collect();
         tx.execute("UPDATE item SET gold = ?2 WHERE id = ?1", params![id, json(&ranks)]).map_err(|e| e.to_string())?;
     }
     Ok(true)
-}
-
-/// Where each of `answers` stands among `others`; none if they are not the same texts.
-fn places_of(answers: &[String], others: &[String]) -> Option<Vec<usize>> {
-    let mut free: Vec<usize> = (0..others.len()).collect();
-    let places: Option<Vec<usize>> =
-        answers.iter().map(|answer| free.iter().position(|&i| &others[i] == answer).map(|at| free.remove(at))).collect();
-    places.filter(|_| free.is_empty())
 }
 
 /// A list as the database keeps it.
