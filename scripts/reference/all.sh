@@ -50,7 +50,7 @@ with_data() {
 run model.py # first: others read its folders
 for path in $here/*.py; do
     case $(basename "$path") in
-    model.py | check_folder.py) ;; # done; no generator
+    model.py | check_folder.py | argilla_exports.py) ;; # done; no generator; two versions of Argilla, each with its own Python
     chat_templates.py) with_data chat_templates.py t03-minimind-hf-tokenizer ;;
     pretrain_curve.py) with_data pretrain_curve.py 'p01-tinyshakespeare/*.txt' ;;
     *) run "$(basename "$path")" ;;
