@@ -51,6 +51,7 @@ run model.py # first: others read its folders
 for path in $here/*.py; do
     case $(basename "$path") in
     model.py | check_folder.py | label_counts.py) ;; # done; no generators
+    argilla_exports.py) ;; # two versions of Argilla, each with its own Python
     chat_templates.py) with_data chat_templates.py t03-minimind-hf-tokenizer ;;
     pretrain_curve.py) with_data pretrain_curve.py 'p01-tinyshakespeare/*.txt' ;;
     *) run "$(basename "$path")" ;;

@@ -2,7 +2,7 @@
 //!
 //! Without ties the Ranker has no buckets. With a tie anywhere it has as many buckets (`1` is best) as the longest list has answers, since only a bucket
 //! holds two answers side by side. What Label Studio has no place for (the judge's name, item, flags, weight, times...) stands in `meta.judgment` of
-//! the first result: Label Studio keeps it through import and export.
+//! the first result, of an item that nobody has judged in that of the task: Label Studio keeps both through import and export.
 
 use super::{Whole, Written, plain};
 use data::labels::table::LabelTable;
@@ -101,15 +101,25 @@ fn task(judgments: &[Judgment], texts: bool, ties: bool) -> Value {
         })
         .collect();
     let annotations: Vec<Value> = judgments.iter().filter(|j| j.kind != Kind::Open).map(|j| annotation(j, &first.answers, ties)).collect();
-    json!({ "data": { "prompt": prompt, "items": items }, "annotations": annotations })
+    let mut task = json!({ "data": { "prompt": prompt, "items": items }, "annotations": annotations });
+    if judgments.iter().all(|judgment| judgment.kind == Kind::Open) {
+        task["meta"] = json!({ "judgment": beside(first) });
+    }
+    task
 }
 
-/// A judgment as an annotation of the task whose answers stand in the order of `answers`.
-fn annotation(judgment: &Judgment, answers: &[String], ties: bool) -> Value {
+/// The fields of a judgment that Label Studio has no place for.
+fn beside(judgment: &Judgment) -> Map<String, Value> {
     let mut rest = plain::to_json(judgment);
     NATIVE.iter().for_each(|field| {
         rest.shift_remove(*field);
     });
+    rest
+}
+
+/// A judgment as an annotation of the task whose answers stand in the order of `answers`.
+fn annotation(judgment: &Judgment, answers: &[String], ties: bool) -> Value {
+    let mut rest = beside(judgment);
     // Lists go by the task's order of answers, as all that is read from it.
     let places = places_of(answers, &judgment.answers);
     for field in ["shown", "scores", "worth"] {

@@ -52,7 +52,10 @@ fn rankings() -> Vec<Judgment> {
     let open = Judgment { kind: Kind::Open, ranks: None, ..ranking("q", &["x", "y"], &[]) };
     let skipped =
         judged(Judgment { kind: Kind::Skipped, ranks: None, comment: Some("rude".to_string()), ..ranking("q", &["x", "y"], &[]) }, "bob");
-    vec![gold, other, Judgment { ranks: None, ..open }, skipped]
+    let mut unseen = Judgment { kind: Kind::Open, ranks: None, ..ranking("r", &["x", "y"], &[]) };
+    unseen.item = "of the source".to_string();
+    let nobody = ranking("s", &["x", "y"], &[1, 2]);
+    vec![gold, other, open, skipped, unseen, nobody]
 }
 
 #[test]
@@ -61,12 +64,13 @@ fn label_studio_tasks_are_read_back() {
     let out = dir.path().join("tasks.json");
     let rows = rankings();
     let said = export(&rows, "label-studio", &out);
-    assert_eq!((said["rows"].as_u64(), said["left_out"].as_object().map(|l| l.len())), (Some(2), Some(0)));
+    assert_eq!((said["rows"].as_u64(), said["left_out"].as_object().map(|l| l.len())), (Some(4), Some(0)));
     let interface = std::fs::read_to_string(out.with_extension("xml")).expect("interface");
     assert!(interface.contains("<Bucket name=\"3\"") && interface.contains("value=\"$items\""), "{interface}");
     let back = ingest(&[&out], &[]);
-    // The item that somebody skipped has an annotation now, so nothing of it is open.
-    let expected: Vec<Judgment> = rows.iter().filter(|row| row.kind != Kind::Open).map(|row| in_order(row, &rows)).collect();
+    // The item that somebody skipped has an annotation now, so it is not open.
+    let expected: Vec<Judgment> =
+        rows.iter().filter(|row| row.kind != Kind::Open || row.group == "r").map(|row| in_order(row, &rows)).collect();
     assert_eq!(back.counts["files"][0]["format"], "label-studio");
     assert_eq!(sorted(back.rows.iter().map(anywhere)), sorted(expected.iter().map(anywhere)));
 }
@@ -95,11 +99,11 @@ fn pairs_for_trl() {
     let written = Judgment::new(Kind::Demonstration, vec![Message::new("user", "p")], vec!["d".to_string()]);
     let rows = [&rankings()[..], &[written]].concat();
     let said = export(&rows, "trl", &out);
-    // Two of three pairs and three of three.
-    assert_eq!(said["rows"], 5);
+    // Two of three pairs, three of three, and one.
+    assert_eq!(said["rows"], 6);
     assert_eq!(
         said["left_out"],
-        json!({ "judgments of the kind demonstration": 1, "judgments of the kind open": 1, "judgments of the kind skipped": 1, "tied pairs": 1 })
+        json!({ "judgments of the kind demonstration": 1, "judgments of the kind open": 2, "judgments of the kind skipped": 1, "tied pairs": 1 })
     );
     assert_eq!(lines(&out)[0], json!({ "prompt": "p", "chosen": "a", "rejected": "b" }));
     assert!(said["notes"][0].as_str().expect("note").contains("no margin"), "{said}");

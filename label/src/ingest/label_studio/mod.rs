@@ -113,7 +113,10 @@ pub fn task(task: &Map<String, Value>, row: u64, buckets: &[String], sink: &mut 
     let layout = Layout::of(data);
     let annotations = ["annotations", "completions"].iter().find_map(|key| task.get(*key)?.as_array()).filter(|list| !list.is_empty());
     let Some(annotations) = annotations else {
-        let open = results::shown(data, &layout, Kind::Open);
+        let mut open = results::shown(data, &layout, Kind::Open);
+        if let Some(ours) = task.get("meta").and_then(|meta| meta.get("judgment")?.as_object()) {
+            restore(&mut open, ours);
+        }
         let nothing = open.prompt.is_empty() && open.answers.is_empty();
         let unit = if nothing { Err((Reason::NoJudgment, "no annotation, and no text to show".to_string())) } else { Ok(open) };
         return hand_over(vec![unit], row, &raw(&task["data"]), sink);
@@ -143,8 +146,9 @@ fn ours(annotation: &Map<String, Value>) -> Option<&Map<String, Value>> {
 fn restore(judgment: &mut Judgment, ours: &Map<String, Value>) {
     let mut whole = crate::export::plain::to_json(judgment);
     let lists = ["shown", "scores", "worth"];
-    for key in lists {
-        whole.shift_remove(key);
+    // Who and when are those of the import there.
+    for key in lists.iter().chain(&["judge", "started", "ended"]) {
+        whole.shift_remove(*key);
     }
     let fits = |value: &Value| value.as_array().is_none_or(|list| list.len() == judgment.answers.len());
     whole.extend(ours.iter().filter(|(key, value)| !lists.contains(&key.as_str()) || fits(value)).map(|(k, v)| (k.clone(), v.clone())));
