@@ -14,6 +14,8 @@ pub struct Cli {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
+// There is one value in the life of the program: its size does not matter.
+#[allow(clippy::large_enum_variant)]
 pub enum Command {
     /// Reads whatever people have into one table of judgments.
     Ingest(ingest::Args),

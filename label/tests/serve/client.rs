@@ -53,18 +53,19 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        let mut out = BufReader::new(child.stdout.take().expect("stdout"));
-        let mut links = HashMap::new();
-        loop {
+        let out = BufReader::new(child.stdout.take().expect("stdout"));
+        // From here on the child ends with its owner, whatever happens.
+        let mut server = Server { child, out, address: String::new(), links: HashMap::new() };
+        while server.address.is_empty() {
             let mut line = String::new();
-            assert!(out.read_line(&mut line).expect("a line") > 0, "the server ended: {:?}", child.wait());
+            assert!(server.out.read_line(&mut line).expect("a line") > 0, "the server ended");
             if let Some(address) = line.trim().strip_prefix("listening on http://") {
-                return Server { child, out, address: address.to_string(), links };
-            }
-            if let Some((name, link)) = line.trim().split_once(": http://") {
-                links.insert(name.to_string(), link[link.find('/').expect("a path")..].to_string());
+                server.address = address.to_string();
+            } else if let Some((name, link)) = line.trim().split_once(": http://") {
+                server.links.insert(name.to_string(), link[link.find('/').expect("a path")..].to_string());
             }
         }
+        server
     }
 
     /// A visitor who has opened the link of `name`.
