@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """What a reward model should learn from judges of unequal reliability: soft labels and weighed judges beside majority voting.
 
-    scripts/bench/judges.py crowd  [--seeds 5] [--out runs/judges] [--items 400] [--jobs 2] [--set key=value]...
-    scripts/bench/judges.py people [--seeds 5] [--out runs/judges] [--init runs/restaurants/sft] [--config configs/restaurants/reward.toml]
+    scripts/bench/judges.py crowd  [--seeds 3] [--out runs/judges] [--items 400] [--jobs 2] [--set key=value]...
+    scripts/bench/judges.py people [--seeds 3] [--out runs/judges] [--init runs/restaurants/sft] [--config configs/restaurants/reward.toml]
 
 `crowd`: in the demo's world, where the truth is known, forty simulated judges (careful, ordinary, careless, clicking at random, reading the scale upside
-down) rank 400 sets of four answers, four judges a set. Each arm trains the same small model in the same steps from the same base; accuracy is the share
+down) rank 400 sets of four answers, four judges a set. Each arm trains the same small model from the same base for as many passes; accuracy is the share
 of unseen pairs that it orders as the truth does. `people`: the E2E crowd's judgments; accuracy against the single judgments of held-out meanings, as
 people gave them.
 
@@ -45,11 +45,12 @@ def tables(folder, said):
 
 
 def base(out):
-    """The demo's base and SFT model, trained for about a minute in all."""
+    """The demo's base and SFT model, each trained for less than a pass: a minute in all."""
+    short = ["train.epochs=0.7", "eval.every=0", "threads=1"]
     run("recipes", "demo", "generate", "--out", out / "data", "--seed", 1)
-    stage("pretrain", "configs/demo/pretrain.toml", out / "pretrain", f"data.sources.0.path={out}/data/pretrain.txt", "train.epochs=1", "eval.every=0")
+    stage("pretrain", "configs/demo/pretrain.toml", out / "pretrain", f"data.sources.0.path={out}/data/pretrain.txt", *short)
     stage("sft", "configs/demo/sft.toml", out / "sft", f"model.init={out}/pretrain", f"data.sources.0.path={out}/data/demonstrations.jsonl",
-          "train.epochs=1", "eval.every=0")
+          *short)
     return out / "sft"
 
 
@@ -109,7 +110,7 @@ def interval(values):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["crowd", "people"])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/judges"))
     parser.add_argument("--items", type=int, default=400)
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
