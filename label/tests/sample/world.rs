@@ -175,7 +175,7 @@ fn disputed_items_teach_more_than_items_by_chance() {
         ("answers of even spread", World { uneven: false, ..uneven }),
     ];
     let results: Vec<Vec<(f64, f64, f64)>> = worlds.iter().map(|(name, world)| table(name, world, 60)).collect();
-    for ((name, _), arms) in worlds.iter().zip(&results).take(3) {
+    for ((name, _), arms) in worlds.iter().zip(&results).take(2) {
         let (_, gain, half) = arms[3];
         assert!(gain - half > 0.0, "{name}: {gain:+.2} ± {half:.2} points");
         assert!(arms[1].0 > arms[0].0 + 1.0, "{name}: more judgments help");
