@@ -61,4 +61,4 @@ PYTHON
 
 LABEL_STUDIO_URL=$url LABEL_STUDIO_ANN=$work/ann LABEL_STUDIO_BOB=$work/bob \
   timeout 600 "$exe" a_real_one --nocapture
-echo "label push and pull agree with $("$studio" --version 2>/dev/null | grep -m 1 -i 'version' || echo 'this Label Studio')"
+echo "label push and pull agree with this Label Studio"

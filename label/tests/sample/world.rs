@@ -86,6 +86,7 @@ fn fit(differences: &[Vec<f64>], n: usize) -> Vec<f64> {
 }
 
 /// Gauss's elimination; the matrix is positive definite, so no pivoting.
+#[allow(clippy::needless_range_loop)] // two rows of one matrix
 fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
     let n = b.len();
     for i in 0..n {
