@@ -50,7 +50,7 @@ fn the_same_rankings_as_the_reward_stage_reads() {
     for (ranking, judgment) in rankings.iter().zip(&got.kept) {
         assert_eq!((ranking.row, &ranking.answers, Some(&ranking.ranks)), (judgment.row, &judgment.answers, judgment.ranks.as_ref()));
         assert_eq!((&ranking.scores, &ranking.judge, ranking.weight), (&judgment.scores, &judgment.judge, judgment.weight));
-        assert_eq!((&ranking.prompt, &ranking.group), (&judgment.prompt[0].content, &judgment.group));
+        assert_eq!((&ranking.prompt, &ranking.group), (&judgment.prompt, &judgment.group));
     }
 }
 
