@@ -1,6 +1,7 @@
 //! A whole round without script, from the items to the exported table.
 
 use super::client::{Reply, Server, folder, label, write_items};
+use data::chat::Message;
 use data::config::{Columns, Quarantine, RankingData, Source};
 use data::labels::table::LabelTable;
 use data::labels::{Judgment, Kind, flag};
@@ -106,15 +107,17 @@ fn rankings_are_read_as_rankings() {
         assert_eq!(alice.rank(&pages[pages.len() - 1], &places, &[]).status, 303);
     }
     assert!(alice.get("/").text().contains("All done"));
-    label(&dir, &["serve", "--db", "labels.sqlite", "--export", "labels.jsonl"]);
-    // As `reward` reads it: columns of the names that it looks for by itself.
-    let source = Source { path: dir.join("labels.jsonl").display().to_string(), format: None, columns: Columns::default() };
-    let config = RankingData { sources: vec![source], quarantine: Quarantine::default(), ..RankingData::default() };
-    let split = load_rankings(&config, None, 0.0, 1, &dir.join("bad.jsonl")).expect("rankings");
-    assert_eq!((split.train.len(), split.report.rejected), (3, 0));
-    for (ranking, page) in split.train.iter().zip(&pages) {
-        assert_eq!((ranking.judge.as_deref(), ranking.prompt.as_str()), (Some("alice"), page.texts()[0].as_str()));
-        assert_eq!(ranking.answers.len(), 3);
+    // As `reward` reads it: the table, and rows with columns of the names that it looks for by itself.
+    for name in ["labels.arrow", "labels.jsonl"] {
+        label(&dir, &["serve", "--db", "labels.sqlite", "--export", name]);
+        let source = Source { path: dir.join(name).display().to_string(), format: None, columns: Columns::default() };
+        let config = RankingData { sources: vec![source], quarantine: Quarantine::default(), ..RankingData::default() };
+        let split = load_rankings(&config, None, 0.0, 1, &dir.join("bad.jsonl")).expect("rankings");
+        assert_eq!((split.train.len(), split.report.rejected, split.report.skipped.len()), (3, 0, 0), "{name}");
+        for (ranking, page) in split.train.iter().zip(&pages) {
+            assert_eq!((ranking.judge.as_deref(), &ranking.prompt[..]), (Some("alice"), &[Message::new("user", &page.texts()[0])][..]));
+            assert_eq!(ranking.answers.len(), 3);
+        }
     }
 }
 

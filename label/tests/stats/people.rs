@@ -96,7 +96,8 @@ fn agreement_is_what_pandas_and_the_manifest_say() {
 
 fn rankings(judgments: &[Judgment]) -> Vec<data::rankings::Ranking> {
     let one = |j: &Judgment| data::rankings::Ranking {
-        prompt: j.prompt[0].content.clone(),
+        prompt: j.prompt.clone(),
+        worth: None,
         answers: j.answers.clone(),
         ranks: j.ranks.clone().expect("ranks"),
         scores: None,
