@@ -6,17 +6,20 @@ With `live` the reader stays open from one line to the next, as TensorBoard does
 import json
 import sys
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+# The accumulator behind TensorBoard's own pages (backend/event_processing/data_ingester.py); it keeps every value as a tensor.
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util import tensor_util
 
 folder, live = sys.argv[1], sys.argv[2] == "live"
-events = EventAccumulator(folder, size_guidance={"scalars": 0, "tensors": 0})
+events = EventAccumulator(folder, size_guidance={"tensors": 0})
 for _ in sys.stdin:
     if not live:
-        events = EventAccumulator(folder, size_guidance={"scalars": 0, "tensors": 0})
+        events = EventAccumulator(folder, size_guidance={"tensors": 0})
     events.Reload()
-    seen = {tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    seen = {}
     for tag in events.Tags()["tensors"]:
-        assert events.SummaryMetadata(tag).plugin_data.plugin_name == "text", tag
-        seen[tag] = [[e.step, tensor_util.make_ndarray(e.tensor_proto).item().decode()] for e in events.Tensors(tag)]
+        plugin = events.SummaryMetadata(tag).plugin_data.plugin_name
+        assert plugin in ("scalars", "text"), (tag, plugin)
+        values = [[e.step, tensor_util.make_ndarray(e.tensor_proto).item()] for e in events.Tensors(tag)]
+        seen[tag] = [[step, value.decode() if plugin == "text" else value] for step, value in values]
     print(json.dumps(seen), flush=True)
