@@ -21,7 +21,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
 LABEL_BROWSER_OUT="$out" cargo test --release -p label --test serve -- browser
-[ -s "$out/labels.jsonl" ] || { echo "label-demo: the browser test wrote no labels" >&2; exit 1; }
+[ -s "$out/labels.arrow" ] || { echo "label-demo: the browser test wrote no labels" >&2; exit 1; }
 
 # A base model from a few lines of text, for a reward model to begin with.
 for _ in $(seq 200); do printf 'Bees make honey. The sun sets in the west. Seven is prime.\n'; done > "$out/text.txt"
@@ -43,14 +43,12 @@ batch = 8
 TOML
 "$bin/pretrain" --config "$out/pretrain.toml" --out "$out/base"
 
-# Rows without an order (skips, rejected without one) go to the quarantine, counted.
+# Rows that order nothing (skips, rejected without an order, gold keys) are left out, counted.
 cat > "$out/reward.toml" << TOML
 [model]
 init = "$out/base"
-[data.quarantine]
-always_allow = 12
 [[data.sources]]
-path = "$out/labels.jsonl"
+path = "$out/labels.arrow"
 [loss]
 kind = "plackett-luce"
 [train]

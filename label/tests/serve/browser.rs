@@ -169,8 +169,5 @@ fn two_labellers_rank_in_a_browser() {
     assert!(rows.iter().all(|row| row.seconds.is_some_and(|s| s >= 0.0) && row.started <= row.ended && row.shown.is_some()));
     if let Some(folder) = std::env::var_os("LABEL_BROWSER_OUT") {
         std::fs::copy(dir.path().join("labels.arrow"), std::path::Path::new(&folder).join("labels.arrow")).expect("copied");
-        let out = label(dir.path(), &["serve", "--db", "labels.sqlite", "--export", "labels.jsonl"]);
-        assert!(out.status.success());
-        std::fs::copy(dir.path().join("labels.jsonl"), std::path::Path::new(&folder).join("labels.jsonl")).expect("copied");
     }
 }
