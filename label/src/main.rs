@@ -7,6 +7,10 @@ use cli::{Cli, Command};
 use label::{exit, export, ingest, sample, serve, stats, studio};
 use std::process::ExitCode;
 
+/// A judgment is some thirty small pieces of text and lists, made by one thread and freed by another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     exit::code(match Cli::parse().command {
         Command::Ingest(args) => ingest::run(&args),

@@ -168,7 +168,11 @@ fn lineage_round_trip() {
 /// transformers reads what we wrote and computes what we computed. Needs a Python with torch and transformers in RLHF_PYTHON.
 #[test]
 fn transformers_reads_our_folders() {
-    let Some(python) = std::env::var_os("RLHF_PYTHON") else {
+    let has_both = |python: &std::ffi::OsString| {
+        let imported = Command::new(python).args(["-c", "import torch, transformers"]).stderr(std::process::Stdio::null()).status();
+        imported.is_ok_and(|status| status.success())
+    };
+    let Some(python) = std::env::var_os("RLHF_PYTHON").filter(has_both) else {
         // Past the test harness's capture: a skipped test must be seen.
         let _ = writeln!(
             std::io::stderr(),
