@@ -20,6 +20,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", std::env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
         .include(&include)
         .file("src/cpp/shim.cpp")
+        .file("src/cpp/functions.cpp")
         .file("src/cpp/profile.cpp")
         .compile("rlhf_shim");
     kernels();
@@ -27,16 +28,18 @@ fn main() {
 
 /// Our own kernels: no torch headers, and the flags that let loops become vector instructions. The OpenMP is libtorch's own at run time.
 fn kernels() {
-    let mut build = cc::Build::new();
-    build
-        .cpp(true)
-        .std("c++20")
-        .pic(true)
-        .opt_level(3)
-        .flag("-fopenmp")
-        .flag("-fno-math-errno")
-        .flag("-fno-trapping-math")
-        .file("src/cpp/kernels.cpp");
-    build.compile("rlhf_kernels");
+    let build = || {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++20").pic(true).opt_level(3).flag("-fopenmp").flag("-fno-math-errno").flag("-fno-trapping-math");
+        build
+    };
+    build().file("src/cpp/kernels.cpp").compile("rlhf_kernels");
+    // For the processors that multiply bfloat16; the program asks before it calls (`bf16::supported`).
+    let mut bf16 = build();
+    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+        bf16.flag("-march=x86-64-v4").flag("-mavx512bf16").flag("-fno-exceptions").flag("-fno-rtti");
+        bf16.flag("-Wno-maybe-uninitialized"); // GCC 12 warns of its own headers
+    }
+    bf16.file("src/cpp/matmul.cpp").file("src/cpp/attention.cpp").compile("rlhf_bf16");
     println!("cargo:rustc-link-lib=gomp");
 }

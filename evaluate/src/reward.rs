@@ -197,7 +197,7 @@ fn score(opened: &Opened, ids: &[Vec<u32>], batch: usize, pad: u32) -> anyhow::R
     for now in order.chunks(batch) {
         let rows: Vec<&[u32]> = now.iter().map(|&i| ids[i].as_slice()).collect();
         let batch: Vec<f64> = tch::no_grad(|| -> anyhow::Result<Vec<f64>> {
-            let scores = opened.model.score_last(&rows, pad)?; // [B]
+            let scores = opened.model.score_last(&rows)?; // [B]
             Ok(Vec::try_from(&scores.to_device(tch::Device::Cpu).to_kind(tch::Kind::Double))?)
         })?;
         now.iter().zip(batch).for_each(|(&i, s)| scores[i] = s);

@@ -110,7 +110,7 @@ impl RewardModel {
     }
 
     fn score_batch(&self, rows: &[&[u32]]) -> Result<Vec<f32>, ModelError> {
-        let found = no_grad(|| self.model.score_last(rows, self.tokenizer.pad()))?; // [b]
+        let found = no_grad(|| self.model.score_last(rows))?; // [b]
         Ok(Vec::<f32>::try_from(Tensor::to_kind(&found.to_device(Device::Cpu), Kind::Float))?)
     }
 }

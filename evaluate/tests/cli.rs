@@ -128,7 +128,7 @@ fn rewards_of_rows_pairs_and_rankings() {
     let expected = |prompt: &str, answer: &str| -> f64 {
         let (mut ids, answer) = ChatTemplate::plain().encode_pair(&tokenizer, prompt, answer).expect("ids");
         ids.extend(answer);
-        model.score_last(&[&ids], tokenizer.pad()).expect("score").double_value(&[0])
+        model.score_last(&[&ids]).expect("score").double_value(&[0])
     };
     let close = |value: &Value, expected: f64| assert!((value.as_f64().expect("score") - expected).abs() < 1e-5, "{value} {expected}");
     let write = |rows: &[Value]| fs::write(&file, rows.iter().map(|r| format!("{r}\n")).collect::<String>()).expect("written");

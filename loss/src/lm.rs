@@ -3,7 +3,8 @@
 //! nll = −Σ log softmax(logits)[target] over valid positions, in nats. Divide by the batch's valid tokens for the loss, take exp of the mean for
 //! perplexity, and divide the sum by ln 2 and by the bytes of the text for bits per byte.
 
-use tch::{Kind, Reduction, Tensor};
+use native::{NativeError, bf16, bf16::Packed};
+use tch::{Device, Kind, Reduction, Tensor};
 
 /// Targets with this id are not predicted (PyTorch's default, and Hugging Face's label for "no loss here").
 pub const IGNORE: i64 = -100;
@@ -37,23 +38,63 @@ pub fn target_count(targets: &Tensor) -> i64 {
 pub fn nll_chunked(hidden: &Tensor, weight: &Tensor, targets: &Tensor, scale: f64, chunk: i64) -> (f64, Tensor) {
     debug_assert_eq!(hidden.size()[0], targets.size()[0]);
     let states = hidden.detach();
-    let head = weight.detach().to_kind(states.kind()); // [V, D]
+    let head = Head::new(&states, weight);
     let (grad_states, mut grad_weight) = (states.empty_like(), weight.detach().zeros_like());
     let mut total = 0.0;
     for start in (0..states.size()[0]).step_by(chunk.max(1) as usize) {
         let rows = chunk.max(1).min(states.size()[0] - start);
         let part = states.narrow(0, start, rows); // [chunk, D]
-        let mut logits = part.mm(&head.tr()); // [chunk, V]
-        total += gradient_in_place(&mut logits, &targets.narrow(0, start, rows), scale);
-        grad_states.narrow(0, start, rows).copy_(&logits.mm(&head));
-        grad_weight = match states.kind() {
-            Kind::Float => grad_weight.addmm_(&logits.tr(), &part),
-            _ => grad_weight.g_add_(&logits.tr().mm(&part)),
-        };
+        let (nll, grad) = head.chunk(&part, &targets.narrow(0, start, rows), scale, &mut grad_weight);
+        grad_states.narrow(0, start, rows).copy_(&grad);
+        total += nll;
     }
     // Σ x·g has the gradient g with respect to x: it carries what was worked out here to the leaf and into the graph.
     let carry = |x: &Tensor, g: &Tensor| x.reshape([-1]).dot(&g.reshape([-1]));
     (total, carry(hidden, &grad_states).to_kind(Kind::Float) + carry(weight, &grad_weight))
+}
+
+/// The output head in the precision of the states.
+enum Head {
+    /// By libtorch's operators, `[V, D]`.
+    Plain(Tensor),
+    /// By our kernels: the weight laid out for states to logits, and for gradients back.
+    Packed { forward: Packed, backward: Packed },
+}
+
+impl Head {
+    fn new(states: &Tensor, weight: &Tensor) -> Head {
+        let weight = weight.detach();
+        let kernels = states.kind() == Kind::BFloat16 && states.device() == Device::Cpu && bf16::supported() && states.size()[1] % 2 == 0;
+        if kernels && let (Ok(forward), Ok(backward)) = (Packed::along(&weight), Packed::across(&weight)) {
+            return Head::Packed { forward, backward };
+        }
+        Head::Plain(weight.to_kind(states.kind()))
+    }
+
+    /// The nll sum of one chunk `[n, D]` and the gradient of its states; that of the weight is added to `grad_weight`.
+    fn chunk(&self, part: &Tensor, targets: &Tensor, scale: f64, grad_weight: &mut Tensor) -> (f64, Tensor) {
+        match self {
+            Head::Plain(head) => {
+                let mut logits = part.mm(&head.tr()); // [n, V]
+                let nll = gradient_in_place(&mut logits, targets, scale);
+                match part.kind() {
+                    Kind::Float => _ = grad_weight.addmm_(&logits.tr(), part),
+                    _ => _ = grad_weight.g_add_(&logits.tr().mm(part)),
+                }
+                (nll, logits.mm(head))
+            }
+            Head::Packed { forward, backward } => {
+                let pass = |grad_weight: &mut Tensor| -> Result<(f64, Tensor), NativeError> {
+                    let logits = forward.multiply_even(part)?; // [n, V], a column of 0 behind an odd V
+                    let vocabulary = forward.columns();
+                    let nll = native::cross_entropy_in_place(&mut logits.narrow(1, 0, vocabulary), targets, IGNORE, scale)?;
+                    Packed::across(&logits.narrow(1, 0, vocabulary))?.add_transposed(&Packed::across(part)?, grad_weight)?;
+                    Ok((nll, backward.multiply(&logits, None, Kind::BFloat16)?))
+                };
+                pass(grad_weight).unwrap_or_else(|e| panic!("{e}")) // shapes were checked when the head was packed
+            }
+        }
+    }
 }
 
 /// Turns logits [N, V] into the gradient of `scale`·nll with respect to them and returns the nll sum.

@@ -2,33 +2,29 @@
 
 use crate::cache::Cache;
 use crate::config::Config;
-use crate::layers::{Linear, NormLayer};
+use crate::layers::{Linear, NormLayer, kernels, sound};
 use crate::rotary::Rotary;
+use crate::segments::Segments;
+use native::bf16::{self, Heads};
 use tch::{Device, Kind, Tensor};
 
-/// What a forward pass does with keys and values.
-pub(crate) enum Memory<'a> {
-    /// Nothing: whole sequences.
-    None,
-    /// Stores those of the prompts, whose lengths are given.
-    Fill(&'a Cache, &'a [i64]),
-    /// Adds one token a row and looks at all before it.
-    Step(&'a Cache),
-}
-
-/// One forward pass over `[B, T]` tokens.
+/// One forward pass.
 pub(crate) struct Pass<'a> {
-    pub rows: i64,
-    pub time: i64,
     /// Dropout is on.
     pub train: bool,
-    /// Added to attention scores, `[B, 1, T or 1, T]`; `None` means causal, or in a step everything so far.
-    pub mask: Option<&'a Tensor>,
-    /// The same for blocks with a window, where the pass is longer than the window; else `mask` holds for them too.
-    pub window_mask: Option<Tensor>,
     /// What turns queries and keys, and its tables at the tokens' places.
     pub rotary: Option<(&'a Rotary, (Tensor, Tensor))>,
-    pub memory: Memory<'a>,
+    pub tokens: Tokens<'a>,
+}
+
+/// How the tokens `[N]` of a pass fall into sequences, and what becomes of keys and values.
+pub(crate) enum Tokens<'a> {
+    /// Whole sequences; nothing is kept.
+    Whole(&'a Segments),
+    /// B rows of T, padded on the right. Keys and values of the prompts, whose lengths are given, go into the cache.
+    Prompts { time: i64, window_mask: Option<Tensor>, cache: &'a Cache, lengths: &'a [i64] },
+    /// One more token a row, which looks at all before it in the cache. `mask`: 0 where it may look and minus infinity elsewhere, `[B, 1, 1, t]`.
+    Step { cache: &'a Cache, mask: Option<&'a Tensor> },
 }
 
 /// Query, key and value as the family stores them.
@@ -73,61 +69,137 @@ impl Attention {
         }
     }
 
+    /// Lays the weights out for decoding in bfloat16.
+    pub fn pack(&mut self) {
+        match &mut self.qkv {
+            Qkv::Fused(all) | Qkv::ByHead(all) => all.pack(),
+            Qkv::Split(q, k, v) => [q, k, v].into_iter().for_each(Linear::pack),
+        }
+        self.out.pack();
+    }
+
     /// `[N, D]` to `[N, D]`.
     pub fn forward(&self, x: &Tensor, pass: &Pass<'_>, block: usize) -> Tensor {
-        let (b, t, c) = (pass.rows, pass.time, self.head_dim);
-        let by_head = |part: &Tensor, heads: i64| part.view([b, t, heads, c]);
-        // [B, T, H, C], and twice [B, T, K, C]. Fused parts are views of one matrix: nothing is copied, and the gradients are laid side
-        // by side once.
-        let (mut q, mut k, v) = match &self.qkv {
+        let y = match &pass.tokens {
+            Tokens::Whole(segments) if self.has_kernels(x, pass.train) => self.by_kernel(x, segments, pass),
+            Tokens::Whole(segments) => self.whole(x, segments, pass),
+            Tokens::Prompts { time, window_mask, cache, lengths } => {
+                let (q, k, v) = self.by_row(x, *time, pass);
+                cache.fill(block, &k, &v, lengths);
+                self.causal(&q, &k, &v, window_mask.as_ref(), false)
+            }
+            Tokens::Step { cache, mask } => {
+                let (q, k, v) = self.by_row(x, 1, pass);
+                let first = cache.first_seen(self.window);
+                let (keys, values) = cache.push(block, &k, &v, first); // [B, K, t, C]
+                let cut = mask.filter(|_| first > 0).map(|m| m.slice(3, first, None, 1));
+                // Heads that share a key-value head stand as its queries, so keys need not be repeated.
+                let q = q.reshape([-1, self.kv_heads, self.heads / self.kv_heads, self.head_dim]);
+                let y = attend(&q, &keys, &values, cut.as_ref().or(*mask), 0.0, false, self.scale);
+                y.reshape([-1, self.heads, 1, self.head_dim])
+            }
+        };
+        // From [B, H, T, C]; libtorch's kernel leaves the result as [B, T, H, C] in memory: this reshape copies nothing there.
+        let y = if y.dim() == 4 { y.transpose(1, 2).reshape([-1, self.heads * self.head_dim]) } else { y };
+        self.out.forward(&y)
+    }
+
+    /// Queries `[N, H, C]`, keys and values `[N, K, C]`, normed where the family does and not yet turned. Fused parts are views of one matrix: nothing is
+    /// copied, and the gradients are laid side by side once.
+    fn heads_of(&self, x: &Tensor) -> (Tensor, Tensor, Tensor) {
+        let (n, c) = (x.size()[0], self.head_dim);
+        let by_head = |part: &Tensor, heads: i64| part.view([n, heads, c]);
+        let (q, k, v) = match &self.qkv {
             Qkv::Fused(all) => {
-                let parts = all.forward(x).split(self.heads * c, 1);
-                (by_head(&parts[0], self.heads), by_head(&parts[1], self.heads), by_head(&parts[2], self.heads))
+                let parts = all.forward(x).split_with_sizes([self.heads * c, self.kv_heads * c, self.kv_heads * c], 1);
+                (by_head(&parts[0], self.heads), by_head(&parts[1], self.kv_heads), by_head(&parts[2], self.kv_heads))
             }
             Qkv::ByHead(all) => {
-                let parts = all.forward(x).view([b, t, self.heads, 3 * c]).split(c, 3);
+                let parts = all.forward(x).view([n, self.heads, 3 * c]).split(c, 2);
                 (parts[0].shallow_clone(), parts[1].shallow_clone(), parts[2].shallow_clone())
             }
             Qkv::Split(q, k, v) => {
                 (by_head(&q.forward(x), self.heads), by_head(&k.forward(x), self.kv_heads), by_head(&v.forward(x), self.kv_heads))
             }
         };
-        if let Some((q_norm, k_norm)) = &self.qk_norm {
-            (q, k) = (q_norm.forward(&q), k_norm.forward(&k));
+        match &self.qk_norm {
+            Some((q_norm, k_norm)) => (q_norm.forward(&q), k_norm.forward(&k), v),
+            None => (q, k, v),
         }
-        let v = v.transpose(1, 2); // [B, K, T, C]
-        (q, k) = (q.transpose(1, 2), k.transpose(1, 2)); // [B, H, T, C], [B, K, T, C]
-        if let Some((rotary, tables)) = &pass.rotary {
-            (q, k) = (rotary.turn(&q, tables), rotary.turn(&k, tables));
+    }
+
+    /// The same as `[B, H, T, C]` and `[B, K, T, C]`, turned.
+    fn by_row(&self, x: &Tensor, time: i64, pass: &Pass<'_>) -> (Tensor, Tensor, Tensor) {
+        let (q, k, v) = self.heads_of(x);
+        let by_row = |x: Tensor| x.view([-1, time, x.size()[1], self.head_dim]).transpose(1, 2);
+        let (q, k, v) = (by_row(q), by_row(k), by_row(v));
+        match &pass.rotary {
+            Some((rotary, tables)) => (rotary.turn(&q, tables), rotary.turn(&k, tables), v),
+            None => (q, k, v),
         }
-        let y = match pass.memory {
-            Memory::Step(cache) => {
-                let first = cache.first_seen(self.window);
-                let (keys, values) = cache.push(block, &k, &v, first); // [B, K, t, C]
-                let cut = pass.mask.filter(|_| first > 0).map(|m| m.slice(3, first, None, 1));
-                let mask = cut.as_ref().or(pass.mask);
-                // Heads that share a key-value head stand as its queries, so keys need not be repeated.
-                let q = q.reshape([b, self.kv_heads, self.heads / self.kv_heads, c]);
-                let y = attend(&q, &keys, &values, mask, 0.0, false, self.scale);
-                y.reshape([b, self.heads, 1, c])
-            }
-            Memory::None | Memory::Fill(..) => {
-                if let Memory::Fill(cache, lengths) = pass.memory {
-                    cache.fill(block, &k, &v, lengths);
-                }
-                let (k, v) = (self.repeat(k), self.repeat(v));
-                let dropout = if pass.train { self.dropout } else { 0.0 };
-                let mask = self.window.and(pass.window_mask.as_ref()).or(pass.mask);
-                attend(&q, &k, &v, mask, dropout, mask.is_none(), self.scale)
+    }
+
+    /// `[B, H, T, C]` of rows that see themselves alone.
+    fn causal(&self, q: &Tensor, k: &Tensor, v: &Tensor, window_mask: Option<&Tensor>, train: bool) -> Tensor {
+        let mask = self.window.and(window_mask);
+        attend(q, &self.repeat(k), &self.repeat(v), mask, if train { self.dropout } else { 0.0 }, mask.is_none(), self.scale)
+    }
+
+    /// Whole sequences by libtorch's operators, `[B, H, T, C]` or `[1, H, N, C]`.
+    fn whole(&self, x: &Tensor, segments: &Segments, pass: &Pass<'_>) -> Tensor {
+        let device = x.device();
+        let band = |time: i64| self.window.filter(|&w| w < time).map(|w| band(time, w, device));
+        if let Some((_, time)) = segments.rows() {
+            let (q, k, v) = self.by_row(x, time, pass);
+            return self.causal(&q, &k, &v, band(time).as_ref(), pass.train);
+        }
+        let (q, k, v) = self.by_row(x, segments.tokens(), pass); // [1, H, N, C]
+        let padded = segments.padded();
+        let rows = |x: &Tensor| {
+            let (heads, c) = (x.size()[1], x.size()[3]);
+            x.squeeze_dim(0).index_select(1, &padded.tokens).view([heads, padded.rows, padded.time, c]).transpose(0, 1) // [B, H, T, C]
+        };
+        let y = self.causal(&rows(&q), &rows(&k), &rows(&v), band(padded.time).as_ref(), pass.train);
+        let y = y.transpose(0, 1).reshape([self.heads, padded.rows * padded.time, self.head_dim]);
+        y.index_select(1, &padded.places).unsqueeze(0)
+    }
+
+    fn has_kernels(&self, x: &Tensor, train: bool) -> bool {
+        kernels(x.kind(), x.device()) && self.head_dim % 2 == 0 && self.head_dim <= 512 && !(train && self.dropout > 0.0)
+    }
+
+    /// Whole sequences by our own kernel, `[N, H·C]`.
+    fn by_kernel(&self, x: &Tensor, segments: &Segments, pass: &Pass<'_>) -> Tensor {
+        let n = x.size()[0];
+        let parts = match &self.qkv {
+            Qkv::Fused(all) | Qkv::ByHead(all) if self.qk_norm.is_none() => vec![all.forward(x)],
+            _ => {
+                let (q, k, v) = self.heads_of(x);
+                vec![q.reshape([n, -1]), k.reshape([n, -1]), v.reshape([n, -1])]
             }
         };
-        // libtorch's kernel leaves the result as [B, T, H, C] in memory: this reshape copies nothing there.
-        self.out.forward(&y.transpose(1, 2).reshape([b * t, self.heads * c]))
+        let heads = Heads {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            width: self.head_dim,
+            window: self.window.unwrap_or(0),
+            scale: self.scale,
+            by_head: matches!(self.qkv, Qkv::ByHead(_)),
+        };
+        // Both halves of a table are the same; rows that are alike share one.
+        let half = |table: &Tensor| {
+            let r = table.size().last().copied().unwrap_or(0) / 2;
+            table.narrow(-1, 0, r).reshape([-1, r]).repeat([n / (table.numel() as i64 / (2 * r)), 1])
+        };
+        let tables = pass.rotary.as_ref().map(|(_, (cos, sin))| (half(cos), half(sin)));
+        let (bounds, starts) = segments.tensors();
+        let parts: Vec<&Tensor> = parts.iter().collect();
+        sound(bf16::attend(&parts, heads, tables.as_ref().map(|(cos, sin)| (cos, sin)), &bounds, &starts))
     }
 
     /// Each key-value head once for every query head that shares it.
-    fn repeat(&self, x: Tensor) -> Tensor {
-        if self.heads == self.kv_heads { x } else { x.repeat_interleave_self_int(self.heads / self.kv_heads, 1, None) }
+    fn repeat(&self, x: &Tensor) -> Tensor {
+        if self.heads == self.kv_heads { x.shallow_clone() } else { x.repeat_interleave_self_int(self.heads / self.kv_heads, 1, None) }
     }
 }
 

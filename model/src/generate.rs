@@ -1,6 +1,6 @@
 //! Batched sampling with a key-value cache. Token ids in, token ids out.
 
-use crate::attention::{Memory, Pass};
+use crate::attention::{Pass, Tokens};
 use crate::cache::Cache;
 use crate::error::ModelError;
 use crate::model::{HeadKind, Model, pad_right};
@@ -141,8 +141,8 @@ impl<'a> Batch<'a> {
         let ids = pad_right(&rows, longest as usize, 0).to_device(device);
         let last: Vec<i64> = lengths.iter().enumerate().map(|(i, n)| i as i64 * longest + n - 1).collect();
         let rotary = trunk.tables_from_zero(longest, Reach::Rows(lengths));
-        let (window_mask, memory) = (trunk.window_mask(longest, None), Memory::Fill(cache, lengths));
-        let pass = Pass { rows: rows.len() as i64, time: longest, train: false, mask: None, window_mask, rotary, memory };
+        let tokens = Tokens::Prompts { time: longest, window_mask: trunk.window_mask(longest), cache, lengths };
+        let pass = Pass { train: false, rotary, tokens };
         let x = trunk.blocks(trunk.embed(&ids, None, false), &pass);
         trunk.norm.forward(&x.index_select(0, &Tensor::from_slice(&last).to_device(device)))
     }
@@ -155,8 +155,7 @@ impl<'a> Batch<'a> {
         let (ids, places) = (column(&|l| i64::from(l.token)), column(&|l| l.position)); // [live, 1]
         let mask = cache.mask();
         let rotary = trunk.tables(&places, Reach::Newest);
-        let memory = Memory::Step(cache);
-        let pass = Pass { rows: self.live.len() as i64, time: 1, train: false, mask: mask.as_ref(), window_mask: None, rotary, memory };
+        let pass = Pass { train: false, rotary, tokens: Tokens::Step { cache, mask: mask.as_ref() } };
         let x = trunk.blocks(trunk.embed(&ids, Some(&places), false), &pass);
         trunk.norm.forward(&x)
     }

@@ -25,6 +25,8 @@ pub(crate) enum Supply<'a> {
     Files { files: &'a mut WeightFiles, fresh: &'a [&'a str], device: Device },
     /// Copies of another model's, in this precision.
     Copy(&'a [Parameter], Kind),
+    /// Another model's own tensors: what is learnt there shows here.
+    Share(&'a [Parameter]),
 }
 
 /// Collects the parameters of a network while it is built.
@@ -46,15 +48,19 @@ impl<'a> Builder<'a> {
                 fresh(name, shape, init, 0, *device)?
             }
             Supply::Files { files, device, .. } => files.take(name, shape, *device)?,
-            Supply::Copy(list, kind) => {
-                let found = list.iter().find(|p| p.name == name).map(|p| p.tensor.detach().to_dtype(*kind, false, true));
-                found.ok_or_else(|| ModelError::Input(format!("no tensor {name} to copy")))?
-            }
+            Supply::Copy(list, kind) => named(list, name)?.to_dtype(*kind, false, true),
+            Supply::Share(list) => named(list, name)?,
         };
         let tensor = tensor.set_requires_grad(true);
         self.parameters.push(Parameter { name: name.into(), tensor: tensor.shallow_clone(), decay: shape.len() >= 2 });
         Ok(tensor)
     }
+}
+
+/// A tensor of another model, outside its graph.
+fn named(list: &[Parameter], name: &str) -> Result<Tensor, ModelError> {
+    let found = list.iter().find(|p| p.name == name).map(|p| p.tensor.detach());
+    found.ok_or_else(|| ModelError::Input(format!("no tensor {name} to copy")))
 }
 
 /// Values depend on the seed and the tensor's name only: not on the device, the other tensors, or libtorch's generator.

@@ -3,7 +3,8 @@
 use crate::config::{Activation, Norm};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
-use tch::{Kind, Tensor};
+use native::bf16::{self, Map, Packed};
+use tch::{Device, Kind, Tensor};
 
 /// A linear map on rows, with the weight in the orientation of its family's folders.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) struct Linear {
     bias: Option<Tensor>,
     /// `[in, out]` (GPT-2's "Conv1D") instead of `[out, in]`.
     in_out: bool,
+    /// The weight as decoding reads it, again and again.
+    packed: Option<Packed>,
 }
 
 /// Sizes and first values of a [`Linear`].
@@ -30,11 +33,17 @@ impl Linear {
         let shape = if s.in_out { [i, o] } else { [o, i] };
         let weight = b.take(&format!("{name}.weight"), &shape, Init::Normal(s.std))?;
         let bias = if s.bias { Some(b.take(&format!("{name}.bias"), &[o], Init::Zeros)?) } else { None };
-        Ok(Linear { weight, bias, in_out: s.in_out })
+        Ok(Linear { weight, bias, in_out: s.in_out, packed: None })
     }
 
     /// `[N, in]` to `[N, out]`, in `x`'s precision; the result is fresh memory that the caller may change in place.
     pub fn forward(&self, x: &Tensor) -> Tensor {
+        if let Some(packed) = &self.packed {
+            return sound(packed.multiply(x, self.bias.as_ref(), x.kind()));
+        }
+        if self.has_kernels(x) {
+            return sound(bf16::linear(x, self.map()));
+        }
         let (weight, bias) = (cast(&self.weight, x.kind()), self.bias.as_ref().map(|b| cast(b, x.kind())));
         match (self.in_out, bias) {
             (true, Some(bias)) => bias.addmm(x, &weight),
@@ -42,6 +51,45 @@ impl Linear {
             (false, bias) => x.linear(&weight, bias.as_ref()),
         }
     }
+
+    /// activation(x·W + b).
+    pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Tensor {
+        match &self.packed {
+            Some(packed) => sound(packed.multiply_activated(x, self.bias.as_ref(), activation.kernel())),
+            None => activation.apply(self.forward(x)),
+        }
+    }
+
+    /// Lays the weight out for decoding in bfloat16. It no longer follows the weight, which may be trained further.
+    pub fn pack(&mut self) {
+        let packed = if self.in_out { Packed::across(&self.weight) } else { Packed::along(&self.weight) };
+        self.packed = Some(sound(packed));
+    }
+
+    /// Do our own kernels take these rows and this weight?
+    pub fn has_kernels(&self, x: &Tensor) -> bool {
+        kernels(x.kind(), x.device()) && fits(&self.weight) && self.packed.is_none()
+    }
+
+    /// For the kernels.
+    pub fn map(&self) -> Map<'_> {
+        Map { weight: &self.weight, bias: self.bias.as_ref(), in_out: self.in_out }
+    }
+}
+
+/// Are there kernels of our own for activations of this kind, here?
+pub(crate) fn kernels(kind: Kind, device: Device) -> bool {
+    kind == Kind::BFloat16 && device == Device::Cpu && bf16::supported()
+}
+
+/// Kernels read pairs: both sizes of a weight must be even.
+pub(crate) fn fits(weight: &Tensor) -> bool {
+    weight.kind() == Kind::Float && weight.size().iter().all(|n| n % 2 == 0)
+}
+
+/// What a kernel made of tensors that were checked when the model was built: an error here is a fault of this program.
+pub(crate) fn sound<T>(result: Result<T, native::NativeError>) -> T {
+    result.unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A weight in the precision of the activations; its gradient comes back in the weight's own.
@@ -80,6 +128,16 @@ impl NormLayer {
 }
 
 impl Activation {
+    /// Its name among the kernels.
+    pub(crate) fn kernel(self) -> bf16::Activation {
+        match self {
+            Activation::GeluTanh => bf16::Activation::GeluTanh,
+            Activation::Gelu => bf16::Activation::Gelu,
+            Activation::Relu => bf16::Activation::Relu,
+            Activation::Silu => bf16::Activation::Silu,
+        }
+    }
+
     /// Applies the non-linearity; in place where no gradient will ask for the input.
     pub(crate) fn apply(self, mut x: Tensor) -> Tensor {
         let keep = x.requires_grad();

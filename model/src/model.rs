@@ -1,15 +1,15 @@
 //! A transformer with a head, and its life in a folder.
 
-use crate::attention::{Memory, Pass};
+use crate::attention::{Pass, Tokens};
 use crate::config::{self, Config, Dropout};
 use crate::error::ModelError;
 use crate::files::{self, WeightFiles};
 use crate::init::{Builder, Init, Supply};
-use crate::layers::cast;
+use crate::layers::{cast, fits, kernels, sound};
 use crate::names::{self, Names, SCALAR_HEAD};
-use crate::rotary::Reach;
 use crate::segments::Segments;
 use crate::transformer::Transformer;
+use native::bf16::{self, Packed};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -42,6 +42,8 @@ pub struct Model {
     trunk: Transformer,
     /// `[V, D]` or `[1, D]`; the embedding itself where the head is tied.
     head_weight: Tensor,
+    /// The head as decoding reads it.
+    packed_head: Option<Packed>,
     parameters: Vec<Parameter>,
     device: Device,
 }
@@ -85,7 +87,7 @@ impl Model {
             HeadKind::Lm => b.take(Names::of(config.family).head, &[config.vocab_size as i64, width], Init::Normal(config.init_std))?,
             HeadKind::Scalar => b.take(SCALAR_HEAD, &[1, width], Init::Normal(1.0 / (width as f64 + 1.0).sqrt()))?,
         };
-        Ok(Model { config, head, trunk, head_weight, parameters: b.parameters, device })
+        Ok(Model { config, head, trunk, head_weight, packed_head: None, parameters: b.parameters, device })
     }
 
     /// Writes config.json, generation_config.json and model.safetensors (in shards above 5 GB) into `folder`, which is made if need be. The
@@ -116,16 +118,21 @@ impl Model {
         Ok(copy)
     }
 
-    /// A frozen copy with the weights in the precision of the activations: what decoding reads again and again is half as large in bfloat16.
-    /// `None` where the weights are in it already.
+    /// A frozen model with the weights laid out as decoding reads them again and again: half as large in bfloat16. `None` where they are so already.
     pub(crate) fn decoder(&self) -> Result<Option<Model>, ModelError> {
         let compute = self.compute();
         if self.head_weight.kind() == compute {
             return Ok(None);
         }
-        let mut copy = Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(&self.parameters, compute)))?;
+        let packs = kernels(compute, self.device) && self.parameters.iter().filter(|p| p.decay).all(|p| fits(&p.tensor));
+        let supply = if packs { Supply::Share(&self.parameters) } else { Supply::Copy(&self.parameters, compute) };
+        let mut copy = Model::build(self.config.clone(), self.head, self.device, Builder::new(supply))?;
         copy.set_compute(compute);
         copy.freeze();
+        if packs {
+            copy.trunk.pack();
+            copy.packed_head = Some(sound(Packed::along(&copy.head_weight)));
+        }
         Ok(Some(copy))
     }
 
@@ -189,27 +196,37 @@ impl Model {
         &self.head_weight
     }
 
-    /// Hidden states after the final norm: ids `[B, T]` (i64, on the model's device) to `[B, T, D]`. `train` switches dropout on.
+    /// Hidden states after the final norm: ids `[B, T]` (i64, on the model's device) to `[B, T, D]`. `segments` tells which of the B·T tokens are documents of
+    /// their own; without, each row is one. `train` switches dropout on.
     ///
-    /// Panics where T exceeds the context or an id the vocabulary: [`Model::check_ids`] tells beforehand.
+    /// Panics where a sequence exceeds the context or an id the vocabulary: [`Model::check_ids`] tells beforehand.
     pub fn forward_hidden(&self, ids: &Tensor, segments: Option<&Segments>, train: bool) -> Tensor {
         let (rows, time) = ids.size2().expect("token ids must be [B, T]");
         assert!(time as usize <= self.config.context, "{time} tokens do not fit into a context of {}", self.config.context);
-        let rotary = match segments {
-            Some(s) => self.trunk.tables(&s.positions, Reach::Pass),
-            None => self.trunk.tables_from_zero(time, Reach::Pass),
-        };
-        let mask = segments.map(|s| &s.mask);
-        let window_mask = self.trunk.window_mask(time, mask);
-        let pass = Pass { rows, time, train, mask, window_mask, rotary, memory: Memory::None };
-        let x = self.trunk.embed(ids, segments.map(|s| &s.positions), train);
-        let x = self.trunk.norm.forward(&self.trunk.blocks(x, &pass)); // [N, D]
-        x.view([rows, time, self.config.width as i64])
+        let whole = if segments.is_none() { Some(Segments::from_rows(rows, time, self.device)) } else { None };
+        let segments = segments.or(whole.as_ref()).expect("one of the two");
+        self.forward_packed(&ids.flatten(0, 1), segments, train).view([rows, time, self.config.width as i64])
+    }
+
+    /// Hidden states after the final norm of sequences that stand end to end: ids `[N]` to `[N, D]`.
+    pub fn forward_packed(&self, ids: &Tensor, segments: &Segments, train: bool) -> Tensor {
+        assert_eq!(ids.size(), [segments.tokens()], "segments that make up the ids");
+        let pass = Pass { train, rotary: self.trunk.tables_of(segments), tokens: Tokens::Whole(segments) };
+        self.trunk.norm.forward(&self.trunk.blocks(self.trunk.embed(ids, Some(segments.positions()), train), &pass))
     }
 
     /// Logits of a language model: `[.., D]` to `[.., V]`, in float32.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         assert_eq!(self.head, HeadKind::Lm, "this model has a scalar head: it gives no logits");
+        let flat = || hidden.reshape([-1, self.config.width as i64]);
+        let shape = || [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
+        if let Some(packed) = &self.packed_head {
+            return sound(packed.multiply(&flat(), None, Kind::Float)).view(shape().as_slice());
+        }
+        if kernels(hidden.kind(), self.device) && fits(&self.head_weight) {
+            let map = bf16::Map { weight: &self.head_weight, bias: None, in_out: false };
+            return sound(bf16::linear(&flat(), map)).view(shape().as_slice()).to_kind(Kind::Float);
+        }
         hidden.linear::<Tensor>(&cast(&self.head_weight, hidden.kind()), None).to_kind(Kind::Float)
     }
 
@@ -219,16 +236,22 @@ impl Model {
         hidden.to_kind(Kind::Float).linear::<Tensor>(&cast(&self.head_weight, Kind::Float), None).squeeze_dim(-1)
     }
 
-    /// Score of each row at its last token, `[B]`: what `AutoModelForSequenceClassification` gives for rows padded with `pad`.
-    pub fn score_last(&self, rows: &[&[u32]], pad: u32) -> Result<Tensor, ModelError> {
+    /// Score of each row at its last token, `[B]`: what `AutoModelForSequenceClassification` gives.
+    pub fn score_last(&self, rows: &[&[u32]]) -> Result<Tensor, ModelError> {
         if rows.is_empty() {
             return Ok(Tensor::zeros([0], (Kind::Float, self.device)));
         }
         self.check_ids(rows)?;
-        let longest = rows.iter().map(|r| r.len()).max().unwrap_or(0);
-        let ids = pad_right(rows, longest, pad).to_device(self.device);
-        let last: Vec<i64> = rows.iter().enumerate().map(|(i, r)| (i * longest + r.len() - 1) as i64).collect();
-        let hidden = self.forward_hidden(&ids, None, false).flatten(0, 1);
+        let ids: Vec<i64> = rows.iter().flat_map(|row| row.iter()).map(|&id| i64::from(id)).collect();
+        let segments = Segments::from_groups(&rows.iter().map(|row| vec![row.len()]).collect::<Vec<_>>(), self.device);
+        let hidden = self.forward_packed(&Tensor::from_slice(&ids).to_device(self.device), &segments, false);
+        let last: Vec<i64> = rows
+            .iter()
+            .scan(-1, |end, row| {
+                *end += row.len() as i64;
+                Some(*end)
+            })
+            .collect();
         Ok(self.scalar(&hidden.index_select(0, &Tensor::from_slice(&last).to_device(self.device))))
     }
 

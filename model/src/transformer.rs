@@ -6,9 +6,11 @@ use crate::attention::{Attention, Pass, Qkv, band};
 use crate::config::{Activation, Config, Dropout, Family, Position};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
-use crate::layers::{Linear, LinearShape, NormLayer, cast};
+use crate::layers::{Linear, LinearShape, NormLayer, cast, sound};
 use crate::names::Names;
 use crate::rotary::{Reach, Rotary};
+use crate::segments::Segments;
+use native::bf16;
 use tch::{Device, Kind, Tensor};
 
 /// Two linear maps with a non-linearity between them, gated or not.
@@ -23,10 +25,17 @@ struct Mlp {
 impl Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
         let inner = match &self.gate {
-            Some(gate) => self.activation.apply(gate.forward(x)) * self.up.forward(x),
-            None => self.activation.apply(self.up.forward(x)),
+            Some(gate) => gate.forward_activated(x, self.activation) * self.up.forward(x),
+            None if self.up.has_kernels(x) && self.down.has_kernels(x) => {
+                return sound(bf16::mlp(x, self.up.map(), self.down.map(), self.activation.kernel()));
+            }
+            None => self.up.forward_activated(x, self.activation),
         };
         self.down.forward(&inner)
+    }
+
+    fn pack(&mut self) {
+        [self.gate.as_mut(), Some(&mut self.up), Some(&mut self.down)].into_iter().flatten().for_each(Linear::pack);
     }
 }
 
@@ -112,19 +121,33 @@ impl Transformer {
         self.rotary.as_ref().map(|r| (r, r.tables(positions, reach)))
     }
 
+    /// Tables for whole sequences: of the places 0 to T where all rows are alike, else of each token's.
+    pub fn tables_of(&self, segments: &Segments) -> Option<(&Rotary, (Tensor, Tensor))> {
+        match segments.rows() {
+            Some((_, time)) => self.tables_from_zero(time, Reach::Pass),
+            None => self.tables(segments.positions(), Reach::Pass),
+        }
+    }
+
     /// Tables of the places 0 to `time`.
     pub fn tables_from_zero(&self, time: i64, reach: Reach<'_>) -> Option<(&Rotary, (Tensor, Tensor))> {
         self.rotary.as_ref().map(|r| (r, r.tables(&Tensor::arange(time, (Kind::Int64, self.embedding.device())), reach)))
     }
 
-    /// What blocks with a window add to the scores of a whole pass, `mask` being that of the other blocks; `None` where no window cuts.
-    pub fn window_mask(&self, time: i64, mask: Option<&Tensor>) -> Option<Tensor> {
-        let window = self.window.filter(|&w| w < time)?;
-        let band = band(time, window, self.embedding.device());
-        Some(mask.map_or_else(|| band.shallow_clone(), |mask| mask + &band))
+    /// What blocks with a window add to the scores of a pass over rows of this length; `None` where no window cuts.
+    pub fn window_mask(&self, time: i64) -> Option<Tensor> {
+        self.window.filter(|&w| w < time).map(|window| band(time, window, self.embedding.device()))
     }
 
-    /// Token ids `[B, T]` to `[N, D]`, with learned positions added: places 0 to T, or the given ones, `[B, T]`.
+    /// Lays the weights of linear maps out for decoding in bfloat16.
+    pub fn pack(&mut self) {
+        for block in &mut self.blocks {
+            block.attention.pack();
+            block.mlp.pack();
+        }
+    }
+
+    /// Token ids `[B, T]` or `[N]` to `[N, D]`, with learned positions added: places 0 to T, or the given ones, of the ids' shape.
     pub fn embed(&self, ids: &Tensor, places: Option<&Tensor>, train: bool) -> Tensor {
         let mut x = Tensor::embedding(&self.embedding, ids, -1, false, false); // [B, T, D]
         if let Some(table) = &self.positions {
@@ -133,7 +156,7 @@ impl Transformer {
                 None => x.g_add_(&table.narrow(0, 0, ids.size()[1])),
             };
         }
-        cast(&dropout(x, self.dropout, train), self.compute).flatten(0, 1)
+        cast(&dropout(x, self.dropout, train), self.compute).reshape([ids.numel() as i64, -1])
     }
 
     /// All blocks, without the final norm: `[N, D]` to `[N, D]`.

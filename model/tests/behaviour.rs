@@ -67,9 +67,9 @@ fn padding_changes_nothing() {
         assert!(gap(&short, &long) < 1e-5);
     }
     let all = rows(&ids);
-    let together = no_grad(|| model.score_last(&[&all[0][..4], &all[1], &all[2][..1]], 1)).unwrap();
+    let together = no_grad(|| model.score_last(&[&all[0][..4], &all[1], &all[2][..1]])).unwrap();
     for (i, row) in [&all[0][..4], &all[1], &all[2][..1]].into_iter().enumerate() {
-        let alone = no_grad(|| model.score_last(&[row], 1)).unwrap();
+        let alone = no_grad(|| model.score_last(&[row])).unwrap();
         assert!((alone.double_value(&[0]) - together.double_value(&[i as i64])).abs() < 1e-5);
     }
 }
@@ -133,7 +133,7 @@ fn wrong_requests_are_refused_in_words() {
     fails(&[vec![2]], Sampling { top_p: 0.0, ..Sampling::default() }, "top_p");
     let scores = tiny(HeadKind::Scalar, 0.0);
     assert!(generate(&scores, &[vec![2]], &Sampling::default()).is_err());
-    assert!(scores.score_last(&[&[2; 65]], 1).is_err());
+    assert!(scores.score_last(&[&[2; 65]]).is_err());
 }
 
 #[test]
@@ -154,12 +154,40 @@ fn packed_documents_do_not_see_each_other() {
                 start += n as i64;
             }
         }
-        // The same number again later in a row is another document.
-        let numbers = Tensor::from_slice(&[4i64, 4, 9, 4, 4]).unsqueeze(0);
-        let five = ids.i((0..1, 0..5));
-        let twice = no_grad(|| model.forward_hidden(&five, Some(&Segments::new(&numbers)), false));
-        let apart = no_grad(|| model.forward_hidden(&five, Some(&Segments::from_lengths(&[vec![2, 1, 2]], 5, Device::Cpu)), false));
-        assert!(same(&twice, &apart));
+    }
+}
+
+/// A prompt that is computed once for its answers gives them what it gives each of them alone, and gets the gradients of all.
+#[test]
+fn branches_equal_sequences_of_their_own() {
+    for model in families() {
+        let ids = tokens(1, 15, 4).i(0);
+        let segments = Segments::from_groups(&[vec![6, 3, 4], vec![2]], Device::Cpu);
+        let logits = |ids: &Tensor, segments: &Segments| model.logits(&model.forward_packed(ids, segments, false)); // [N, V]
+        let weigh = |x: Tensor| (&x * Tensor::arange(x.size()[1], (Kind::Float, Device::Cpu)) / 40.0).sum(Kind::Float);
+        let grads = || -> Vec<Tensor> {
+            let take = |p: &mut model::Parameter| {
+                let grad = p.tensor.grad().copy();
+                p.tensor.zero_grad();
+                grad
+            };
+            model.parameters().iter_mut().map(take).collect()
+        };
+        let shared = logits(&ids, &segments);
+        let prompt = ids.i(0..6);
+        let alone = |ids: &Tensor| logits(ids, &Segments::from_rows(1, ids.size()[0], Device::Cpu));
+        let own =
+            [prompt.shallow_clone(), Tensor::cat(&[&prompt, &ids.i(6..9)], 0), Tensor::cat(&[&prompt, &ids.i(9..13)], 0), ids.i(13..15)];
+        let own = own.map(|ids| alone(&ids));
+        let want = Tensor::cat(&[own[0].shallow_clone(), own[1].i(6..9), own[2].i(6..10), own[3].shallow_clone()], 0);
+        let found = gap(&shared, &want);
+        assert!(found < 1e-5, "{found}");
+        weigh(shared).backward();
+        let together = grads();
+        weigh(want).backward();
+        for (a, b) in together.iter().zip(&grads()) {
+            assert!(gap(a, b) < 2e-4 * b.abs().max().double_value(&[]).max(1.0));
+        }
     }
 }
 

@@ -27,7 +27,8 @@ fn logits_and_gradients_are_near_those_of_float32() {
         let (exact, rounded) = pair(name);
         let ids = tokens(3, 20, 7);
         let lengths = [vec![12usize, 8], vec![20], vec![5, 5, 10]];
-        for segments in [None, Some(Segments::from_lengths(&lengths, 20, Device::Cpu))] {
+        let branches = Segments::from_groups(&[vec![9, 4, 7], vec![20], vec![3, 17]], Device::Cpu);
+        for segments in [None, Some(Segments::from_lengths(&lengths, 20, Device::Cpu)), Some(branches)] {
             let logits = |m: &Model| m.logits(&m.forward_hidden(&ids, segments.as_ref(), false));
             let (a, b) = (logits(&exact), logits(&rounded));
             let off = error(&b, &a);

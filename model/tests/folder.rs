@@ -210,7 +210,7 @@ fn transformers_reads_our_folders() {
             HeadKind::Scalar => {
                 let mut padded = rows(&ids);
                 padded[1][6..].fill(1);
-                let scores = model.score_last(&[&padded[0], &padded[1][..6], &padded[2]], 1).unwrap();
+                let scores = model.score_last(&[&padded[0], &padded[1][..6], &padded[2]]).unwrap();
                 json!({"ids": padded, "scores": Vec::<f64>::try_from(scores).unwrap()})
             }
         });

@@ -86,7 +86,7 @@ fn scores_agree() {
             row.retain(|&id| id != 1);
         }
         let answers: Vec<&[u32]> = answers.iter().map(Vec::as_slice).collect();
-        let scores = tch::no_grad(|| model.score_last(&answers, 1)).unwrap();
+        let scores = tch::no_grad(|| model.score_last(&answers)).unwrap();
         let found = gap(&scores, expected.get("scores"));
         println!("{name:16} scores {found:.1e}");
         assert!(found < 1e-5, "{name}: scores differ by {found}");

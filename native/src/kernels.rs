@@ -11,6 +11,7 @@ unsafe extern "C" {
         targets: *const i64,
         rows: i64,
         vocab: i64,
+        stride: i64,
         ignore: i64,
         scale: f32,
         threads: c_int,
@@ -24,8 +25,8 @@ unsafe extern "C" {
 pub fn cross_entropy_in_place(logits: &mut Tensor, targets: &Tensor, ignore: i64, scale: f64) -> Result<f64, NativeError> {
     let shape = logits.size();
     let &[rows, vocab] = shape.as_slice() else { return Err(wrong("logits", format!("{shape:?} instead of [N, V]"))) };
-    if !matches!(logits.kind(), Kind::Float | Kind::BFloat16) || logits.device() != Device::Cpu || !logits.is_contiguous() {
-        return Err(wrong("logits", "not contiguous float32 or bfloat16 on the CPU".into()));
+    if !matches!(logits.kind(), Kind::Float | Kind::BFloat16) || logits.device() != Device::Cpu || logits.stride()[1] != 1 {
+        return Err(wrong("logits", "not rows of float32 or bfloat16 on the CPU".into()));
     }
     if targets.size() != [rows] || targets.kind() != Kind::Int64 || targets.device() != Device::Cpu || !targets.is_contiguous() {
         return Err(wrong("targets", format!("not {rows} contiguous int64 on the CPU")));
@@ -48,6 +49,7 @@ pub fn cross_entropy_in_place(logits: &mut Tensor, targets: &Tensor, ignore: i64
             at,
             rows,
             vocab,
+            logits.stride()[0],
             ignore,
             scale as f32,
             tch::get_num_threads(),

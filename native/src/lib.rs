@@ -3,11 +3,13 @@
 //! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`]: multi-tensor optimiser kernels, through a C++ shim whose
 //!   exceptions become [`NativeError`].
 //! - [`cross_entropy_in_place`]: kernels of our own on tensors' memory.
+//! - [`bf16`]: linear maps, MLP and attention in bfloat16, forward and backward.
 //! - [`Profiler`], [`Range`]: libtorch's profiler.
 //! - [`MappedFile`]: a read-only memory map.
 //! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults.
 
 mod alloc;
+pub mod bf16;
 mod kernels;
 mod map;
 mod optim;

@@ -1,9 +1,9 @@
-//! Episodes as tensors. Rows are right-padded, so causal attention needs no mask and padding changes nothing.
+//! Episodes as tensors: prompts and responses stand end to end, none is padded.
 //!
-//! Shapes: B episodes, T longest prompt and response, W columns of a grid (see [`Layout`]), N places picked of all episodes, D width, V vocabulary.
+//! Shapes: B episodes, T tokens of all, W columns of a grid (see [`Layout`]), N places picked of all episodes, D width, V vocabulary.
 
 use data::config::ScorePosition;
-use model::Model;
+use model::{Model, Segments};
 use tch::{Device, Tensor, no_grad};
 
 /// One sampled answer.
@@ -64,7 +64,7 @@ impl Layout {
 /// Positions of a batch whose hidden state is wanted, and where what comes of it goes in a grid.
 #[derive(Debug)]
 struct Places {
-    /// Flat positions (row·T + t) of the hidden states. `[N]`
+    /// Positions of the hidden states. `[N]`
     hidden: Tensor,
     /// Flat positions in the `[B, W]` grid. `[N]`
     grid: Tensor,
@@ -74,23 +74,25 @@ struct Places {
 
 impl Places {
     /// Of each episode the first `count` columns; column i looks at the state before response token i.
-    fn new(episodes: &[&Episode], count: impl Fn(&Episode) -> usize, (longest, width): (usize, usize), device: Device) -> Places {
+    fn new(episodes: &[&Episode], count: impl Fn(&Episode) -> usize, width: usize, device: Device) -> Places {
         let (mut hidden, mut grid, mut mask) = (vec![], vec![], vec![0f32; episodes.len() * width]);
+        let mut first = 0;
         for (row, e) in episodes.iter().enumerate() {
             for i in 0..count(e) {
-                hidden.push((row * longest + e.prompt.len() + i - 1) as i64);
+                hidden.push((first + e.prompt.len() + i - 1) as i64);
                 grid.push((row * width + i) as i64);
                 mask[row * width + i] = 1.0;
             }
+            first += e.len();
         }
         let to = |v: &[i64]| Tensor::from_slice(v).to_device(device);
         let mask = Tensor::from_slice(&mask).to_device(device).view([episodes.len() as i64, width as i64]);
         Places { hidden: to(&hidden), grid: to(&grid), mask }
     }
 
-    /// `[B, T, D]` to `[N, D]`.
+    /// `[T, D]` to `[N, D]`.
     fn pick(&self, hidden: &Tensor) -> Tensor {
-        hidden.flatten(0, 1).index_select(0, &self.hidden)
+        hidden.index_select(0, &self.hidden)
     }
 
     /// Laid out by episode, 0 elsewhere: `[N]` to `[B, W]`.
@@ -103,8 +105,10 @@ impl Places {
 /// Episodes that go through a model together.
 #[derive(Debug)]
 pub struct Batch {
-    /// Token ids, padded right. `[B, T]`
+    /// Token ids. `[T]`
     pub ids: Tensor,
+    /// Where each episode begins.
+    pub segments: Segments,
     /// The response tokens. `[N]`
     targets: Tensor,
     /// Where they are predicted.
@@ -114,23 +118,24 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Pads `episodes` with `pad`.
-    pub fn new(episodes: &[&Episode], pad: u32, layout: Layout, device: Device) -> Batch {
-        let (b, t) = (episodes.len(), episodes.iter().map(|e| e.len()).max().unwrap_or(1));
-        let mut ids = vec![i64::from(pad); b * t];
-        for (row, e) in episodes.iter().enumerate() {
-            for (i, &id) in e.prompt.iter().chain(&e.response).enumerate() {
-                ids[row * t + i] = i64::from(id);
-            }
-        }
+    /// Lays out `episodes`.
+    pub fn new(episodes: &[&Episode], layout: Layout, device: Device) -> Batch {
+        let ids: Vec<i64> = episodes.iter().flat_map(|e| e.prompt.iter().chain(&e.response)).map(|&id| i64::from(id)).collect();
+        let lengths: Vec<Vec<usize>> = episodes.iter().map(|e| vec![e.len()]).collect();
         let targets: Vec<i64> = episodes.iter().flat_map(|e| &e.response).map(|&id| i64::from(id)).collect();
-        let size = (t, layout.width);
+        let width = layout.width;
         Batch {
-            ids: Tensor::from_slice(&ids).to_device(device).view([b as i64, t as i64]),
+            ids: Tensor::from_slice(&ids).to_device(device),
+            segments: Segments::from_groups(&lengths, device),
             targets: Tensor::from_slice(&targets).to_device(device),
-            tokens: Places::new(episodes, |e| e.response.len(), size, device),
-            states: layout.after_end.then(|| Places::new(episodes, |e| layout.states(e), size, device)),
+            tokens: Places::new(episodes, |e| e.response.len(), width, device),
+            states: layout.after_end.then(|| Places::new(episodes, |e| layout.states(e), width, device)),
         }
+    }
+
+    /// Hidden states of all tokens, `[T, D]`. No dropout: sampling had none.
+    pub fn hidden(&self, model: &Model) -> Tensor {
+        model.forward_packed(&self.ids, &self.segments, false)
     }
 
     /// 1 where a response token stands. `[B, W]`
@@ -169,7 +174,7 @@ impl Critic {
     pub fn values(&self, batch: &Batch, hidden: &Tensor) -> Tensor {
         let states = batch.states();
         let flat = match self {
-            Critic::Separate(model) => model.scalar(&states.pick(&model.forward_hidden(&batch.ids, None, false))),
+            Critic::Separate(model) => model.scalar(&states.pick(&batch.hidden(model))),
             Critic::Shared(head) => states.pick(hidden).to_kind(tch::Kind::Float).linear::<Tensor>(head, None).squeeze_dim(-1),
         };
         states.lay(&flat)
@@ -178,5 +183,5 @@ impl Critic {
 
 /// Log-probabilities under a frozen model, `[B, W]`.
 pub fn frozen_log_probs(model: &Model, batch: &Batch, temperature: f64) -> Tensor {
-    no_grad(|| batch.log_probs(model, &model.forward_hidden(&batch.ids, None, false), temperature).0)
+    no_grad(|| batch.log_probs(model, &batch.hidden(model), temperature).0)
 }

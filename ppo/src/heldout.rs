@@ -79,7 +79,7 @@ impl HeldOut<'_> {
         let layout = Layout::new(&answers.episodes, ScorePosition::LastToken);
         for chunk in answers.episodes.chunks(self.batch.max(1)) {
             let picked: Vec<&Episode> = chunk.iter().collect();
-            let batch = Batch::new(&picked, self.tokenizer.pad(), layout, self.device);
+            let batch = Batch::new(&picked, layout, self.device);
             let t = self.config.rollout.temperature;
             let difference = frozen_log_probs(policy, &batch, t) - frozen_log_probs(reference, &batch, t);
             sum += (difference * batch.mask()).sum(Kind::Double).double_value(&[]);

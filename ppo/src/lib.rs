@@ -47,7 +47,6 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         lineage,
     } = setup;
     let stop = Stop::install()?;
-    let pad = tokenizer.pad();
     let heldout = HeldOut {
         config: &c,
         prompts: &heldout,
@@ -131,7 +130,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         let first_pass: Vec<Vec<usize>> = plan_pass(&rounds, c.seed, round, 0, |i| episodes[i].len()).concat();
         let models = Models { policy: &policy, reference: &reference, critic: &critic };
         let roll =
-            phase(c"observe", || observe(&models, episodes, scores, &first_pass, (pad, c.rollout.temperature, beta.coef), &c.ppo, device))?;
+            phase(c"observe", || observe(&models, episodes, scores, &first_pass, (c.rollout.temperature, beta.coef), &c.ppo, device))?;
         if let Some(mixer) = &mut mixer {
             mixer.seek(round * steps_a_round);
         }
@@ -143,7 +142,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
             mixer: mixer.as_mut(),
         };
         let lr = schedule::lr(round, total, &c.schedule, c.optim.lr);
-        let learned = learn(&mut learner, &roll, &c, &rounds, round, (lr, pad))?;
+        let learned = learn(&mut learner, &roll, &c, &rounds, round, lr)?;
         state.tokens += rounds.episodes as u64; // episodes seen
         rate.stop(rounds.episodes as f64);
 

@@ -110,7 +110,7 @@ pub fn observe(
     episodes: Vec<Episode>,
     scores: Vec<f32>,
     chunks: &[Vec<usize>],
-    (pad, temperature, beta): (u32, f64, f64),
+    (temperature, beta): (f64, f64),
     o: &Objective,
     device: Device,
 ) -> Result<Rollout> {
@@ -121,9 +121,9 @@ pub fn observe(
     no_grad(|| {
         for chunk in chunks {
             let picked: Vec<&Episode> = chunk.iter().map(|&i| &episodes[i]).collect();
-            let batch = Batch::new(&picked, pad, layout, device);
+            let batch = Batch::new(&picked, layout, device);
             let index = Tensor::from_slice(&chunk.iter().map(|&i| i as i64).collect::<Vec<_>>()).to_device(device);
-            let hidden = models.policy.forward_hidden(&batch.ids, None, false);
+            let hidden = batch.hidden(models.policy);
             let put = |grid: &mut Tensor, rows: &Tensor| _ = grid.index_copy_(0, &index, rows);
             put(&mut old_logp, &batch.log_probs(models.policy, &hidden, temperature).0);
             put(&mut ref_logp, &frozen_log_probs(models.reference, &batch, temperature));

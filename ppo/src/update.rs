@@ -72,7 +72,7 @@ pub fn learn(
     c: &PpoConfig,
     rounds: &Rounds,
     round: u64,
-    (lr, pad): (f64, u32),
+    lr: f64,
 ) -> Result<BTreeMap<&'static str, f64>> {
     let mut tally = Tally::default();
     let (mut norm, mut steps) = (0.0, 0u64);
@@ -80,7 +80,7 @@ pub fn learn(
         let mut this_pass = Tally::default();
         for micro_batches in plan_pass(rounds, c.seed, round, pass, |i| roll.episodes[i].len()) {
             let first = (steps == 0).then_some(round);
-            let mut this_step = backward(learner, roll, c, &micro_batches, first, pad)?;
+            let mut this_step = backward(learner, roll, c, &micro_batches, first)?;
             if let Some(mixer) = learner.mixer.as_deref_mut() {
                 this_step.add("loss/ptx", phase(c"pre-training mix", || mixer.backward(learner.policy))?, 1.0);
             }
@@ -112,14 +112,7 @@ pub fn learn(
 ///
 /// loss = policy + `value_coef` · value − `entropy_coef` · entropy, each a mean over the tokens (or valued states) of the whole step, so that
 /// micro-batches of any size add up to one gradient.
-pub fn backward(
-    learner: &Learner<'_>,
-    roll: &Rollout,
-    c: &PpoConfig,
-    micro_batches: &[Vec<usize>],
-    first: Option<u64>,
-    pad: u32,
-) -> Result<Tally> {
+pub fn backward(learner: &Learner<'_>, roll: &Rollout, c: &PpoConfig, micro_batches: &[Vec<usize>], first: Option<u64>) -> Result<Tally> {
     let o = &c.ppo;
     let device = roll.mask.device();
     let index_of = |rows: &[usize]| Tensor::from_slice(&rows.iter().map(|&i| i as i64).collect::<Vec<_>>()).to_device(device);
@@ -132,12 +125,11 @@ pub fn backward(
     let mut at = 0;
     for chunk in micro_batches {
         let picked: Vec<&Episode> = chunk.iter().map(|&i| &roll.episodes[i]).collect();
-        let batch = Batch::new(&picked, pad, roll.layout, device);
+        let batch = Batch::new(&picked, roll.layout, device);
         let index = index_of(chunk);
         let pick = |grid: &Tensor| grid.index_select(0, &index); // [b, W]
         let aim = |grid: &Tensor| grid.narrow(0, at, chunk.len() as i64); // [b, W]
-        // [b, T, D]; no dropout: sampling had none
-        let hidden = phase(c"policy forward", || learner.policy.forward_hidden(&batch.ids, None, false));
+        let hidden = phase(c"policy forward", || batch.hidden(learner.policy)); // [T, D]
         let (logp, logits) = phase(c"policy head", || batch.log_probs(learner.policy, &hidden, c.rollout.temperature));
         let old = pick(&roll.old_logp);
         if let Some(round) = first {

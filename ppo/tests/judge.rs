@@ -47,7 +47,7 @@ fn another_tokenizer_template_and_prefix_are_the_judges_own() {
         let (mut ids, response) = template.encode_pair(&tokenizer, &format!("Is it kind? {prompt}"), answer).unwrap();
         let end = response.iter().rposition(|id| Some(*id) == tokenizer.token_to_id("<|im_end|>")).unwrap();
         ids.extend(&response[..if *finished { response.len() } else { end }]);
-        let expected = model.score_last(&[&ids], tokenizer.pad()).unwrap().double_value(&[0]) as f32;
+        let expected = model.score_last(&[&ids]).unwrap().double_value(&[0]) as f32;
         assert!((score - expected).abs() < 1e-5, "{prompt:?} {answer:?}: {score} against {expected}");
     }
 }
@@ -66,7 +66,7 @@ fn the_policys_ids_pass_only_where_template_and_tokenizer_are_the_same() {
         judges.score(&[episode(template)], &tokenizer).unwrap()[0]
     };
     let row = |e: &Episode| e.prompt.iter().chain(&e.response).copied().collect::<Vec<u32>>();
-    let expected = model.score_last(&[&row(&episode(&chatml))], tokenizer.pad()).unwrap().double_value(&[0]) as f32;
+    let expected = model.score_last(&[&row(&episode(&chatml))]).unwrap().double_value(&[0]) as f32;
     assert!((score(&chatml) - expected).abs() < 1e-5);
     // A policy that speaks plainly is read in ChatML all the same.
     assert!((score(&ChatTemplate::plain()) - expected).abs() < 1e-5);

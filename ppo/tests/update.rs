@@ -15,7 +15,6 @@ use tch::{Device, Tensor};
 use train::AdamW;
 use train::optim::Param;
 
-const PAD: u32 = 1;
 const LR: f64 = 1e-3;
 const ROUNDS: Rounds = Rounds { rounds: 1, episodes: 6, rollout_batch: 6, minibatch: 6, micro_batch: 2 };
 /// Absolute, for everything that is compared.
@@ -69,7 +68,7 @@ impl Frozen {
         let scores = shape_scores(&raw, &episodes, self.config.reward.clip, &self.config.ppo);
         let chunks = plan_pass(&ROUNDS, self.config.seed, 0, 0, |i| episodes[i].len()).concat();
         let models = Models { policy: &self.policy, reference: &self.reference, critic: &self.critic };
-        let numbers = (PAD, self.config.rollout.temperature, self.config.ppo.kl_coef);
+        let numbers = (self.config.rollout.temperature, self.config.ppo.kl_coef);
         observe(&models, episodes, scores, &chunks, numbers, &self.config.ppo, Device::Cpu).unwrap()
     }
 
@@ -137,7 +136,7 @@ fn follows_pytorch(preset: &str) {
         mixer: None,
     };
     let steps = plan_pass(&ROUNDS, frozen.config.seed, 0, 0, |i| roll.episodes[i].len());
-    let tally = backward(&learner, &roll, &frozen.config, &steps[0], Some(0), PAD).unwrap();
+    let tally = backward(&learner, &roll, &frozen.config, &steps[0], Some(0)).unwrap();
     let names = ["loss/policy", "loss/value", "objective/entropy", "policy/clipfrac"];
     frozen.check("loss.1", &Tensor::from_slice(&names.map(|n| tally.mean(n) as f32)));
     for (name, weight) in frozen.weights() {
@@ -149,7 +148,7 @@ fn follows_pytorch(preset: &str) {
 
     // Both passes: mean losses, and the weights, which must have moved by far more than the tolerance.
     let before: Vec<Tensor> = frozen.weights().iter().map(|(_, w)| w.detach().copy()).collect();
-    let means = learn(&mut learner, &roll, &frozen.config, &ROUNDS, 0, (LR, PAD)).unwrap();
+    let means = learn(&mut learner, &roll, &frozen.config, &ROUNDS, 0, LR).unwrap();
     let both = (&frozen.expected["loss.1"] + &frozen.expected["loss.2"]) / 2.0;
     for (i, name) in names.iter().enumerate() {
         let gap = (means[name] - both.double_value(&[i as i64])).abs();

@@ -1,11 +1,11 @@
-//! Rankings as tensors: every answer is a row of prompt and answer, padded right; scores come back as a grid of answers by item.
+//! Rankings as tensors: an item's answers continue one prompt, which goes through the model once; scores come back as a grid of answers by item.
 //!
-//! Shapes: B items, J judgments of them, K most answers of one, N answers of all, T longest row.
+//! Shapes: B items, J judgments of them, K most answers of one, N answers of all, T tokens of prompts and answers end to end.
 
 use anyhow::Result;
 use data::config::{Margin, PreferenceLoss};
 use data::{chat::ChatTemplate, rankings::Ranking, tokenizer::Tokenizer};
-use model::Model;
+use model::{Model, Segments};
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -80,9 +80,11 @@ pub fn items(
 /// Items that go through the model together.
 #[derive(Debug)]
 pub struct Batch {
-    /// Token ids, padded right. `[N, T]`
+    /// Token ids. `[T]`
     pub ids: Tensor,
-    /// Flat positions (row·T + t) of each row's last token. `[N]`
+    /// What each answer continues.
+    pub segments: Segments,
+    /// Positions of each answer's last token. `[N]`
     pub last: Tensor,
     /// Flat positions in the `[B, K]` grid. `[N]`
     grid: Tensor,
@@ -142,14 +144,23 @@ impl Judged {
 
 impl Batch {
     /// Lays out `items`.
-    pub fn new(items: &[&Item], pad: u32, device: Device) -> Batch {
+    pub fn new(items: &[&Item], device: Device) -> Batch {
         let (b, k) = (items.len(), items.iter().map(|r| r.answers.len()).max().unwrap_or(1));
-        let all = || items.iter().flat_map(|r| r.answers.iter());
-        let (n, t) = (all().count(), all().map(Vec::len).max().unwrap_or(1));
-        let mut ids = vec![i64::from(pad); n * t];
-        let last: Vec<i64> = all().enumerate().map(|(i, a)| (i * t + a.len() - 1) as i64).collect();
-        for (i, answer) in all().enumerate() {
-            answer.iter().enumerate().for_each(|(j, &id)| ids[i * t + j] = i64::from(id));
+        let (mut ids, mut groups, mut last): (Vec<i64>, _, _) = (vec![], vec![], vec![]);
+        for item in items {
+            let shared = shared_prefix(&item.answers);
+            let token = |&id: &u32| i64::from(id);
+            ids.extend(item.answers.iter().take(1).flat_map(|a| &a[..shared]).map(token));
+            let mut group: Vec<usize> = (shared > 0).then_some(shared).into_iter().collect();
+            for answer in &item.answers {
+                ids.extend(answer[shared..].iter().map(token));
+                last.push(ids.len() as i64 - 1);
+                group.push(answer.len() - shared);
+            }
+            match shared {
+                0 => groups.extend(group.into_iter().map(|n| vec![n])),
+                _ => groups.push(group),
+            }
         }
         let (mut grid, mut present) = (vec![], vec![0i64; b * k]);
         let (mut hard, mut soft) = (vec![], vec![]);
@@ -163,7 +174,8 @@ impl Batch {
         }
         let to = |v: &[i64]| Tensor::from_slice(v).to_device(device);
         Batch {
-            ids: to(&ids).view([n as i64, t as i64]),
+            ids: to(&ids),
+            segments: Segments::from_groups(&groups, device),
             last: to(&last),
             grid: to(&grid),
             present: to(&present).view([b as i64, k as i64]),
@@ -172,16 +184,24 @@ impl Batch {
         }
     }
 
-    /// Scores at the rows' last tokens as a grid, 0 where there is no answer: hidden `[N, T, D]` to `[B, K]`.
+    /// Scores at the answers' last tokens as a grid, 0 where there is no answer: hidden `[T, D]` to `[B, K]`.
     pub fn scores(&self, model: &Model, hidden: &Tensor) -> Tensor {
-        let flat = model.scalar(&hidden.flatten(0, 1).index_select(0, &self.last)); // [N]
+        let flat = model.scalar(&hidden.index_select(0, &self.last)); // [N]
         let zeros = Tensor::zeros([self.present.numel() as i64], (flat.kind(), flat.device()));
         zeros.index_put(&[Some(&self.grid)], &flat, false).view_as(&self.present)
     }
 }
 
+/// Tokens that all answers begin with, at least one less than the shortest has: an item's prompt, or less where there are fewer than two answers.
+fn shared_prefix(answers: &[Vec<u32>]) -> usize {
+    let [first, rest @ ..] = answers else { return 0 };
+    let common = |a: &[u32], b: &[u32]| a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let shared = rest.iter().map(|a| common(first, a)).min().unwrap_or(0);
+    answers.iter().map(|a| a.len() - 1).min().unwrap_or(0).min(shared)
+}
+
 /// Scores of all answers of all rows. Answers that several judges saw are scored once; rows of like length go together.
-pub fn score_all(model: &Model, rows: &[Answers], at_a_time: usize, pad: u32) -> Result<Vec<Vec<f64>>> {
+pub fn score_all(model: &Model, rows: &[Answers], at_a_time: usize) -> Result<Vec<Vec<f64>>> {
     let mut distinct: HashMap<&[u32], usize> = HashMap::new();
     let mut answers: Vec<&[u32]> = Vec::new();
     for answer in rows.iter().flatten() {
@@ -190,18 +210,18 @@ pub fn score_all(model: &Model, rows: &[Answers], at_a_time: usize, pad: u32) ->
             answers.len() - 1
         });
     }
-    let scores = score_rows(model, &answers, at_a_time, pad)?;
+    let scores = score_rows(model, &answers, at_a_time)?;
     Ok(rows.iter().map(|answers| answers.iter().map(|a| scores[distinct[a.as_slice()]]).collect()).collect())
 }
 
 /// Scores at the last token of each row.
-pub fn score_rows(model: &Model, rows: &[&[u32]], at_a_time: usize, pad: u32) -> Result<Vec<f64>> {
+pub fn score_rows(model: &Model, rows: &[&[u32]], at_a_time: usize) -> Result<Vec<f64>> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&i| rows[i].len());
     let mut scores = vec![0f64; rows.len()];
     for chunk in order.chunks(at_a_time.max(1)) {
         let picked: Vec<&[u32]> = chunk.iter().map(|&i| rows[i]).collect();
-        let found = no_grad(|| model.score_last(&picked, pad))?; // [b]
+        let found = no_grad(|| model.score_last(&picked))?; // [b]
         let found = Vec::<f64>::try_from(found.to_device(Device::Cpu).to_kind(Kind::Double))?;
         chunk.iter().zip(found).for_each(|(&i, s)| scores[i] = s);
     }
@@ -221,9 +241,11 @@ mod tests {
             judgments: vec![judgment(&[2, 1]), soft(&[0.5, -0.5]), judgment(&[1, 1])],
         };
         let b = Item { answers: vec![vec![9, 0]; 3], judgments: vec![judgment(&[1, 1, 2])] };
-        let batch = Batch::new(&[&a, &b], 1, Device::Cpu);
-        assert_eq!(batch.ids.size(), [5, 4]);
-        assert_eq!(Vec::<i64>::try_from(&batch.last).unwrap(), [2, 7, 9, 13, 17]);
+        let batch = Batch::new(&[&a, &b], Device::Cpu);
+        // The prompt [5] stands once; three equal answers [9, 0] share their first token.
+        assert_eq!(Vec::<i64>::try_from(&batch.ids).unwrap(), [5, 6, 0, 7, 8, 0, 9, 0, 0, 0]);
+        assert_eq!(Vec::<i64>::try_from(&batch.last).unwrap(), [2, 5, 7, 8, 9]);
+        assert_eq!(batch.segments.tokens(), 10);
         assert_eq!(Vec::<i64>::try_from(batch.present.flatten(0, 1)).unwrap(), [1, 1, 0, 1, 1, 1]);
         assert_eq!(batch.hard.ranks.size(), [3, 3]);
         assert_eq!(Vec::<i64>::try_from(batch.hard.ranks.flatten(0, 1)).unwrap(), [2, 1, 0, 1, 1, 0, 1, 1, 2]);

@@ -91,5 +91,5 @@ pub fn sft_scores(
         }
     }
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    batch::score_rows(reward, &rows, AT_A_TIME, tokenizer.pad())
+    batch::score_rows(reward, &rows, AT_A_TIME)
 }

@@ -29,7 +29,6 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     let (mut optim, mut average) = (setup.optimiser(&c)?, setup.average(&c)?);
     let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
     let stop = Stop::install()?;
-    let pad = tokenizer.pad();
     let order = Order::new(train.len() as u64, c.seed).shuffled(c.train.shuffle);
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("reward", state.step, steps);
@@ -47,7 +46,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         let mut improved = false;
         if eval.due(step) {
             average.iter_mut().for_each(Average::swap);
-            let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, pad, c.seed)?;
+            let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, c.seed)?;
             average.iter_mut().for_each(Average::swap);
             log.line(step).set("eval/accuracy", report.accuracy).set("eval/ece", report.ece).set("eval/margin", report.margin).write()?;
             improved = state.consider(step, -report.accuracy) && c.checkpoint.keep_best; // lower is better
@@ -78,12 +77,12 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         let first = step * plan.batch as u64;
         let mut items: Vec<&Item> = (0..plan.batch as u64).map(|i| &train[order.at(first + i) as usize]).collect();
         items.sort_by_key(|item| item.answers.iter().map(Vec::len).max()); // items of like length share a micro-batch
-        let micro_batches: Vec<Batch> = items.chunks(plan.micro_batch).map(|chunk| Batch::new(chunk, pad, device)).collect();
+        let micro_batches: Vec<Batch> = items.chunks(plan.micro_batch).map(|chunk| Batch::new(chunk, device)).collect();
         let totals = Totals::of(&micro_batches, &c); // of the whole step, so that micro-batches of any size give one gradient
         let (mut loss_sum, mut margins) = (0.0, Vec::new());
         for (micro, batch) in micro_batches.iter().enumerate() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
-            let hidden = phase(c"forward", || model.forward_hidden(&batch.ids, None, true)); // [N, T, D]
+            let hidden = phase(c"forward", || model.forward_packed(&batch.ids, &batch.segments, true)); // [T, D]
             let scores = batch.scores(&model, &hidden); // [B, K]
             let loss = phase(c"loss", || objective(&scores, batch, &c, &totals));
             phase(c"backward", || loss.f_backward())?;
@@ -120,7 +119,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         return Ok(stop.outcome());
     }
     average.iter_mut().for_each(Average::swap); // from here on the model is the mean
-    let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, pad, c.seed)?;
+    let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, c.seed)?;
     let mut figures = report.summary();
     if c.centre.samples > 0 {
         let scores = centre::sft_scores(&model, &init, &rankings.train, (&tokenizer, &template), &c, device)?;
@@ -217,7 +216,7 @@ fn objective(scores: &Tensor, batch: &Batch, c: &RewardConfig, totals: &Totals) 
 }
 
 /// The model against the held-out rankings.
-fn judge(model: &Model, rankings: &[Ranking], rows: &[Answers], at_a_time: usize, pad: u32, seed: u64) -> Result<PreferenceReport> {
-    let scores = batch::score_all(model, rows, at_a_time * 4, pad)?;
+fn judge(model: &Model, rankings: &[Ranking], rows: &[Answers], at_a_time: usize, seed: u64) -> Result<PreferenceReport> {
+    let scores = batch::score_all(model, rows, at_a_time * 4)?;
     evaluate::preference::evaluate(rankings, &scores, seed).context("no held-out ranking tells any pair apart")
 }

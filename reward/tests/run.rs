@@ -56,7 +56,7 @@ testkit::stage_tests!(
         "device=cuda",
     ],
     profile: ["forward", "loss", "backward", "optimiser"],
-    testkit::suite::Budget { calls: 2350.0, mib: 2.6, peak_mib: 0.49 }
+    testkit::suite::Budget { calls: 2950.0, mib: 2.6, peak_mib: 0.35 }
 );
 
 #[test]

@@ -1,19 +1,19 @@
-//! Demonstrations as tensors: padded on the right, or several packed into one sequence in which each sees only itself.
+//! Demonstrations as tensors: rows stand end to end, none is padded, and each sees only itself.
 //!
-//! Shapes: B sequences, T longest of them (inputs, without the last token), N labelled positions.
+//! Shapes: T input tokens of all rows (each without its last), N labelled positions.
 
 use data::demos::Demo;
 use model::Segments;
 use tch::{Device, Tensor};
 
-/// Sequences that go through the model together.
+/// Rows that go through the model together.
 #[derive(Debug)]
 pub struct Batch {
-    /// Input ids, padded right. `[B, T]`
+    /// Input ids. `[T]`
     pub inputs: Tensor,
-    /// Which row each position belongs to, where rows are packed.
-    pub segments: Option<Segments>,
-    /// Flat positions (row·T + t) whose next token is a target. `[N]`
+    /// Where each row begins.
+    pub segments: Segments,
+    /// Positions whose next token is a target. `[N]`
     pub labelled: Tensor,
     /// Those targets. `[N]`
     pub targets: Tensor,
@@ -47,35 +47,23 @@ pub fn targets(demos: &[Demo], sequences: &[&Vec<usize>]) -> usize {
 }
 
 impl Batch {
-    /// Rows of `demos`, grouped into sequences. Position t predicts token t+1 where that token is marked; never the next row's first.
-    pub fn new(demos: &[Demo], sequences: &[&Vec<usize>], pad: u32, device: Device) -> Batch {
-        let length = |rows: &Vec<usize>| rows.iter().map(|&i| demos[i].ids.len() - 1).sum::<usize>();
-        let (b, t) = (sequences.len(), sequences.iter().map(|s| length(s)).max().unwrap_or(0).max(1));
-        let packed = sequences.iter().any(|s| s.len() > 1);
-        let (mut inputs, mut segments) = (vec![i64::from(pad); b * t], vec![0i64; b * t]);
-        let (mut labelled, mut targets) = (vec![], vec![]);
-        for (row, members) in sequences.iter().enumerate() {
-            let mut at = row * t;
-            for (n, &i) in members.iter().enumerate() {
-                let demo = &demos[i];
-                for k in 0..demo.ids.len() - 1 {
-                    inputs[at] = i64::from(demo.ids[k]);
-                    segments[at] = n as i64 + 1; // 0 is padding
-                    if demo.loss[k + 1] {
-                        labelled.push(at as i64);
-                        targets.push(i64::from(demo.ids[k + 1]));
-                    }
-                    at += 1;
+    /// The rows of `sequences`. Position t predicts token t+1 where that token is marked; never the next row's first.
+    pub fn new(demos: &[Demo], sequences: &[&Vec<usize>], device: Device) -> Batch {
+        let rows = || sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i]);
+        let lengths: Vec<Vec<usize>> = rows().map(|demo| vec![demo.ids.len() - 1]).collect();
+        let (mut inputs, mut labelled, mut targets) = (vec![], vec![], vec![]);
+        for demo in rows() {
+            for k in 0..demo.ids.len() - 1 {
+                if demo.loss[k + 1] {
+                    labelled.push(inputs.len() as i64);
+                    targets.push(i64::from(demo.ids[k + 1]));
                 }
+                inputs.push(i64::from(demo.ids[k]));
             }
         }
-        let grid = |v: &[i64]| Tensor::from_slice(v).to_device(device).view([b as i64, t as i64]);
-        Batch {
-            inputs: grid(&inputs),
-            segments: packed.then(|| Segments::new(&grid(&segments))),
-            labelled: Tensor::from_slice(&labelled).to_device(device),
-            targets: Tensor::from_slice(&targets).to_device(device),
-        }
+        let to = |v: &[i64]| Tensor::from_slice(v).to_device(device);
+        let segments = Segments::from_groups(&lengths, device);
+        Batch { inputs: to(&inputs), segments, labelled: to(&labelled), targets: to(&targets) }
     }
 }
 
@@ -97,11 +85,11 @@ mod tests {
     #[test]
     fn only_marked_tokens_are_targets_and_the_last_one_is() {
         let demos = [demo(2, 3, 10), demo(1, 1, 20)];
-        let batch = Batch::new(&demos, &[&vec![0], &vec![1]], 0, Device::Cpu);
-        assert_eq!(batch.inputs.size(), [2, 4]);
+        let batch = Batch::new(&demos, &[&vec![0], &vec![1]], Device::Cpu);
+        assert_eq!(Vec::<i64>::try_from(&batch.inputs).unwrap(), [10, 11, 12, 13, 20]);
         assert_eq!(Vec::<i64>::try_from(&batch.labelled).unwrap(), [1, 2, 3, 4]);
         assert_eq!(Vec::<i64>::try_from(&batch.targets).unwrap(), [12, 13, 14, 21]);
-        assert!(batch.segments.is_none());
+        assert_eq!(batch.segments.tokens(), 5);
         assert_eq!(targets(&demos, &[&vec![0, 1]]), 4);
     }
 

@@ -26,7 +26,7 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
     let mut optim = setup.optimiser(&c)?;
     let Setup { run, plan, steps, mut state, model, tokenizer, template, demos, sequences, device, lineage } = setup;
     let stop = Stop::install()?;
-    let (pad, head) = (tokenizer.pad(), model.head_weight());
+    let head = model.head_weight();
     let order = Order::new(sequences.len() as u64, c.seed).shuffled(c.train.shuffle);
     let valid = &demos.valid[..if c.eval.max_rows == 0 { demos.valid.len() } else { c.eval.max_rows.min(demos.valid.len()) }];
     let mut rate = metrics::Rate::default();
@@ -44,7 +44,7 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
     for step in state.step..=steps {
         let mut improved = false;
         if eval.due(step) {
-            last_eval = evaluate(&model, valid, plan.micro_batch, pad, device);
+            last_eval = evaluate(&model, valid, plan.micro_batch, device);
             let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
             let answers = model::generate::generate(
                 &model,
@@ -83,9 +83,9 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         let (mut nll, mut seen) = (0.0, 0usize);
         for (micro, rows) in picked.chunks(plan.micro_batch).enumerate() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
-            let batch = Batch::new(&demos.train, rows, pad, device);
-            let hidden = phase(c"forward", || model.forward_hidden(&batch.inputs, batch.segments.as_ref(), true)); // [B, T, D]
-            let labelled = hidden.flatten(0, 1).index_select(0, &batch.labelled); // [N, D]
+            let batch = Batch::new(&demos.train, rows, device);
+            let hidden = phase(c"forward", || model.forward_packed(&batch.inputs, &batch.segments, true)); // [T, D]
+            let labelled = hidden.index_select(0, &batch.labelled); // [N, D]
             let (sum, rest) = phase(c"head", || loss::lm::nll_chunked(&labelled, head, &batch.targets, 1.0 / tokens, HEAD_CHUNK));
             phase(c"backward", || rest.f_backward())?;
             nll += sum;
@@ -113,7 +113,7 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         return Ok(stop.outcome());
     }
     if last_eval.is_nan() {
-        last_eval = evaluate(&model, valid, plan.micro_batch, pad, device);
+        last_eval = evaluate(&model, valid, plan.micro_batch, device);
     }
     checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
     let mut figures = Map::new();
@@ -137,14 +137,14 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
 }
 
 /// Mean loss in nats a labelled token over the held-out rows.
-fn evaluate(model: &Model, valid: &[Demo], micro_batch: usize, pad: u32, device: Device) -> f64 {
+fn evaluate(model: &Model, valid: &[Demo], micro_batch: usize, device: Device) -> f64 {
     let mut rows: Vec<Vec<usize>> = (0..valid.len()).map(|i| vec![i]).collect();
     rows.sort_by_key(|r| valid[r[0]].ids.len());
     let (mut nll, mut tokens) = (0.0, 0.0);
     for chunk in rows.chunks(micro_batch) {
-        let batch = Batch::new(valid, &chunk.iter().collect::<Vec<_>>(), pad, device);
+        let batch = Batch::new(valid, &chunk.iter().collect::<Vec<_>>(), device);
         no_grad(|| {
-            let hidden = model.forward_hidden(&batch.inputs, None, false).flatten(0, 1).index_select(0, &batch.labelled);
+            let hidden = model.forward_packed(&batch.inputs, &batch.segments, false).index_select(0, &batch.labelled);
             nll += loss::lm::nll_sum(&model.logits(&hidden), &batch.targets).double_value(&[]);
         });
         tokens += batch.targets.numel() as f64;

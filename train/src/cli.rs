@@ -46,6 +46,7 @@ impl StageArgs {
 
 /// `main` of a stage: arguments, configuration, `run`, exit code.
 pub fn main<C: StageConfig>(stage: &'static str, about: &'static str, run: fn(C, &StageArgs) -> anyhow::Result<Outcome>) -> ExitCode {
+    native::keep_freed_pages();
     let command = Cli::command().name(stage).about(about).after_long_help(config::docs::help::<C>());
     let args = match command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli.stage,

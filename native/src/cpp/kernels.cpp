@@ -80,10 +80,10 @@ template <class T> INLINE double cross_entropy_row(T *logits, int64_t vocab, int
   return __builtin_log(total) - at_target;
 }
 
-template <class T> INLINE void cross_entropy_range(T *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t ignore,
+template <class T> INLINE void cross_entropy_range(T *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t stride, int64_t ignore,
                                                    float scale, float *row, double *nll) {
   for (int64_t n = begin; n < end; ++n) {
-    T *at = logits + n * vocab;
+    T *at = logits + n * stride;
     if (targets[n] == ignore) {
       memset(at, 0, vocab * sizeof(T));
       nll[n] = 0.0;
@@ -93,23 +93,24 @@ template <class T> INLINE void cross_entropy_range(T *logits, const int64_t *tar
   }
 }
 
-CLONES void cross_entropy_f32(float *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t ignore, float scale,
-                              float *row, double *nll) {
-  cross_entropy_range(logits, targets, begin, end, vocab, ignore, scale, row, nll);
+CLONES void cross_entropy_f32(float *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t stride,
+                              int64_t ignore, float scale, float *row, double *nll) {
+  cross_entropy_range(logits, targets, begin, end, vocab, stride, ignore, scale, row, nll);
 }
 
-CLONES void cross_entropy_bf16(bf16 *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t ignore, float scale,
-                               float *row, double *nll) {
-  cross_entropy_range(logits, targets, begin, end, vocab, ignore, scale, row, nll);
+CLONES void cross_entropy_bf16(bf16 *logits, const int64_t *targets, int64_t begin, int64_t end, int64_t vocab, int64_t stride,
+                               int64_t ignore, float scale, float *row, double *nll) {
+  cross_entropy_range(logits, targets, begin, end, vocab, stride, ignore, scale, row, nll);
 }
 
 } // namespace
 
 extern "C" {
 
-// Logits [rows, vocab], contiguous, float32 or bfloat16, become scale times the gradient of the summed nll. Rows with the target `ignore` become 0.
+// Logits [rows, vocab], rows `stride` elements apart, float32 or bfloat16, become scale times the gradient of the summed nll. Rows with the target `ignore` become 0.
 // Returns the sum of nll: rows are added in their order, whatever the number of threads.
-double rlhf_cross_entropy(void *logits, int is_bf16, const int64_t *targets, int64_t rows, int64_t vocab, int64_t ignore, float scale, int threads) {
+double rlhf_cross_entropy(void *logits, int is_bf16, const int64_t *targets, int64_t rows, int64_t vocab, int64_t stride, int64_t ignore,
+                          float scale, int threads) {
   std::vector<double> nll(rows);
 #pragma omp parallel num_threads(threads)
   {
@@ -117,9 +118,9 @@ double rlhf_cross_entropy(void *logits, int is_bf16, const int64_t *targets, int
 #pragma omp for schedule(static)
     for (int64_t n = 0; n < rows; ++n) {
       if (is_bf16)
-        cross_entropy_bf16(static_cast<bf16 *>(logits), targets, n, n + 1, vocab, ignore, scale, row.data(), nll.data());
+        cross_entropy_bf16(static_cast<bf16 *>(logits), targets, n, n + 1, vocab, stride, ignore, scale, row.data(), nll.data());
       else
-        cross_entropy_f32(static_cast<float *>(logits), targets, n, n + 1, vocab, ignore, scale, row.data(), nll.data());
+        cross_entropy_f32(static_cast<float *>(logits), targets, n, n + 1, vocab, stride, ignore, scale, row.data(), nll.data());
     }
   }
   double sum = 0.0;

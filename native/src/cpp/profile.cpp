@@ -2,32 +2,17 @@
 //
 // As in shim.cpp: functions return NULL or a message allocated with malloc, and no exception crosses into Rust.
 
+#include "guarded.h"
+
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
 
-#include <cstring>
-#include <exception>
 #include <set>
 #include <string>
 #include <unordered_set>
 
-namespace {
-
 namespace impl = torch::profiler::impl;
 namespace profiler = torch::autograd::profiler;
-
-template <class Body> char *guarded(Body body) noexcept {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception &e) {
-    return strdup(e.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
-}
-
-} // namespace
 
 extern "C" {
 

@@ -3,6 +3,8 @@
 // Tensors come in as pointers to at::Tensor, which is what tch::Tensor::as_ptr() gives. Every function returns NULL, or a
 // message allocated with malloc that the caller frees: no C++ exception crosses into Rust.
 
+#include "guarded.h"
+
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -12,8 +14,6 @@
 #include <ATen/ops/stack.h>
 #include <c10/core/GradMode.h>
 
-#include <cstring>
-#include <exception>
 #include <vector>
 
 namespace {
@@ -26,17 +26,11 @@ std::vector<at::Tensor> list(const at::Tensor *const *tensors, size_t n) {
   return out;
 }
 
-// Runs `body` without autograd and turns an exception into a message.
-template <class Body> char *guarded(Body body) noexcept {
-  try {
+template <class Body> char *without_autograd(Body body) noexcept {
+  return guarded([&] {
     c10::AutoGradMode no_grad(false);
     body();
-    return nullptr;
-  } catch (const std::exception &e) {
-    return strdup(e.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
+  });
 }
 
 // The kernel walks raw memory and checks nothing: same shape, layout, type and device, or an error.
@@ -60,7 +54,7 @@ extern "C" {
 char *rlhf_fused_adamw(const at::Tensor *const *params, const at::Tensor *const *grads, const at::Tensor *const *exp_avgs,
                        const at::Tensor *const *exp_avg_sqs, const at::Tensor *const *steps, size_t n, double lr, double beta1,
                        double beta2, double weight_decay, double eps, double grad_scale) {
-  return guarded([&] {
+  return without_autograd([&] {
     if (n == 0) return;
     auto state_steps = list(steps, n);
     auto p = list(params, n);
@@ -80,7 +74,7 @@ char *rlhf_fused_adamw(const at::Tensor *const *params, const at::Tensor *const 
 
 // L2 norm over all elements of all tensors.
 char *rlhf_global_norm(const at::Tensor *const *tensors, size_t n, double *out) {
-  return guarded([&] {
+  return without_autograd([&] {
     *out = 0.0;
     if (n == 0) return;
     auto norms = at::_foreach_norm(list(tensors, n), 2);
@@ -90,7 +84,7 @@ char *rlhf_global_norm(const at::Tensor *const *tensors, size_t n, double *out) 
 
 // Multiplies every tensor by factor, in place.
 char *rlhf_scale(const at::Tensor *const *tensors, size_t n, double factor) {
-  return guarded([&] {
+  return without_autograd([&] {
     if (n > 0) at::_foreach_mul_(list(tensors, n), factor);
   });
 }

@@ -1,0 +1,397 @@
+// Causal attention of bfloat16 over packed sequences, forward and backward, for AVX512-BF16 (FlashAttention, arXiv 2205.14135: the scores never stand in
+// memory as a whole; here a few rows of them do, so that the softmax needs no second thoughts).
+//
+//   S = scale · Q·Kᵀ;  P = softmax over what is visible;  O = P·V;  backward: dV = Pᵀ·dO;  dS = P ∘ (dO·Vᵀ − Σ dO∘O) · scale;  dQ = dS·K;  dK = dSᵀ·Q
+//
+// Scores, softmax, sums and the gradients of keys and values are float32; P and dS are rounded to bfloat16 for the products. One thread works off one group
+// for one key-value head, so results do not depend on the number of threads. A group's segments stand at columns that are multiples of 64; what lies between
+// has weight 0.
+
+#include "attention.h"
+
+#ifdef __AVX512BF16__
+
+#include "tiles.h"
+#include <stdlib.h>
+
+namespace {
+
+constexpr int64_t BLOCK = 48; // queries of a block of the backward pass
+
+INLINE int64_t padded(int64_t n) { return (n + TILE - 1) / TILE * TILE; }
+
+// A head's row of a token in float32, turned by `sign` times its place's angles.
+INLINE void turn(float *x, const Attention &a, int64_t token, float sign) {
+  const int64_t half = a.turning / 2;
+  const float *cos = a.cos + token * half, *sin = a.sin + token * half;
+  for (int64_t i = 0; i < half; i += 16) {
+    const __mmask16 m = first(half - i);
+    const Floats c = load(cos + i, m), s = _mm512_mul_ps(load(sin + i, m), all(sign)), x1 = load(x + i, m), x2 = load(x + half + i, m);
+    store(x + i, _mm512_fmsub_ps(x1, c, _mm512_mul_ps(x2, s)), m);
+    store(x + half + i, _mm512_fmadd_ps(x2, c, _mm512_mul_ps(x1, s)), m);
+  }
+}
+
+INLINE const bf16 *row_at(const Heads &h, int64_t token, int64_t head) { return (const bf16 *)h.at + token * h.row + head * h.head; }
+
+// Copies rows of a head, turned if `rotate`; rows after `count` become 0, up to `fill`.
+INLINE void gather(bf16 *to, const Heads &h, const Attention &a, int64_t token, int64_t head, int64_t count, int64_t fill, bool rotate) {
+  float x[512];
+  for (int64_t i = 0; i < count; ++i) {
+    const bf16 *from = row_at(h, token + i, head);
+    if (!rotate || !a.turning) {
+      for (int64_t c = 0; c < a.width; c += 32) {
+        const __mmask32 m = a.width - c >= 32 ? 0xffffffff : (1u << (a.width - c)) - 1;
+        _mm512_mask_storeu_epi16(to + i * a.width + c, m, _mm512_maskz_loadu_epi16(m, from + c));
+      }
+      continue;
+    }
+    for (int64_t c = 0; c < a.width; c += 16) store(x + c, load(from + c, first(a.width - c)), first(a.width - c));
+    turn(x, a, token + i, 1.0f);
+    for (int64_t c = 0; c < a.width; c += 16) store(to + i * a.width + c, load(x + c, first(a.width - c)), first(a.width - c));
+  }
+  for (int64_t i = count * a.width; i < fill * a.width; ++i) to[i] = 0;
+}
+
+// Writes a row of gradients, turned back if `rotate`.
+INLINE void scatter(float *x, const Heads &h, const Attention &a, int64_t token, int64_t head, bool rotate) {
+  if (rotate && a.turning) turn(x, a, token, -1.0f);
+  bf16 *to = (bf16 *)h.at + token * h.row + head * h.head;
+  for (int64_t c = 0; c < a.width; c += 16) store(to + c, load(x + c, first(a.width - c)), first(a.width - c));
+}
+
+// A group's segments and what one thread needs for them.
+struct Work {
+  const Attention *a;
+  const int64_t *segment; // first tokens
+  int64_t count, columns; // segments; columns of all, padded
+  int64_t pairs, spread;  // of a head's features; 64-column tiles of them
+  uint32_t *k_along, *v_along;   // [tile of 64 columns][pairs][64]
+  uint32_t *k_across, *v_across; // [spread][columns / 2][64]
+  float *dk, *dv;                // [columns][width]
+  float *scores;                 // [6][columns]
+  bf16 *weights;                 // [48][columns]
+  uint32_t *p_pairs, *s_pairs;   // [24][columns]
+  bf16 *rows, *grad_rows;        // [64][width]
+  uint32_t *q_across, *g_across; // [spread][24][64]
+
+  int64_t first_token(int64_t s) const { return segment[s]; }
+  int64_t length(int64_t s) const { return segment[s + 1] - segment[s]; }
+  int64_t column(int64_t s) const { // where a segment begins
+    int64_t at = 0;
+    for (int64_t i = 0; i < s; ++i) at += padded(length(i));
+    return at;
+  }
+};
+
+// The columns that queries of a segment see: all of the first segment, and their own up to themselves. Two runs of tiles, worked on as one row.
+struct Seen {
+  int64_t start[2], size[2]; // in columns, multiples of 64
+  int64_t place[2], keys[2]; // place in the sequence of the run's first key; keys that exist
+  int64_t columns() const { return size[0] + size[1]; }
+};
+
+INLINE Seen seen_by(const Work &w, int64_t s, int64_t last_query) {
+  const int64_t before = w.length(0);
+  if (s == 0) return Seen{{0, 0}, {padded(last_query + 1), 0}, {0, 0}, {before, 0}};
+  return Seen{{0, w.column(s)}, {padded(before), padded(last_query + 1)}, {0, before}, {before, w.length(s)}};
+}
+
+// Which of sixteen keys from `key` of a run the query at `place` sees.
+INLINE __mmask16 visible(const Seen &e, int run, int64_t key, int64_t place, int64_t window) {
+  const int64_t at = e.place[run] + key, end = least(place + 1 - at, e.keys[run] - key);
+  if (end <= 0) return 0;
+  const int64_t start = window ? place - window + 1 - at : 0;
+  return first(end) & ~first(start);
+}
+
+// 6 rows of float32 scores, scaled and with minus infinity where nothing is seen, in w.scores; and each row's largest.
+INLINE void score(const Work &w, const bf16 *rows, const Seen &e, int64_t place, float (&largest)[ROWS]) {
+  const Floats scale = all(w.a->scale), nothing = all(-__builtin_inff());
+  Floats most[ROWS];
+  for (int r = 0; r < ROWS; ++r) most[r] = nothing;
+  int64_t column = 0;
+  for (int run = 0; run < 2; ++run)
+    for (int64_t t = 0; t < e.size[run]; t += TILE, column += TILE) {
+      Floats c[ROWS][4];
+      clear(c);
+      multiply(w.pairs, Left{(const uint32_t *)rows, w.pairs, 1}, w.k_along + (e.start[run] + t) * w.pairs, c);
+      for (int r = 0; r < ROWS; ++r)
+        for (int v = 0; v < 4; ++v) {
+          const __mmask16 m = visible(e, run, t + 16 * v, place + r, w.a->window);
+          const Floats x = _mm512_mask_mul_ps(nothing, m, c[r][v], scale);
+          store(w.scores + r * w.columns + column + 16 * v, x);
+          most[r] = _mm512_max_ps(most[r], x);
+        }
+    }
+  for (int r = 0; r < ROWS; ++r) largest[r] = _mm512_reduce_max_ps(most[r]);
+}
+
+// Sums of a row of left pairs over both runs: R rows times 16·V features of tile `f` of something packed across.
+template <int R, int V> INLINE void over(const Work &w, Left a, const uint32_t *across, int64_t f, const Seen &e, Floats (&c)[R][V]) {
+  const uint32_t *tile = across + f * (w.columns / 2) * TILE;
+  clear(c);
+  multiply(e.size[0] / 2, a, tile + e.start[0] / 2 * TILE, c);
+  if (!e.size[1]) return;
+  a.at += e.size[0] / 2 * a.pair;
+  multiply(e.size[1] / 2, a, tile + e.start[1] / 2 * TILE, c);
+}
+
+template <int V> void forward_head(const Work &w, int64_t head) {
+  const Attention &a = *w.a;
+  for (int64_t s = 0; s < w.count; ++s)
+    for (int64_t i = 0; i < w.length(s); i += ROWS) {
+      const int64_t n = least(ROWS, w.length(s) - i), token = w.first_token(s) + i, place = (s ? w.length(0) : 0) + i;
+      gather(w.rows, a.q, a, token, head, n, ROWS, true);
+      const Seen e = seen_by(w, s, i + n - 1);
+      const int64_t columns = e.columns();
+      float largest[ROWS], total[ROWS];
+      score(w, w.rows, e, place, largest);
+      for (int r = 0; r < n; ++r) {
+        const float *x = w.scores + r * w.columns;
+        Floats sum = _mm512_setzero_ps();
+        const Floats most = all(largest[r]), little = all(-1e30f);
+        for (int64_t j = 0; j < columns; j += 16) {
+          const Floats y = load(x + j);
+          const Floats p = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, little, _CMP_GT_OQ), exp_of(_mm512_sub_ps(y, most)));
+          sum = _mm512_add_ps(sum, p);
+          store(w.weights + r * w.columns + j, p);
+        }
+        total[r] = _mm512_reduce_add_ps(sum);
+        a.lse[head * a.tokens + token + r] = largest[r] + __builtin_logf(total[r]);
+      }
+      for (int64_t f = 0; f < w.spread; ++f) {
+        Floats c[ROWS][V];
+        over(w, Left{(const uint32_t *)w.weights, w.columns / 2, 1}, w.v_across, f, e, c);
+        for (int r = 0; r < n; ++r)
+          for (int v = 0; v < V; ++v) {
+            const int64_t at = f * TILE + 16 * v;
+            if (at < a.width)
+              store((bf16 *)row_at(a.out, token + r, head) + at, _mm512_mul_ps(c[r][v], all(1.0f / total[r])), first(a.width - at));
+          }
+      }
+    }
+}
+
+// Adds M = columns of `left` (pairs of queries, [24][columns]) times `right` (a block packed across) to rows of float32.
+template <int V> INLINE void gather_gradient(const Work &w, const uint32_t *left, const uint32_t *right, int64_t queries, const Seen &e, float *sums) {
+  const int64_t pairs = (queries + 1) / 2;
+  int64_t column = 0;
+  for (int run = 0; run < 2; ++run) {
+    const int64_t keys = least(e.size[run], e.keys[run]);
+    for (int64_t f = 0; f < w.spread; ++f)
+      for (int64_t j = 0; j < keys; j += ROWS) {
+        Floats c[ROWS][V];
+        clear(c);
+        multiply(pairs, Left{left + column + j, 1, w.columns}, right + f * (BLOCK / 2) * TILE, c);
+        for (int r = 0; r < least(ROWS, keys - j); ++r)
+          for (int v = 0; v < V; ++v) {
+            const int64_t at = f * TILE + 16 * v;
+            float *to = sums + (e.start[run] + j + r) * w.a->width + at;
+            if (at < w.a->width) store(to, _mm512_add_ps(load(to, first(w.a->width - at)), c[r][v]), first(w.a->width - at));
+          }
+      }
+    column += e.size[run];
+  }
+}
+
+INLINE __m512i words(Floats x) { return _mm512_cvtepu16_epi32(narrow(x)); }
+
+template <int V> void backward_head(const Work &w, int64_t head) {
+  const Attention &a = *w.a;
+  const Floats scale = all(a.scale);
+  for (int64_t s = 0; s < w.count; ++s)
+    for (int64_t i = 0; i < w.length(s); i += BLOCK) {
+      const int64_t n = least(BLOCK, w.length(s) - i), token = w.first_token(s) + i, start = (s ? w.length(0) : 0) + i;
+      gather(w.rows, a.q, a, token, head, n, BLOCK, true);
+      gather(w.grad_rows, a.grad_out, a, token, head, n, BLOCK, false);
+      for (int64_t f = 0; f < w.spread; ++f) {
+        const int64_t left = least(TILE, a.width - f * TILE);
+        pack_across<bf16, NONE>(w.rows + f * TILE, a.width, BLOCK, left, w.q_across + f * (BLOCK / 2) * TILE, nullptr);
+        pack_across<bf16, NONE>(w.grad_rows + f * TILE, a.width, BLOCK, left, w.g_across + f * (BLOCK / 2) * TILE, nullptr);
+      }
+      const Seen e = seen_by(w, s, i + n - 1);
+      for (int64_t b = 0; b < n; b += ROWS) {
+        float lse[ROWS], inner[ROWS]; // inner: Σ dO∘O
+        for (int r = 0; r < ROWS; ++r) {
+          lse[r] = inner[r] = 0.0f;
+          if (b + r >= n) continue;
+          lse[r] = a.lse[head * a.tokens + token + b + r];
+          const bf16 *o = row_at(a.out, token + b + r, head), *g = row_at(a.grad_out, token + b + r, head);
+          Floats sum = _mm512_setzero_ps();
+          for (int64_t c = 0; c < a.width; c += 16) sum = _mm512_fmadd_ps(load(o + c, first(a.width - c)), load(g + c, first(a.width - c)), sum);
+          inner[r] = _mm512_reduce_add_ps(sum);
+        }
+        int64_t column = 0;
+        for (int run = 0; run < 2; ++run)
+          for (int64_t t = 0; t < e.size[run]; t += TILE, column += TILE) {
+            float p[ROWS][TILE];
+            Floats c[ROWS][4];
+            clear(c);
+            multiply(w.pairs, Left{(const uint32_t *)(w.rows + b * a.width), w.pairs, 1}, w.k_along + (e.start[run] + t) * w.pairs, c);
+            for (int r = 0; r < ROWS; ++r)
+              for (int v = 0; v < 4; ++v) {
+                const __mmask16 m = b + r < n ? visible(e, run, t + 16 * v, start + b + r, a.window) : 0;
+                store(p[r] + 16 * v, _mm512_maskz_mov_ps(m, exp_of(_mm512_fmsub_ps(c[r][v], scale, all(lse[r])))));
+              }
+            clear(c);
+            multiply(w.pairs, Left{(const uint32_t *)(w.grad_rows + b * a.width), w.pairs, 1}, w.v_along + (e.start[run] + t) * w.pairs, c);
+            for (int r = 0; r < ROWS; r += 2)
+              for (int v = 0; v < 4; ++v) {
+                const int64_t at = column + 16 * v;
+                const Floats p0 = load(p[r] + 16 * v), p1 = load(p[r + 1] + 16 * v);
+                const Floats s0 = _mm512_mul_ps(_mm512_mul_ps(p0, _mm512_sub_ps(c[r][v], all(inner[r]))), scale);
+                const Floats s1 = _mm512_mul_ps(_mm512_mul_ps(p1, _mm512_sub_ps(c[r + 1][v], all(inner[r + 1]))), scale);
+                store(w.weights + (b + r) * w.columns + at, s0);
+                store(w.weights + (b + r + 1) * w.columns + at, s1);
+                const int64_t pair = (b + r) / 2 * w.columns + at;
+                _mm512_storeu_si512(w.p_pairs + pair, _mm512_or_si512(words(p0), _mm512_slli_epi32(words(p1), 16)));
+                _mm512_storeu_si512(w.s_pairs + pair, _mm512_or_si512(words(s0), _mm512_slli_epi32(words(s1), 16)));
+              }
+          }
+        float dq[ROWS][512];
+        for (int64_t f = 0; f < w.spread; ++f) {
+          Floats c[ROWS][V];
+          over(w, Left{(const uint32_t *)(w.weights + b * w.columns), w.columns / 2, 1}, w.k_across, f, e, c);
+          for (int r = 0; r < ROWS; ++r)
+            for (int v = 0; v < V; ++v) store(dq[r] + f * TILE + 16 * v, c[r][v]);
+        }
+        for (int64_t r = 0; r < least(ROWS, n - b); ++r) scatter(dq[r], a.dq, a, token + b + r, head, true);
+      }
+      const int64_t queries = (n + ROWS - 1) / ROWS * ROWS; // rows after n have weight 0
+      gather_gradient<V>(w, w.p_pairs, w.g_across, queries, e, w.dv);
+      gather_gradient<V>(w, w.s_pairs, w.q_across, queries, e, w.dk);
+    }
+}
+
+// Packs a head's keys or values of all segments. `rows`: room for a tile of rows.
+void pack_head(const Work &w, const Heads &h, int64_t head, bool rotate, uint32_t *along, uint32_t *across) {
+  for (int64_t s = 0; s < w.count; ++s)
+    for (int64_t i = 0; i < w.length(s); i += TILE) {
+      const int64_t n = least(TILE, w.length(s) - i), at = w.column(s) + i;
+      gather(w.rows, h, *w.a, w.first_token(s) + i, head, n, TILE, rotate);
+      if (along) pack_along(w.rows, w.a->width, w.a->width, TILE, along + at * w.pairs);
+      if (across)
+        for (int64_t f = 0; f < w.spread; ++f)
+          pack_across<bf16, NONE>(w.rows + f * TILE, w.a->width, TILE, least(TILE, w.a->width - f * TILE),
+                                  across + (f * w.columns + at) / 2 * TILE, nullptr);
+    }
+}
+
+// Heads of 16, 32 or more features: less of a tile of 64 need be multiplied.
+INLINE int vectors(int64_t width) { return width <= 16 ? 1 : width <= 32 ? 2 : 4; }
+
+void forward(const Work &w, int64_t kv_head) {
+  const Attention &a = *w.a;
+  pack_head(w, a.k, kv_head, true, w.k_along, nullptr);
+  pack_head(w, a.v, kv_head, false, nullptr, w.v_across);
+  const int64_t shared = a.heads / a.kv_heads;
+  for (int64_t head = kv_head * shared; head < (kv_head + 1) * shared; ++head) switch (vectors(a.width)) {
+    case 1: forward_head<1>(w, head); break;
+    case 2: forward_head<2>(w, head); break;
+    default: forward_head<4>(w, head);
+    }
+}
+
+void backward(const Work &w, int64_t kv_head) {
+  const Attention &a = *w.a;
+  pack_head(w, a.k, kv_head, true, w.k_along, w.k_across);
+  pack_head(w, a.v, kv_head, false, w.v_along, nullptr);
+  for (int64_t i = 0; i < w.columns * a.width; ++i) w.dk[i] = w.dv[i] = 0.0f;
+  const int64_t shared = a.heads / a.kv_heads;
+  for (int64_t head = kv_head * shared; head < (kv_head + 1) * shared; ++head) switch (vectors(a.width)) {
+    case 1: backward_head<1>(w, head); break;
+    case 2: backward_head<2>(w, head); break;
+    default: backward_head<4>(w, head);
+    }
+  for (int64_t s = 0; s < w.count; ++s)
+    for (int64_t i = 0; i < w.length(s); ++i) {
+      const int64_t at = (w.column(s) + i) * a.width;
+      scatter(w.dk + at, a.dk, a, w.first_token(s) + i, kv_head, true);
+      scatter(w.dv + at, a.dv, a, w.first_token(s) + i, kv_head, false);
+    }
+}
+
+// Cuts one piece of memory into the parts of a Work; with a null `at` only says how large it is.
+template <class T> INLINE void cut(T *&part, char *&at, int64_t count, int64_t &bytes) {
+  const int64_t size = (count * int64_t(sizeof(T)) + 63) / 64 * 64;
+  part = (T *)at;
+  if (at) at += size;
+  bytes += size;
+}
+
+int64_t lay_out(Work &w, char *at, bool back) {
+  const int64_t columns = w.columns, width = w.a->width, tiles = w.spread * TILE;
+  int64_t bytes = 0;
+  cut(w.k_along, at, columns * w.pairs, bytes);
+  cut(back ? w.v_along : w.v_across, at, back ? columns * w.pairs : columns / 2 * tiles, bytes);
+  cut(w.rows, at, TILE * width + 64, bytes);
+  cut(w.weights, at, (back ? BLOCK : ROWS) * columns, bytes);
+  if (!back) {
+    cut(w.scores, at, ROWS * columns, bytes);
+    return bytes;
+  }
+  cut(w.k_across, at, columns / 2 * tiles, bytes);
+  cut(w.dk, at, columns * width + 64, bytes);
+  cut(w.dv, at, columns * width + 64, bytes);
+  cut(w.p_pairs, at, BLOCK / 2 * columns, bytes);
+  cut(w.s_pairs, at, BLOCK / 2 * columns, bytes);
+  cut(w.grad_rows, at, TILE * width + 64, bytes);
+  cut(w.q_across, at, BLOCK / 2 * tiles, bytes);
+  cut(w.g_across, at, BLOCK / 2 * tiles, bytes);
+  return bytes;
+}
+
+int run(const Attention &a, int threads, bool back) {
+  int failed = 0;
+#pragma omp parallel num_threads(threads) reduction(| : failed)
+  {
+    char *memory = nullptr;
+    int64_t held = 0;
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < a.groups * a.kv_heads; ++item) {
+      const int64_t g = item / a.kv_heads;
+      Work w = {};
+      w.a = &a;
+      w.segment = a.segments + a.bounds[g];
+      w.count = a.bounds[g + 1] - a.bounds[g];
+      w.columns = w.column(w.count);
+      w.pairs = a.width / 2;
+      w.spread = (a.width + TILE - 1) / TILE;
+      const int64_t bytes = lay_out(w, nullptr, back);
+      if (bytes > held) {
+        free(memory);
+        memory = (char *)aligned_alloc(64, bytes);
+        held = memory ? bytes : 0;
+      }
+      if (!memory) {
+        failed = 1;
+        continue;
+      }
+      lay_out(w, memory, back);
+      back ? backward(w, item % a.kv_heads) : forward(w, item % a.kv_heads);
+    }
+    free(memory);
+  }
+  return failed;
+}
+
+} // namespace
+
+extern "C" {
+
+int rlhf_attention(const Attention *a, int threads) { return run(*a, threads, false); }
+int rlhf_attention_backward(const Attention *a, int threads) { return run(*a, threads, true); }
+
+} // extern "C"
+
+#else // see matmul.cpp
+
+extern "C" {
+
+int rlhf_attention(const Attention *, int) { return 1; }
+int rlhf_attention_backward(const Attention *, int) { return 1; }
+
+} // extern "C"
+
+#endif

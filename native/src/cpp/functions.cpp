@@ -1,0 +1,285 @@
+// Differentiable functions on bfloat16 activations with float32 weights, made of the kernels in matmul.cpp and attention.cpp.
+//
+// Products are of bfloat16, sums float32; the gradients of weights and biases are float32 and never rounded. Activations are [N, features], contiguous.
+
+#include "attention.h"
+#include "guarded.h"
+#include "matmul.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+namespace {
+
+constexpr int64_t TILE = 64;
+
+// A matrix in tiles. `k`: the dimension summed over.
+struct Packed {
+  Tensor words;
+  int64_t k, n;
+  const uint32_t *at() const { return static_cast<const uint32_t *>(words.const_data_ptr()); }
+};
+
+// Of w [n, k] (`along`) or [k, n], after an activation; `sums` receives those of the columns.
+Packed pack(const Tensor &w, bool along, int activation = 0, float *sums = nullptr) {
+  TORCH_CHECK(w.dim() == 2 && w.stride(1) == 1, "a matrix with contiguous rows, not ", w.sizes(), " with strides ", w.strides());
+  TORCH_CHECK(w.scalar_type() == at::kFloat || w.scalar_type() == at::kBFloat16, "float32 or bfloat16, not ", w.scalar_type());
+  const int64_t k = w.size(along ? 1 : 0), n = w.size(along ? 0 : 1);
+  Packed out{at::empty({(n + TILE - 1) / TILE * ((k + 1) / 2) * TILE}, w.options().dtype(at::kInt).requires_grad(false)), k, n};
+  const Matrix matrix{w.const_data_ptr(), w.scalar_type() == at::kBFloat16, along, activation, k, n, w.stride(0)};
+  rlhf_bf16_pack(&matrix, static_cast<uint32_t *>(out.words.data_ptr()), sums, at::get_num_threads());
+  return out;
+}
+
+Tensor rows_of(const Tensor &x) {
+  TORCH_CHECK(x.dim() == 2 && x.scalar_type() == at::kBFloat16 && x.size(1) % 2 == 0, "rows of bfloat16 of even width, not ", x.scalar_type(), " ",
+              x.sizes());
+  return x.contiguous();
+}
+
+const float *bias_of(const std::optional<Tensor> &bias, int64_t n) {
+  if (!bias) return nullptr;
+  TORCH_CHECK(bias->scalar_type() == at::kFloat && bias->is_contiguous() && bias->numel() == n, "a bias of ", n, " float32");
+  return bias->const_data_ptr<float>();
+}
+
+// C = A · B of rows A.
+Tensor multiply(const Tensor &a, const Packed &b, Out out) {
+  TORCH_CHECK(a.size(1) == b.k, "rows of ", a.size(1), " times a matrix of ", b.k, " rows");
+  Tensor c = at::empty({a.size(0), b.n}, a.options());
+  const Product product{a.size(0), b.n, b.k, static_cast<const uint32_t *>(a.const_data_ptr()), b.k / 2, 0, b.at()};
+  out.c = c.data_ptr();
+  out.stride = b.n;
+  rlhf_bf16_product(&product, &out, at::get_num_threads());
+  return c;
+}
+
+// Aᵀ · B of two matrices packed over the same dimension, [a.n, b.n] in float32.
+Tensor multiply_transposed(const Packed &a, const Packed &b) {
+  Tensor c = at::empty({a.n, b.n}, a.words.options().dtype(at::kFloat));
+  const Product product{a.n, b.n, a.k, a.at(), 0, 1, b.at()};
+  const Out out{OUT_EXACT, 0, 0, c.data_ptr(), b.n, nullptr, nullptr};
+  rlhf_bf16_product(&product, &out, at::get_num_threads());
+  return c;
+}
+
+// The weight maps [N, K] to [N, M]; it is stored as [K, M] (`in_out`) or [M, K].
+Packed forward_weight(const Tensor &w, bool in_out) { return pack(w, !in_out); }
+Packed backward_weight(const Tensor &w, bool in_out) { return pack(w, in_out); }
+Tensor weight_gradient(const Packed &x, const Packed &dy, bool in_out) { return in_out ? multiply_transposed(x, dy) : multiply_transposed(dy, x); }
+
+float *data_of(const Tensor &t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
+
+// y = x·W + b
+struct Linear : Function<Linear> {
+  static Tensor forward(AutogradContext *ctx, const Tensor &input, const Tensor &w, const std::optional<Tensor> &b, bool in_out) {
+    const Tensor x = rows_of(input);
+    const Packed weight = forward_weight(w, in_out);
+    if (ctx) {
+      ctx->save_for_backward({x, w, b.value_or(Tensor())});
+      ctx->saved_data["in_out"] = in_out;
+    }
+    return multiply(x, weight, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(b, weight.n), nullptr});
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &w = saved[1], &b = saved[2];
+    const bool in_out = ctx->saved_data["in_out"].toBool();
+    const Tensor dy = rows_of(grads[0]);
+    Tensor dx, dw, db;
+    if (ctx->needs_input_grad(1)) {
+      if (b.defined()) db = at::empty_like(b);
+      dw = weight_gradient(pack(x, false), pack(dy, false, 0, data_of(db)), in_out);
+    }
+    if (ctx->needs_input_grad(0)) dx = multiply(dy, backward_weight(w, in_out), Out{OUT_PLAIN});
+    return {dx, dw, db, Tensor()};
+  }
+};
+
+// y = activation(x·W1 + b1)·W2 + b2. What stands between the two is kept before the activation only and worked out again.
+struct Mlp : Function<Mlp> {
+  static Tensor forward(AutogradContext *ctx, const Tensor &input, const Tensor &w1, const std::optional<Tensor> &b1, const Tensor &w2,
+                        const std::optional<Tensor> &b2, bool in_out, int64_t activation) {
+    const Tensor x = rows_of(input);
+    const Packed up = forward_weight(w1, in_out);
+    const Tensor inner = ctx ? at::empty({x.size(0), up.n}, x.options()) : Tensor();
+    const Tensor active = multiply(x, up, Out{OUT_ACTIVATE, int(activation), 0, nullptr, 0, bias_of(b1, up.n), ctx ? inner.data_ptr() : nullptr});
+    const Packed down = forward_weight(w2, in_out);
+    if (ctx) {
+      ctx->save_for_backward({x, inner, w1, b1.value_or(Tensor()), w2, b2.value_or(Tensor())});
+      ctx->saved_data["in_out"] = in_out;
+      ctx->saved_data["activation"] = activation;
+    }
+    return multiply(active, down, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(b2, down.n), nullptr});
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &inner = saved[1], &w1 = saved[2], &b1 = saved[3], &w2 = saved[4], &b2 = saved[5];
+    const bool in_out = ctx->saved_data["in_out"].toBool(), train = ctx->needs_input_grad(1);
+    const int activation = int(ctx->saved_data["activation"].toInt());
+    const Tensor dy = rows_of(grads[0]);
+    Tensor dx, dw1, db1, dw2, db2;
+    if (train) {
+      if (b2.defined()) db2 = at::empty_like(b2);
+      const Packed active = pack(inner, false, activation);
+      dw2 = weight_gradient(active, pack(dy, false, 0, data_of(db2)), in_out);
+    }
+    const Tensor di = multiply(dy, backward_weight(w2, in_out), Out{OUT_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
+    if (train) {
+      if (b1.defined()) db1 = at::empty_like(b1);
+      dw1 = weight_gradient(pack(x, false), pack(di, false, 0, data_of(db1)), in_out);
+    }
+    if (ctx->needs_input_grad(0)) dx = multiply(di, backward_weight(w1, in_out), Out{OUT_PLAIN});
+    return {dx, dw1, db1, dw2, db2, Tensor(), Tensor()};
+  }
+};
+
+// Where the heads of q, k and v lie within the rows of one tensor or of three, and the sequences; see attention.h.
+struct Shape {
+  int64_t heads, kv_heads, width, turning, window;
+  double scale;
+  bool by_head; // one tensor: query, key and value of the first head, then of the second; else all queries, all keys, all values
+  Tensor cos, sin, bounds, segments;
+};
+
+Attention describe(const Shape &s, const variable_list &qkv) {
+  Attention a{};
+  const auto heads = [&](const Tensor &t, int64_t skip, int64_t step) {
+    return Heads{static_cast<char *>(const_cast<void *>(t.const_data_ptr())) + 2 * skip, t.stride(0), step};
+  };
+  const int64_t w = s.width;
+  if (qkv.size() == 3) {
+    a.q = heads(qkv[0], 0, w), a.k = heads(qkv[1], 0, w), a.v = heads(qkv[2], 0, w);
+  } else if (s.by_head) {
+    a.q = heads(qkv[0], 0, 3 * w), a.k = heads(qkv[0], w, 3 * w), a.v = heads(qkv[0], 2 * w, 3 * w);
+  } else {
+    a.q = heads(qkv[0], 0, w), a.k = heads(qkv[0], s.heads * w, w), a.v = heads(qkv[0], (s.heads + s.kv_heads) * w, w);
+  }
+  a.heads = s.heads, a.kv_heads = s.kv_heads, a.width = w, a.tokens = qkv[0].size(0);
+  a.turning = s.turning, a.scale = float(s.scale), a.window = s.window;
+  if (s.turning) a.cos = s.cos.const_data_ptr<float>(), a.sin = s.sin.const_data_ptr<float>();
+  a.groups = s.bounds.numel() - 1, a.bounds = s.bounds.const_data_ptr<int64_t>(), a.segments = s.segments.const_data_ptr<int64_t>();
+  return a;
+}
+
+void check(const Shape &s, const variable_list &qkv) {
+  const int64_t q = s.heads * s.width, kv = s.kv_heads * s.width;
+  const Tensor &bounds = s.bounds, &segments = s.segments;
+  TORCH_CHECK(s.width % 2 == 0 && s.width > 0 && s.width <= 512 && s.kv_heads > 0 && s.heads % s.kv_heads == 0, "heads of an even width up to 512, not ",
+              s.heads, "/", s.kv_heads, " of ", s.width);
+  TORCH_CHECK(s.turning % 2 == 0 && s.turning <= s.width, "rotary positions turn ", s.turning, " features of ", s.width);
+  for (size_t i = 0; i < qkv.size(); ++i) {
+    const int64_t want = qkv.size() == 1 ? q + 2 * kv : i == 0 ? q : kv;
+    const Tensor &t = qkv[i];
+    TORCH_CHECK(t.dim() == 2 && t.size(1) == want && t.stride(1) == 1 && t.stride(0) % 2 == 0 && t.scalar_type() == at::kBFloat16 &&
+                    t.size(0) == qkv[0].size(0),
+                "rows of ", want, " bfloat16, not ", t.sizes(), " of ", t.scalar_type());
+  }
+  TORCH_CHECK(bounds.scalar_type() == at::kLong && segments.scalar_type() == at::kLong && bounds.is_contiguous() && segments.is_contiguous() &&
+                  bounds.numel() > 0 && segments.numel() > 0,
+              "bounds and segments are int64");
+  const int64_t *b = bounds.const_data_ptr<int64_t>(), *t = segments.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i + 1 < bounds.numel(); ++i) TORCH_CHECK(b[i] < b[i + 1], "a group without a segment");
+  for (int64_t i = 0; i + 1 < segments.numel(); ++i) TORCH_CHECK(t[i] < t[i + 1], "a segment without tokens");
+  TORCH_CHECK(b[0] == 0 && b[bounds.numel() - 1] == segments.numel() - 1 && t[0] == 0 && t[segments.numel() - 1] == qkv[0].size(0),
+              "the segments do not make up the ", qkv[0].size(0), " tokens");
+  if (s.turning)
+    for (const Tensor &table : {s.cos, s.sin})
+      TORCH_CHECK(table.scalar_type() == at::kFloat && table.is_contiguous() && table.numel() == qkv[0].size(0) * s.turning / 2,
+                  "tables of [tokens, ", s.turning / 2, "] float32");
+}
+
+struct Attend : Function<Attend> {
+  // A list of tensors counts as variables under this type alone; as a std::vector autograd would not see it.
+  static Tensor forward(AutogradContext *ctx, at::TensorList list, const Shape &shape) {
+    const variable_list qkv = list.vec();
+    check(shape, qkv);
+    Attention a = describe(shape, qkv);
+    Tensor out = at::empty({a.tokens, shape.heads * shape.width}, qkv[0].options());
+    Tensor lse = at::empty({shape.heads, a.tokens}, qkv[0].options().dtype(at::kFloat));
+    a.out = Heads{out.data_ptr(), out.stride(0), shape.width};
+    a.lse = lse.data_ptr<float>();
+    TORCH_CHECK(rlhf_attention(&a, at::get_num_threads()) == 0, "out of memory");
+    if (ctx) {
+      variable_list saved = qkv;
+      saved.insert(saved.end(), {shape.cos, shape.sin, shape.bounds, shape.segments, out, lse});
+      ctx->save_for_backward(saved);
+      ctx->saved_data["shape"] = std::vector<int64_t>{shape.heads, shape.kv_heads, shape.width, shape.turning, shape.window, shape.by_head};
+      ctx->saved_data["scale"] = shape.scale;
+    }
+    return out;
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const size_t parts = saved.size() - 6;
+    const variable_list qkv(saved.begin(), saved.begin() + parts);
+    const Tensor *rest = saved.data() + parts; // cos, sin, bounds, segments, out, lse
+    const auto n = ctx->saved_data["shape"].toIntVector();
+    const Shape shape{n[0], n[1], n[2], n[3], n[4], ctx->saved_data["scale"].toDouble(), n[5] != 0, rest[0], rest[1], rest[2], rest[3]};
+    variable_list dqkv;
+    for (const Tensor &t : qkv) dqkv.push_back(at::empty(t.sizes(), t.options()));
+    Attention a = describe(shape, qkv), d = describe(shape, dqkv);
+    const Tensor dout = rows_of(grads[0]);
+    a.out = Heads{const_cast<void *>(rest[4].const_data_ptr()), rest[4].stride(0), shape.width};
+    a.grad_out = Heads{const_cast<void *>(dout.const_data_ptr()), dout.stride(0), shape.width};
+    a.lse = const_cast<float *>(rest[5].const_data_ptr<float>());
+    a.dq = d.q, a.dk = d.k, a.dv = d.v;
+    TORCH_CHECK(rlhf_attention_backward(&a, at::get_num_threads()) == 0, "out of memory");
+    dqkv.resize(parts + 1);
+    return dqkv;
+  }
+};
+
+// Without autograd nothing is kept for a backward pass.
+template <class F, class... Args> Tensor apply(bool differentiable, Args... args) {
+  return differentiable && at::GradMode::is_enabled() ? F::apply(args...) : F::forward(nullptr, args...);
+}
+
+} // namespace
+
+extern "C" {
+
+char *rlhf_linear(const Tensor *x, const Tensor *w, const Tensor *b, int in_out, Tensor **out) {
+  return guarded([&] {
+    const std::optional<Tensor> bias = b ? std::optional<Tensor>(*b) : std::nullopt;
+    const bool learns = x->requires_grad() || w->requires_grad();
+    *out = new Tensor(apply<Linear>(learns, *x, *w, bias, in_out != 0));
+  });
+}
+
+char *rlhf_mlp(const Tensor *x, const Tensor *w1, const Tensor *b1, const Tensor *w2, const Tensor *b2, int in_out, int activation, Tensor **out) {
+  return guarded([&] {
+    const std::optional<Tensor> up = b1 ? std::optional<Tensor>(*b1) : std::nullopt, down = b2 ? std::optional<Tensor>(*b2) : std::nullopt;
+    const bool learns = x->requires_grad() || w1->requires_grad();
+    *out = new Tensor(apply<Mlp>(learns, *x, *w1, up, *w2, down, in_out != 0, int64_t(activation)));
+  });
+}
+
+// `qkv`: one tensor or three; `tables`: null, or cosine and sine.
+char *rlhf_attend(const Tensor *const *qkv, size_t parts, const Tensor *const *tables, const Tensor *bounds, const Tensor *segments, int64_t heads,
+                  int64_t kv_heads, int64_t width, int64_t turning, int64_t window, double scale, int by_head, Tensor **out) {
+  return guarded([&] {
+    TORCH_CHECK(parts == 1 || parts == 3, "one tensor of queries, keys and values, or three");
+    variable_list list;
+    bool learns = false;
+    for (size_t i = 0; i < parts; ++i) {
+      list.push_back(*qkv[i]);
+      learns |= qkv[i]->requires_grad();
+    }
+    const Shape shape{heads, kv_heads, width, tables ? turning : 0, window, scale, by_head != 0, tables ? *tables[0] : Tensor(),
+                      tables ? *tables[1] : Tensor(), *bounds, *segments};
+    *out = new Tensor(apply<Attend>(learns, at::TensorList(list), shape));
+  });
+}
+
+} // extern "C"

@@ -1,0 +1,231 @@
+//! The bfloat16 functions beside libtorch's float32 operators on the same rounded inputs.
+//!
+//! Tolerance: a result is rounded to bfloat16 (2⁻⁹ of it), and so are intermediate values; errors of the latter add up like noise. So differences are
+//! measured as a share of the result's largest value: 1% for results and gradients. Gradients of weights are not rounded, their inputs are.
+
+use native::bf16::{self, Activation, Heads, Map, Packed};
+use tch::{Device, Kind, Tensor};
+
+fn absent() -> bool {
+    if !bf16::supported() {
+        eprintln!("SKIPPED: this processor has no AVX512-BF16");
+    }
+    !bf16::supported()
+}
+
+/// Normal numbers that are bfloat16 already.
+fn normal(shape: &[i64]) -> Tensor {
+    Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16).to_kind(Kind::Float)
+}
+
+fn close(name: &str, got: &Tensor, want: &Tensor, share: f64) {
+    assert_eq!(got.size(), want.size(), "{name}");
+    let (got, want) = (got.to_kind(Kind::Float), want.to_kind(Kind::Float));
+    let (difference, largest) = ((&got - &want).abs().max().double_value(&[]), want.abs().max().double_value(&[]));
+    assert!(difference <= share * largest, "{name}: {difference:e} of {largest:e}");
+}
+
+/// Values and gradients of the two ways to compute `leaves` → a tensor, under the same weighting of its elements.
+fn compare(name: &str, leaves: &[Tensor], ours: impl Fn(&[Tensor]) -> Tensor, theirs: impl Fn(&[Tensor]) -> Tensor) {
+    let run = |f: &dyn Fn(&[Tensor]) -> Tensor| {
+        let leaves: Vec<Tensor> = leaves.iter().map(|t| t.detach().copy().set_requires_grad(true)).collect();
+        let y = f(&leaves);
+        let weights = (Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7).sin().view(y.size().as_slice());
+        let weights = weights.to_kind(Kind::BFloat16).to_kind(Kind::Float);
+        (y.to_kind(Kind::Float) * weights).sum(Kind::Float).backward();
+        (y, leaves.into_iter().map(|t| t.grad()).collect::<Vec<_>>())
+    };
+    let ((y, grads), (want, expected)) = (run(&ours), run(&theirs));
+    assert_eq!(y.kind(), Kind::BFloat16, "{name}");
+    close(name, &y, &want, 0.01);
+    for (i, (g, e)) in grads.iter().zip(&expected).enumerate() {
+        close(&format!("{name}, gradient {i}"), g, e, 0.01);
+    }
+    let free = tch::no_grad(|| ours(leaves));
+    assert!(free.equal(&y.detach()) && !free.requires_grad(), "{name}: without autograd the same bits");
+}
+
+fn half(x: &Tensor) -> Tensor {
+    x.to_kind(Kind::BFloat16)
+}
+
+#[test]
+fn linear_maps_and_their_gradients() {
+    if absent() {
+        return;
+    }
+    tch::manual_seed(1);
+    for (n, i, o, in_out, bias) in
+        [(1, 2, 2, false, false), (7, 64, 66, false, true), (130, 96, 40, true, true), (300, 1030, 128, false, true)]
+    {
+        let shape = if in_out { [i, o] } else { [o, i] };
+        let (x, w, b) = (normal(&[n, i]), normal(&shape) / 8.0, normal(&[o]));
+        let leaves = if bias { vec![x, w, b] } else { vec![x, w] };
+        let ours = |l: &[Tensor]| bf16::linear(&half(&l[0]), Map { weight: &l[1], bias: l.get(2), in_out }).unwrap();
+        let theirs = |l: &[Tensor]| l[0].linear(&if in_out { l[1].tr() } else { l[1].shallow_clone() }, l.get(2));
+        compare(&format!("linear {n} {i} {o} {in_out}"), &leaves, ours, theirs);
+    }
+}
+
+#[test]
+fn mlps_of_every_activation() {
+    if absent() {
+        return;
+    }
+    tch::manual_seed(2);
+    let apply = |a: Activation, x: &Tensor| match a {
+        Activation::GeluTanh => x.gelu("tanh"),
+        Activation::Gelu => x.gelu("none"),
+        Activation::Relu => x.relu(),
+        Activation::Silu => x.silu(),
+    };
+    for a in [Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Silu] {
+        for in_out in [false, true] {
+            let shape = |i: i64, o: i64| if in_out { [i, o] } else { [o, i] };
+            let leaves = [normal(&[50, 48]), normal(&shape(48, 100)) / 4.0, normal(&[100]), normal(&shape(100, 48)) / 8.0, normal(&[48])];
+            let turned = |w: &Tensor| if in_out { w.tr() } else { w.shallow_clone() };
+            compare(
+                &format!("{a:?} {in_out}"),
+                &leaves,
+                |l| {
+                    let map = |i: usize| Map { weight: &l[i], bias: Some(&l[i + 1]), in_out };
+                    bf16::mlp(&half(&l[0]), map(1), map(3), a).unwrap()
+                },
+                |l| apply(a, &l[0].linear(&turned(&l[1]), Some(&l[2]))).linear(&turned(&l[3]), Some(&l[4])),
+            );
+        }
+    }
+}
+
+/// Groups by lengths as bounds and starts; for each segment the tokens of its sequence and how many of them belong to what it continues.
+fn layout(groups: &[&[i64]]) -> (Tensor, Tensor, Vec<(Vec<i64>, i64)>) {
+    let (mut bounds, mut starts, mut sequences) = (vec![0i64], vec![0i64], vec![]);
+    for group in groups {
+        let first = *starts.last().unwrap();
+        for (i, &length) in group.iter().enumerate() {
+            let start = *starts.last().unwrap();
+            let skip = if i == 0 { 0 } else { group[0] };
+            sequences.push(((first..first + skip).chain(start..start + length).collect(), skip));
+            starts.push(start + length);
+        }
+        bounds.push(starts.len() as i64 - 1);
+    }
+    (Tensor::from_slice(&bounds), Tensor::from_slice(&starts), sequences)
+}
+
+fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
+    let r = 2 * cos.size()[1];
+    let (head, rest) = (x.narrow(2, 0, r), x.narrow(2, r, x.size()[2] - r));
+    let halves = head.chunk(2, 2);
+    let (cos, sin) = (cos.unsqueeze(1), sin.unsqueeze(1));
+    Tensor::cat(&[&halves[0] * &cos - &halves[1] * &sin, &halves[1] * &cos + &halves[0] * &sin, rest], 2)
+}
+
+#[test]
+fn attention_over_packed_sequences() {
+    if absent() {
+        return;
+    }
+    tch::manual_seed(3);
+    let cases: [(i64, i64, i64, i64, i64, bool, &[&[i64]]); 7] = [
+        (2, 2, 64, 0, 0, false, &[&[5], &[70]]),
+        (4, 2, 64, 64, 0, false, &[&[130], &[1], &[3]]),
+        (2, 2, 32, 16, 0, true, &[&[50, 20, 70], &[9, 1, 1]]),
+        (1, 1, 128, 0, 0, false, &[&[100]]),
+        (2, 1, 16, 16, 7, false, &[&[40], &[66, 10]]),
+        (1, 1, 80, 20, 0, true, &[&[67, 3]]),
+        (3, 3, 8, 0, 100, false, &[&[200, 60, 61]]),
+    ];
+    for (heads, kv_heads, width, turning, window, by_head, groups) in cases {
+        let (bounds, starts, sequences) = layout(groups);
+        let n = starts.int64_value(&[-1]);
+        let angle = Tensor::rand([n, turning / 2], (Kind::Float, Device::Cpu)) * 3.0;
+        let (cos, sin) = (angle.cos(), angle.sin());
+        let shape = Heads { heads, kv_heads, width, window, scale: 1.0 / (width as f64).sqrt(), by_head };
+        let parts = |x: &Tensor| {
+            if by_head {
+                let parts = x.view([n, heads, 3 * width]).split(width, 2);
+                return (parts[0].shallow_clone(), parts[1].shallow_clone(), parts[2].shallow_clone());
+            }
+            let parts = x.split_with_sizes([heads * width, kv_heads * width, kv_heads * width], 1);
+            (parts[0].view([n, heads, width]), parts[1].view([n, kv_heads, width]), parts[2].view([n, kv_heads, width]))
+        };
+        let theirs = |l: &[Tensor]| {
+            let (mut q, mut k, v) = parts(&l[0]);
+            if turning > 0 {
+                (q, k) = (turn(&q, &cos, &sin), turn(&k, &cos, &sin));
+            }
+            let rows = sequences.iter().map(|(tokens, skip)| {
+                let (t, index) = (tokens.len() as i64, Tensor::from_slice(tokens));
+                let pick = |x: &Tensor| x.index_select(0, &index).transpose(0, 1).repeat_interleave_self_int(heads / x.size()[1], 0, None);
+                let seen = Tensor::ones([t, t], (Kind::Bool, Device::Cpu)).tril(0).triu(if window > 0 { 1 - window } else { -t });
+                let mask = Tensor::zeros([t, t], (Kind::Float, Device::Cpu)).masked_fill(&seen.logical_not(), f64::NEG_INFINITY);
+                let scores = pick(&q).matmul(&pick(&k).transpose(1, 2)) * shape.scale + mask;
+                let y = scores.softmax(-1, Kind::Float).matmul(&pick(&v)); // [H, t, C]
+                y.transpose(0, 1).reshape([t, heads * width]).narrow(0, *skip, t - skip)
+            });
+            Tensor::cat(&rows.collect::<Vec<_>>(), 0)
+        };
+        let tables = (turning > 0).then_some((&cos, &sin));
+        let name = format!("{heads}/{kv_heads} heads of {width}, window {window}");
+        let all = normal(&[n, (heads + 2 * kv_heads) * width]);
+        compare(&name, std::slice::from_ref(&all), |l| bf16::attend(&[&half(&l[0])], shape, tables, &bounds, &starts).unwrap(), theirs);
+        if by_head {
+            continue;
+        }
+        // The same from three tensors.
+        let split = |x: &Tensor| x.split_with_sizes([heads * width, kv_heads * width, kv_heads * width], 1);
+        let one = bf16::attend(&[&half(&all)], shape, tables, &bounds, &starts).unwrap();
+        let three: Vec<Tensor> = split(&half(&all)).iter().map(Tensor::contiguous).collect();
+        let three = bf16::attend(&three.iter().collect::<Vec<_>>(), shape, tables, &bounds, &starts).unwrap();
+        assert!(one.equal(&three), "{name}");
+    }
+}
+
+#[test]
+fn products_of_packed_matrices() {
+    if absent() {
+        return;
+    }
+    tch::manual_seed(4);
+    for (m, n, k) in [(1, 17, 2), (5, 65, 34), (130, 64, 256), (33, 201, 70)] {
+        let (x, w, b) = (normal(&[m, k]), normal(&[k, n]), normal(&[n]));
+        let packed = Packed::across(&w).unwrap();
+        let along = Packed::along(&half(&w.tr().contiguous())).unwrap();
+        let want = x.mm(&w) + &b;
+        let exact = packed.multiply(&half(&x), Some(&b), Kind::Float).unwrap();
+        close("float32", &exact, &want, 1e-5); // sums of the same products in another order
+        assert!(along.multiply(&half(&x), Some(&b), Kind::Float).unwrap().equal(&exact), "both layouts are one matrix");
+        close("bfloat16", &packed.multiply(&half(&x), Some(&b), Kind::BFloat16).unwrap(), &want, 0.004);
+        let active = packed.multiply_activated(&half(&x), Some(&b), Activation::GeluTanh).unwrap();
+        close("activated", &active, &want.gelu("tanh"), 0.01);
+        // Rows of an odd width go on with a column of 0 behind them.
+        let even = packed.multiply_even(&half(&x)).unwrap();
+        assert_eq!(even.size(), [m, n + n % 2]);
+        let back = Packed::across(&half(&w.tr().contiguous())).unwrap().multiply(&even, None, Kind::Float).unwrap();
+        close("back", &back, &even.narrow(1, 0, n).to_kind(Kind::Float).mm(&w.tr()), 1e-5);
+        let mut sum = Tensor::ones([k, n], (Kind::Float, Device::Cpu));
+        let y = even.narrow(1, 0, n);
+        Packed::across(&half(&x)).unwrap().add_transposed(&Packed::across(&y).unwrap(), &mut sum).unwrap();
+        close("transposed", &sum, &(x.tr().mm(&y.to_kind(Kind::Float)) + 1.0), 1e-5);
+    }
+}
+
+#[test]
+fn wrong_tensors_are_refused() {
+    if absent() {
+        return;
+    }
+    let float = Tensor::zeros([4, 4], (Kind::Float, Device::Cpu));
+    let rows = half(&float);
+    let wide = Tensor::zeros([4, 6], (Kind::Float, Device::Cpu));
+    assert!(bf16::linear(&float, Map { weight: &float, bias: None, in_out: false }).is_err(), "float32 rows");
+    assert!(bf16::linear(&rows, Map { weight: &wide, bias: None, in_out: false }).is_err(), "another width");
+    let heads = Heads { heads: 1, kv_heads: 1, width: 2, window: 0, scale: 1.0, by_head: false };
+    let six = half(&wide);
+    let [bounds, short, whole] = [&[0i64, 1][..], &[0, 3], &[0, 4]].map(Tensor::from_slice);
+    assert!(bf16::attend(&[&six], heads, None, &bounds, &short).unwrap_err().to_string().contains("segments"));
+    assert!(bf16::attend(&[&six], heads, None, &bounds, &whole).is_ok());
+    assert!(bf16::attend(&[&rows], heads, None, &bounds, &whole).is_err());
+    assert!(Packed::along(&float).unwrap().multiply(&six, None, Kind::Float).is_err());
+}
