@@ -193,7 +193,8 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         run.write("samples.jsonl", &samples)?;
         checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
         summary::write(&run, &figures)?;
-        evaluate::report::write_run(run.path())
+        evaluate::report::write_run(run.path())?;
+        Ok(())
     })?;
     bar.finish(total, &[]);
     Ok(Outcome::Done)

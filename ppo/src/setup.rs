@@ -69,7 +69,7 @@ impl Setup {
         let sft = model::resolve(Path::new(&c.policy.init))?;
         let judge = model::resolve(Path::new(&c.reward.model))?;
         let out = args.out_dir("ppo");
-        let run = RunDir::join(world, &out, &config::to_toml(c), args.resume)?;
+        let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
         if summary::done(&run) {
             note(&format!("ppo: {} is done already", out.display()));
             return Ok(None);

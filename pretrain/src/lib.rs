@@ -135,7 +135,8 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
     world.on_main(|| -> Result<()> {
         checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
         summary::write(&run, &figures)?;
-        evaluate::report::write_run(run.path())
+        evaluate::report::write_run(run.path())?;
+        Ok(())
     })?;
     bar.finish(steps, &[("loss", last_eval)]);
     Ok(Outcome::Done)

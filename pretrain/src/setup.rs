@@ -45,7 +45,7 @@ impl Setup {
         device::set_threads(c.threads, world.local_size());
         let init = if c.model.init.is_empty() { None } else { Some(model::resolve(Path::new(&c.model.init))?) };
         let out = args.out_dir("pretrain");
-        let run = RunDir::join(world, &out, &config::to_toml(c), args.resume)?;
+        let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
         if summary::done(&run) {
             note(&format!("pretrain: {} is done already", out.display()));
             return Ok(None);

@@ -147,7 +147,8 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     world.on_main(|| -> Result<()> {
         checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;
         summary::write(&run, &figures)?;
-        evaluate::report::write_run(run.path())
+        evaluate::report::write_run(run.path())?;
+        Ok(())
     })?;
     bar.finish(steps, &[("accuracy", report.accuracy), ("ECE", report.ece)]);
     Ok(Outcome::Done)

@@ -87,7 +87,11 @@ pub fn main<C: StageConfig>(
     if world.size() == 1 {
         return exit::code(stage, result);
     }
-    let Err(error) = result else { return exit::code(stage, result) };
+    let Err(error) = result else {
+        // Nobody leaves before all have read what rank 0 said last; its store ends with it. The work is done, whatever becomes of this.
+        let _ = world.barrier();
+        return exit::code(stage, result);
+    };
     world.last_words(&exit::causes(&error).join(": "), exit::follows(&error));
     let code = exit::report(&format!("{stage} (rank {})", world.rank()), Err(error));
     native::exit_now(code) // threads of the engine may wait for the dead; nothing of ours is left to do

@@ -30,7 +30,7 @@ pub struct RunDir {
 impl RunDir {
     /// [`RunDir::create`] for rank 0. The others read what it made, once it has, and write nothing into it: what they would write goes into a folder of
     /// their own that ends with them.
-    pub fn join(world: &World, out: &Path, config_toml: &str, resume: bool) -> Result<RunDir, Error> {
+    pub fn open(world: &World, out: &Path, config_toml: &str, resume: bool) -> Result<RunDir, Error> {
         if world.is_main() {
             return RunDir::create(out, config_toml, resume);
         }
