@@ -23,7 +23,35 @@ fn main() {
         .file("src/cpp/functions.cpp")
         .file("src/cpp/profile.cpp")
         .compile("rlhf_shim");
+    c10d(&include);
     kernels();
+}
+
+/// Several processes: c10d with Gloo's declarations of our own, and NCCL where the feature asks for it.
+fn c10d(include: &std::path::Path) {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++20")
+        .pic(true)
+        .warnings(false)
+        .opt_level(1)
+        .flag("-fvisibility=hidden")
+        .define("_GLIBCXX_USE_CXX11_ABI", std::env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
+        .define("USE_DISTRIBUTED", None)
+        .define("USE_C10D_GLOO", None)
+        .include(include)
+        .include(include.join("torch/csrc/api/include"))
+        .include("src/cpp");
+    if std::env::var_os("CARGO_FEATURE_NCCL").is_some() {
+        // nccl.h, CUDA's headers and, where they are not among them, those of cublas and its like: wherever NCCL_INCLUDE says, separated by colons.
+        println!("cargo:rerun-if-env-changed=NCCL_INCLUDE");
+        build.define("USE_C10D_NCCL", None).define("RLHF_NCCL", None);
+        build.includes(std::env::split_paths(&std::env::var_os("NCCL_INCLUDE").unwrap_or_default()));
+        println!("cargo:rustc-link-lib=torch_cuda");
+        println!("cargo:rustc-link-lib=c10_cuda");
+    }
+    build.file("src/cpp/c10d.cpp").compile("rlhf_c10d");
 }
 
 /// Our own kernels: no torch headers, and the flags that let loops become vector instructions. The OpenMP is libtorch's own at run time.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains a whole recipe: pretrain, sft, reward, ppo, then the report. Does all the set-up first.
 #
-#   scripts/pipeline.sh configs/demo [--fresh] [--set key=value]...
+#   scripts/pipeline.sh configs/demo [--fresh] [--nproc N] [--set key=value]...
 #
 # Finished stages are kept and interrupted ones resumed, so it is safe to run again; --fresh starts from nothing.
 # Results: runs/<recipe>/<stage>/ and runs/<recipe>/report.{json,html}.
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 die() { printf 'pipeline: %s\n' "$*" >&2; exit 2; }
 
 recipe_dir=${1:-}
-[ -n "$recipe_dir" ] || die "usage: scripts/pipeline.sh configs/<recipe> [--fresh] [--set key=value]..."
+[ -n "$recipe_dir" ] || die "usage: scripts/pipeline.sh configs/<recipe> [--fresh] [--nproc N] [--set key=value]..."
 [ -f "$recipe_dir/pretrain.toml" ] || die "$recipe_dir/pretrain.toml is missing: name a folder such as configs/demo"
 shift
 recipe=$(basename "$recipe_dir")
@@ -20,6 +20,7 @@ extra=()
 while [ $# -gt 0 ]; do
   case $1 in
     --fresh) rm -rf "$runs"; shift ;;
+    --nproc) extra+=(--nproc "${2:?--nproc needs a number}"); shift 2 ;;   # so many processes a stage
     --set) extra+=(--set "${2:?--set needs key=value}"); shift 2 ;;
     *) die "unknown argument $1" ;;
   esac

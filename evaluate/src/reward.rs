@@ -60,7 +60,7 @@ pub fn run(args: &RewardArgs) -> anyhow::Result<()> {
             }
         }
     }
-    let scores = score(&opened, &ids, args.batch.max(1), tokenizer.pad())?;
+    let scores = score(&opened, &ids, args.batch.max(1))?;
     print(&rows, &scores, (rejected, file), args.model.json);
     Ok(())
 }
@@ -69,7 +69,7 @@ pub fn run(args: &RewardArgs) -> anyhow::Result<()> {
 fn ids(args: &RewardArgs) -> anyhow::Result<()> {
     let opened = open(&args.model, HeadKind::Scalar)?;
     let row = args.ids.clone().unwrap_or_default();
-    let scores = score(&opened, std::slice::from_ref(&row), 1, 0)?; // one row needs no padding
+    let scores = score(&opened, std::slice::from_ref(&row), 1)?;
     match args.model.json {
         true => println!("{}", json!({ "ids": row, "score": scores[0] })),
         false => println!("score {:.5}", scores[0]),
@@ -188,7 +188,7 @@ fn read(data: &RankingData, lengths: Lengths, bad: &Path) -> anyhow::Result<(Row
 }
 
 /// Score of every row at its last token, rows of like length together.
-fn score(opened: &Opened, ids: &[Vec<u32>], batch: usize, pad: u32) -> anyhow::Result<Vec<f64>> {
+fn score(opened: &Opened, ids: &[Vec<u32>], batch: usize) -> anyhow::Result<Vec<f64>> {
     let mut order: Vec<usize> = (0..ids.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(ids[i].len()));
     let mut scores = vec![0.0; ids.len()];

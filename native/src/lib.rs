@@ -6,19 +6,25 @@
 //! - [`bf16`]: linear maps, MLP and attention in bfloat16, forward and backward.
 //! - [`Profiler`], [`Range`]: libtorch's profiler.
 //! - [`MappedFile`]: a read-only memory map.
+//! - [`Store`], [`Group`], [`Reducer`]: libtorch's engine for several processes, c10d.
+//! - [`signal_process`], [`die_with_parent`], [`exit_now`]: what a launcher of processes needs.
 //! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults.
 
 mod alloc;
 pub mod bf16;
+mod c10d;
 mod kernels;
 mod map;
 mod optim;
+mod process;
 mod profile;
 
 pub use alloc::keep_freed_pages;
+pub use c10d::{Group, HAS_NCCL, Joining, Reducer, Reduction, Store, quiet_logging};
 pub use kernels::cross_entropy_in_place;
 pub use map::MappedFile;
 pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
+pub use process::{Signal, die_with_parent, exit_now, signal_process};
 pub use profile::{Event, EventKind, Profiler, Range};
 
 use std::ffi::{CStr, c_char};

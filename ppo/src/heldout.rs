@@ -2,12 +2,13 @@
 
 use crate::batch::{Batch, Episode, Layout, frozen_log_probs};
 use crate::judge::Judges;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use data::{
     config::{AfterEnd, PpoConfig, ScorePosition},
     prompts::Prompt,
     tokenizer::Tokenizer,
 };
+use dist::World;
 use evaluate::{repetition::repetition, stats};
 use model::{Model, generate::Sampling};
 use serde_json::{Map, Value, json};
@@ -39,28 +40,52 @@ pub struct HeldOut<'a> {
     pub batch: usize,
     /// Where tensors live.
     pub device: Device,
+    /// The ranks that share the work.
+    pub world: &'a World,
 }
 
-/// Samples answers of `model`; the same seed gives the same answers whatever else goes on. With [`AfterEnd::Keep`] all have the full length.
+/// Samples answers of `model`, each rank its share of them, and all ranks get all; the same seed gives the same answers whatever else goes on. With
+/// [`AfterEnd::Keep`] all have the full length.
 pub fn sample(
     model: &Model,
     prompts: &[&Prompt],
     c: &PpoConfig,
     (stop, after_end): (&[u32], AfterEnd),
     batch: usize,
-    seed: i64,
+    (seed, world): (i64, &World),
 ) -> Result<Vec<Episode>> {
-    let ids: Vec<Vec<u32>> = prompts.iter().map(|p| p.ids.clone()).collect();
     let (max_new, temperature, seed) = (c.rollout.max_new_tokens, c.rollout.temperature, seed as u64);
     let stops = if after_end == AfterEnd::Keep { vec![] } else { stop.to_vec() };
-    let sampling = Sampling { max_new, temperature, stop: stops, seed, batch, ..Sampling::default() };
-    let answers = model::generate::generate(model, &ids, &sampling)?;
+    let mut sampling = Sampling { max_new, temperature, stop: stops, seed, ..Sampling::default() };
+    let mut mine = Vec::new();
+    for (i, chunk, _) in world.share(prompts.chunks(batch.max(1))) {
+        sampling.first_row = (i * batch.max(1)) as u64;
+        let ids: Vec<Vec<u32>> = chunk.iter().map(|p| p.ids.clone()).collect();
+        mine.extend(model::generate::generate(model, &ids, &sampling)?.into_iter().map(|answer| answer.ids));
+    }
+    let answers = share_answers(mine, prompts.len(), batch.max(1), world)?;
     let episode = |(prompt, response): (&&Prompt, Vec<u32>)| {
         let end = response.iter().position(|id| stop.contains(id));
         let (text, prompt) = (prompt.text.clone(), prompt.ids.clone());
         Episode { text, prompt, finished: end.is_some(), read: end.map_or(response.len(), |i| i + 1), response }
     };
-    Ok(prompts.iter().zip(answers.into_iter().map(|a| a.ids)).map(episode).collect())
+    Ok(prompts.iter().zip(answers).map(episode).collect())
+}
+
+/// Every rank's answers to its chunks of `n` prompts, put together in the order of the prompts.
+fn share_answers(mine: Vec<Vec<u32>>, n: usize, batch: usize, world: &World) -> Result<Vec<Vec<u32>>> {
+    let length = |answer: &Vec<u32>| answer.len() as u32;
+    let numbers = mine.iter().flat_map(|answer| std::iter::once(length(answer)).chain(answer.iter().copied()));
+    let bytes: Vec<u8> = numbers.flat_map(u32::to_le_bytes).collect();
+    let said = world.gather(&bytes)?;
+    let mut numbers: Vec<_> =
+        said.iter().map(|bytes| bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect();
+    let answer = |i: usize| -> Result<Vec<u32>> {
+        let from = &mut numbers[i / batch % world.size()];
+        let length = from.next().context("a rank has sent fewer answers than it was to sample")? as usize;
+        Ok(from.take(length).collect())
+    };
+    (0..n).map(answer).collect()
 }
 
 impl HeldOut<'_> {
@@ -68,23 +93,25 @@ impl HeldOut<'_> {
     pub fn answer(&self, model: &Model) -> Result<Answers> {
         let prompts: Vec<&Prompt> = self.prompts.iter().collect();
         let stop = (self.stop, AfterEnd::Stop);
-        let episodes = sample(model, &prompts, self.config, stop, self.batch, train::seed::mix(self.config.seed, u64::MAX, 1))?;
-        let raw = self.judges.score(&episodes, self.tokenizer)?;
+        let episodes =
+            sample(model, &prompts, self.config, stop, self.batch, (train::seed::mix(self.config.seed, u64::MAX, 1), self.world))?;
+        let raw = self.judges.score_shared(&episodes, self.tokenizer, self.world)?;
         Ok(Answers { episodes, raw })
     }
 
     /// Mean over answers of Σ_t (log π − log π_ref), in nats.
-    pub fn kl(&self, policy: &Model, reference: &Model, answers: &Answers) -> f64 {
+    pub fn kl(&self, policy: &Model, reference: &Model, answers: &Answers) -> Result<f64> {
         let mut sum = 0.0;
         let layout = Layout::new(&answers.episodes, ScorePosition::LastToken);
-        for chunk in answers.episodes.chunks(self.batch.max(1)) {
+        for (_, chunk, _) in self.world.share(answers.episodes.chunks(self.batch.max(1))) {
             let picked: Vec<&Episode> = chunk.iter().collect();
             let batch = Batch::new(&picked, layout, self.device);
             let t = self.config.rollout.temperature;
             let difference = frozen_log_probs(policy, &batch, t) - frozen_log_probs(reference, &batch, t);
             sum += (difference * batch.mask()).sum(Kind::Double).double_value(&[]);
         }
-        sum / answers.episodes.len().max(1) as f64
+        let [sum] = self.world.sum([sum])?;
+        Ok(sum / answers.episodes.len().max(1) as f64)
     }
 
     /// The response as a person reads it.

@@ -9,6 +9,7 @@ use anyhow::Result;
 use data::chat::{ChatTemplate, Message};
 use data::config::RewardSource;
 use data::tokenizer::Tokenizer;
+use dist::World;
 use evaluate::RewardModel;
 use std::path::Path;
 
@@ -43,6 +44,20 @@ impl Judges {
 
     /// Scores `[B]` as f32, in the order of the episodes.
     pub fn score(&self, episodes: &[Episode], policy: &Tokenizer) -> Result<Vec<f32>> {
+        self.score_some(&episodes.iter().collect::<Vec<_>>(), policy)
+    }
+
+    /// The same, each rank a share of them; all ranks get all scores.
+    pub fn score_shared(&self, episodes: &[Episode], policy: &Tokenizer, world: &World) -> Result<Vec<f32>> {
+        let mine: Vec<(usize, &Episode)> = world.share(episodes).map(|(i, e, _)| (i, e)).collect();
+        let found = self.score_some(&mine.iter().map(|(_, e)| *e).collect::<Vec<_>>(), policy)?;
+        let mut scores = vec![0f64; episodes.len()];
+        mine.iter().zip(found).for_each(|((i, _), score)| scores[*i] = f64::from(score));
+        world.sum_all(&mut scores)?; // each score is one rank's, and 0 of the others
+        Ok(scores.into_iter().map(|s| s as f32).collect())
+    }
+
+    fn score_some(&self, episodes: &[&Episode], policy: &Tokenizer) -> Result<Vec<f32>> {
         let mut total = vec![0f32; episodes.len()];
         for judge in &self.judges {
             let rows = episodes.iter().map(|e| judge.row(e, policy)).collect::<Result<Vec<_>>>()?;

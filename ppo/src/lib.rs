@@ -16,6 +16,7 @@ pub use setup::Place;
 
 use anyhow::Result;
 use data::config::PpoConfig;
+use dist::{Gradients, World};
 use heldout::HeldOut;
 use loss::ppo::KlController;
 use rollout::{Models, observe, shape_scores};
@@ -25,11 +26,13 @@ use train::{cli::StageArgs, exit, exit::Outcome, *};
 use update::{Learner, learn, plan_pass};
 
 /// Runs the stage into its run folder.
-pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
-    let Some(setup) = Setup::new(&c, args).map_err(exit::input)? else {
+pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
+    let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
     let (mut policy_optim, mut value_optim) = setup.optimisers(&c)?;
+    let learning: Vec<tch::Tensor> = [&policy_optim].into_iter().chain(&value_optim).flat_map(AdamW::parameters).collect();
+    let gradients = Gradients::new(world, &learning)?;
     let Setup {
         run,
         rounds,
@@ -46,7 +49,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         device,
         lineage,
     } = setup;
-    let stop = Stop::install()?;
+    let stop = Stop::install(world)?;
     let heldout = HeldOut {
         config: &c,
         prompts: &heldout,
@@ -55,6 +58,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         judges: &judges,
         batch: rounds.rollout_batch,
         device,
+        world,
     };
     let order = data::order::Order::new(prompts.len() as u64, c.seed);
     let mut beta = KlController::new(state.counter("kl_coef").unwrap_or(c.ppo.kl_coef), c.ppo.kl_target, c.ppo.kl_horizon);
@@ -77,7 +81,7 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         let mut improved = false;
         if eval.due(round) {
             let answers = heldout.answer(&policy)?;
-            let figures = heldout.compare(&sft_answers, &answers, heldout.kl(&policy, &reference, &answers))?;
+            let figures = heldout.compare(&sft_answers, &answers, heldout.kl(&policy, &reference, &answers)?)?;
             let number = |key: &str| figures[key].as_f64().unwrap_or(f64::NAN);
             let (score, kl) = (number("reward_policy"), number("kl"));
             let sample = heldout.text(&answers.episodes[0])?;
@@ -99,18 +103,20 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         let leaving = stop.requested().is_some();
         if save.due(round) || ((improved || leaving) && round > 0) {
             state.set_counter("kl_coef", beta.coef);
-            checkpoint::commit(&run, round, |tmp| {
-                write_model(tmp, state.tokens)?;
-                let mut optims = vec![("policy", &policy_optim)];
-                optims.extend(value_optim.as_ref().map(|v| ("value", v)));
-                state.save(tmp, round, &optims, &mut [&mut log])?;
-                match &critic {
-                    batch::Critic::Separate(model) => model.save(&setup::critic_folder(tmp))?,
-                    batch::Critic::Shared(head) => tch::Tensor::write_safetensors(&[("value_head", head)], setup::head_file(tmp))?,
-                }
-                Ok(())
+            world.on_main(|| -> Result<()> {
+                checkpoint::commit(&run, round, |tmp| {
+                    write_model(tmp, state.tokens)?;
+                    let mut optims = vec![("policy", &policy_optim)];
+                    optims.extend(value_optim.as_ref().map(|v| ("value", v)));
+                    state.save(tmp, round, &optims, &mut [&mut log])?;
+                    match &critic {
+                        batch::Critic::Separate(model) => model.save(&setup::critic_folder(tmp))?,
+                        batch::Critic::Shared(head) => tch::Tensor::write_safetensors(&[("value_head", head)], setup::head_file(tmp))?,
+                    }
+                    Ok(())
+                })?;
+                Ok(checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?)
             })?;
-            checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
         if let Some(summary) = profile.at(round)? {
             bar.say(&summary.to_string());
@@ -123,14 +129,16 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         let first = round * rounds.episodes as u64;
         let picked: Vec<_> = (0..rounds.episodes as u64).map(|i| &prompts[order.at(first + i) as usize]).collect();
         let seed = seed::mix(c.seed, round, 0);
-        let episodes =
-            phase(c"roll-out", || heldout::sample(&policy, &picked, &c, (&stop_ids, c.ppo.after_end), rounds.rollout_batch, seed))?;
-        let raw = phase(c"score", || judges.score(&episodes, &tokenizer))?;
+        let episodes = phase(c"roll-out", || {
+            heldout::sample(&policy, &picked, &c, (&stop_ids, c.ppo.after_end), rounds.rollout_batch, (seed, world))
+        })?;
+        let raw = phase(c"score", || judges.score_shared(&episodes, &tokenizer, world))?;
         let scores = shape_scores(&raw, &episodes, c.reward.clip, &c.ppo);
-        let first_pass: Vec<Vec<usize>> = plan_pass(&rounds, c.seed, round, 0, |i| episodes[i].len()).concat();
+        let first_pass = plan_pass(&rounds, c.seed, round, 0, |i| episodes[i].len());
+        let mine: Vec<Vec<usize>> = first_pass.into_iter().flat_map(|step| world.share(step)).map(|(_, chunk, _)| chunk).collect();
         let models = Models { policy: &policy, reference: &reference, critic: &critic };
         let roll =
-            phase(c"observe", || observe(&models, episodes, scores, &first_pass, (c.rollout.temperature, beta.coef), &c.ppo, device))?;
+            phase(c"observe", || observe(&models, episodes, scores, &mine, (c.rollout.temperature, beta.coef), &c.ppo, (device, world)))?;
         if let Some(mixer) = &mut mixer {
             mixer.seek(round * steps_a_round);
         }
@@ -140,9 +148,12 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
             policy_optim: &mut policy_optim,
             value_optim: value_optim.as_mut(),
             mixer: mixer.as_mut(),
+            world,
+            gradients: &gradients,
         };
         let lr = schedule::lr(round, total, &c.schedule, c.optim.lr);
         let learned = learn(&mut learner, &roll, &c, &rounds, round, lr)?;
+        let [] = stop.sum(world, [])?;
         state.tokens += rounds.episodes as u64; // episodes seen
         rate.stop(rounds.episodes as f64);
 
@@ -169,17 +180,20 @@ pub fn run(c: PpoConfig, args: &StageArgs) -> Result<Outcome> {
         return Ok(stop.outcome());
     }
     let answers = heldout.answer(&policy)?;
-    let mut figures = heldout.compare(&sft_answers, &answers, heldout.kl(&policy, &reference, &answers))?;
+    let mut figures = heldout.compare(&sft_answers, &answers, heldout.kl(&policy, &reference, &answers)?)?;
     figures.insert("episodes".into(), state.tokens.into());
     figures.insert("wall_s".into(), log.wall_s().into());
     figures.insert("skipped_steps".into(), (policy_optim.skipped() + value_optim.as_ref().map_or(0, AdamW::skipped)).into());
     figures.insert("alarms".into(), log.alarms().into());
-    let mut samples = Vec::new();
-    heldout.write_samples(&mut samples, &sft_answers, &answers)?;
-    run.write("samples.jsonl", &samples)?;
-    checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
-    summary::write(&run, &figures)?;
-    evaluate::report::write_run(run.path())?;
+    world.on_main(|| -> Result<()> {
+        let mut samples = Vec::new();
+        heldout.write_samples(&mut samples, &sft_answers, &answers)?;
+        run.write("samples.jsonl", &samples)?;
+        checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
+        summary::write(&run, &figures)?;
+        evaluate::report::write_run(run.path())?;
+        Ok(())
+    })?;
     bar.finish(total, &[]);
     Ok(Outcome::Done)
 }

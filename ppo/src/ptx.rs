@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use data::{config::Ptx, corpus::Corpus, order::Order, tokenizer::Tokenizer};
+use dist::World;
 use model::Model;
 use std::path::Path;
 use tch::{Device, Tensor};
@@ -32,21 +33,25 @@ impl Mixer {
         self.drawn = step * self.config.batch as u64;
     }
 
-    /// Adds γ times the gradient of the mean next-token loss; returns that loss in nats a token.
-    pub fn backward(&mut self, policy: &Model) -> Result<f64> {
-        let (b, t) = (self.config.batch, self.config.length);
-        let mut ids: Vec<i64> = Vec::with_capacity(b * (t + 1));
-        for _ in 0..b {
-            let window = self.corpus.train.window(self.order.at(self.drawn) * t as u64, t + 1);
+    /// Adds γ times this rank's share of the gradient of the mean next-token loss; returns its share of that loss in nats a token.
+    pub fn backward(&mut self, policy: &Model, world: &World) -> Result<f64> {
+        let (whole, t) = (self.config.batch, self.config.length);
+        let mut ids: Vec<i64> = Vec::with_capacity(whole.div_ceil(world.size()) * (t + 1));
+        for (_, draw, _) in world.share(self.drawn..self.drawn + whole as u64) {
+            let window = self.corpus.train.window(self.order.at(draw) * t as u64, t + 1);
             ids.extend(window.into_iter().map(i64::from));
-            self.drawn += 1;
+        }
+        self.drawn += whole as u64;
+        let b = ids.len() / (t + 1);
+        if b == 0 {
+            return Ok(0.0);
         }
         let ids = Tensor::from_slice(&ids).to_device(self.device).view([b as i64, t as i64 + 1]);
         let hidden = policy.forward_hidden(&ids.narrow(1, 0, t as i64).contiguous(), None, false); // [B, T, D]
         let targets = ids.narrow(1, 1, t as i64).reshape([-1]); // [B·T]
-        let tokens = (b * t) as f64;
+        let tokens = (whole * t) as f64;
         let nll = loss::lm::nll_sum(&policy.logits(&hidden.flatten(0, 1)), &targets) / tokens;
-        (&nll * self.config.coef).backward();
+        (&nll * self.config.coef).f_backward()?;
         Ok(nll.double_value(&[]))
     }
 }

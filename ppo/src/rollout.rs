@@ -5,6 +5,7 @@
 use crate::batch::{Batch, Critic, Episode, Layout, frozen_log_probs};
 use anyhow::Result;
 use data::config::{self, MissingEos, Objective, Variance, WhitenScope};
+use dist::World;
 use loss::{mask, ppo};
 use model::Model;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -103,8 +104,8 @@ pub struct Models<'a> {
     pub critic: &'a Critic,
 }
 
-/// Scores every token. `chunks` are the index groups that the first optimiser steps will take, so that the old log-probabilities come out of the
-/// very same computation as the new ones and their ratio is exactly 1.
+/// Scores every token. `chunks` are the index groups that the first optimiser steps of this rank will take, so that the old log-probabilities come out of
+/// the very same computation as the new ones and their ratio is exactly 1. All ranks get all of it.
 pub fn observe(
     models: &Models<'_>,
     episodes: Vec<Episode>,
@@ -112,7 +113,7 @@ pub fn observe(
     chunks: &[Vec<usize>],
     (temperature, beta): (f64, f64),
     o: &Objective,
-    device: Device,
+    (device, world): (Device, &World),
 ) -> Result<Rollout> {
     let layout = Layout::new(&episodes, o.score_position);
     let e = episodes.len() as i64;
@@ -131,6 +132,8 @@ pub fn observe(
             put(&mut mask, batch.mask());
             put(&mut value_mask, batch.value_mask());
         }
+        // Each row is one rank's, and 0 of the others.
+        world.all_reduce_sum(&[&old_logp, &ref_logp, &old_values, &mask, &value_mask].map(Tensor::shallow_clone))?;
         let clamp = ppo::KlClamp { difference: o.kl_difference_clamp, estimate: o.kl_clamp };
         let penalty = ppo::kl_penalty(&old_logp, &ref_logp, estimator(o.kl_estimator), clamp) * &mask;
         let terminal = Tensor::from_slice(&scores).to_device(device); // [E]

@@ -16,7 +16,7 @@ use model::{
 };
 use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
-use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// Where the models' tensors live, and the precision of their products.
 #[derive(Debug, Clone, Copy)]
@@ -61,18 +61,17 @@ pub struct Setup {
 
 impl Setup {
     /// Opens the run folder; `None` where the run is already done.
-    pub fn new(c: &PpoConfig, args: &StageArgs) -> Result<Option<Setup>> {
-        let rounds = plan::ppo(c)?;
-        let world = World::from_env()?;
-        let device = device::pick(c.device)?;
-        device::set_threads(c.threads);
+    pub fn new(c: &PpoConfig, args: &StageArgs, world: &World) -> Result<Option<Setup>> {
+        let rounds = plan::ppo(c)?.shared_by(world.size())?;
+        let device = device::pick(c.device, world.local_rank())?;
+        device::set_threads(c.threads, world.local_size());
         let place = Place { device, compute: device::precision(c.precision, device) };
         let sft = model::resolve(Path::new(&c.policy.init))?;
         let judge = model::resolve(Path::new(&c.reward.model))?;
         let out = args.out_dir("ppo");
-        let run = RunDir::create(&out, &config::to_toml(c), args.resume)?;
+        let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
         if summary::done(&run) {
-            eprintln!("ppo: {} is done already", out.display());
+            note(&format!("ppo: {} is done already", out.display()));
             return Ok(None);
         }
         let state = State::open(&run)?;
@@ -198,7 +197,7 @@ fn load_prompts(
     let split = prompts::load_prompts(&data, tokenizer, template, longest, c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
     let report = &split.report;
     if report.rejected > 0 {
-        eprintln!("ppo: {} of {} prompts are in {}", report.rejected, report.read, report.path.display());
+        note(&format!("ppo: {} of {} prompts are in {}", report.rejected, report.read, report.path.display()));
     }
     let mut heldout = split.valid;
     if c.eval.max_rows > 0 {

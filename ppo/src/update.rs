@@ -6,6 +6,7 @@ use crate::rollout::Rollout;
 use anyhow::{Result, ensure};
 use data::config::PpoConfig;
 use data::config::plan::Rounds;
+use dist::{Gradients, World};
 use loss::ppo::PolicyClip;
 use loss::{mask, ppo};
 use model::Model;
@@ -39,6 +40,10 @@ pub struct Learner<'a> {
     pub value_optim: Option<&'a mut AdamW>,
     /// Pre-training text mixed in.
     pub mixer: Option<&'a mut Mixer>,
+    /// The ranks that share each step.
+    pub world: &'a World,
+    /// Their gradients, of all that learns.
+    pub gradients: &'a Gradients<'a>,
 }
 
 /// Sums of what a round's metrics need, with what they are divided by in the end.
@@ -53,6 +58,14 @@ impl Tally {
 
     fn extend(&mut self, other: Tally) {
         other.0.into_iter().for_each(|(name, (sum, count))| self.add(name, sum, count));
+    }
+
+    /// The sums over all ranks, in one exchange. All have the same names.
+    fn over(mut self, world: &World) -> Result<Tally> {
+        let mut numbers: Vec<f64> = self.0.values().flat_map(|&(sum, count)| [sum, count]).collect();
+        world.sum_all(&mut numbers)?;
+        self.0.values_mut().zip(numbers.chunks(2)).for_each(|(entry, pair)| *entry = (pair[0], pair[1]));
+        Ok(self)
     }
 
     /// The mean of one metric, 0 where nothing was added.
@@ -80,10 +93,14 @@ pub fn learn(
         let mut this_pass = Tally::default();
         for micro_batches in plan_pass(rounds, c.seed, round, pass, |i| roll.episodes[i].len()) {
             let first = (steps == 0).then_some(round);
-            let mut this_step = backward(learner, roll, c, &micro_batches, first)?;
+            let mut this_step = Tally::default();
             if let Some(mixer) = learner.mixer.as_deref_mut() {
-                this_step.add("loss/ptx", phase(c"pre-training mix", || mixer.backward(learner.policy))?, 1.0);
+                // Before the rest: a step's last backward pass reaches all that learns, and sums over ranks.
+                let nll = phase(c"pre-training mix", || mixer.backward(learner.policy, learner.world))?;
+                this_step.add("loss/ptx", nll, f64::from(u8::from(learner.world.is_main())));
             }
+            this_step.extend(backward(learner, roll, c, &micro_batches, first)?);
+            let this_step = this_step.over(learner.world)?;
             // NaN or infinite where any part is; with one trunk the policy's step carries the value loss too.
             let value_loss = this_step.mean("loss/value");
             let policy_loss = this_step.mean("loss/policy") + this_step.mean("loss/ptx");
@@ -107,7 +124,7 @@ pub fn learn(
     Ok(means)
 }
 
-/// Forward and backward of one optimiser step over its micro-batches: the gradients of policy and critic, and the sums of the metrics. `first` names
+/// Forward and backward of one optimiser step over this rank's share of its micro-batches: the gradients of policy and critic, and this rank's sums of the metrics. `first` names
 /// the round whose first step this is: then the ratio must be 1.
 ///
 /// loss = policy + `value_coef` · value − `entropy_coef` · entropy, each a mean over the tokens (or valued states) of the whole step, so that
@@ -122,8 +139,8 @@ pub fn backward(learner: &Learner<'_>, roll: &Rollout, c: &PpoConfig, micro_batc
     let aims = roll.aims_of(&index_of(&step), o);
     let clip = PolicyClip { low: o.clip, high: if o.clip_high > 0.0 { o.clip_high } else { o.clip }, dual: o.dual_clip };
     let mut tally = Tally::default();
-    let mut at = 0;
-    for chunk in micro_batches {
+    let starts = micro_batches.iter().scan(0, |at, chunk| Some(std::mem::replace(at, *at + chunk.len() as i64)));
+    for (_, (at, chunk), last) in learner.world.share(starts.zip(micro_batches)) {
         let picked: Vec<&Episode> = chunk.iter().map(|&i| &roll.episodes[i]).collect();
         let batch = Batch::new(&picked, roll.layout, device);
         let index = index_of(chunk);
@@ -140,7 +157,7 @@ pub fn backward(learner: &Learner<'_>, roll: &Rollout, c: &PpoConfig, micro_batc
         let value = ppo::value_loss(&values, &pick(&roll.old_values), &aim(&aims.returns), batch.value_mask(), o.value_clip);
         let entropy = mask::entropy(&logits).sum(Kind::Float);
         let loss = &policy.loss / tokens + &value.loss * (o.value_coef / states) - &entropy * (o.entropy_coef / tokens);
-        phase(c"backward", || loss.f_backward())?;
+        phase(c"backward", || learner.gradients.backward(&loss, last))?;
         let (tokens, states) = (mask::count(batch.mask()), mask::count(batch.value_mask()));
         for (name, t, count) in [
             ("loss/policy", &policy.loss, tokens),
@@ -153,7 +170,6 @@ pub fn backward(learner: &Learner<'_>, roll: &Rollout, c: &PpoConfig, micro_batc
         ] {
             tally.add(name, t.sum(Kind::Double).double_value(&[]), count);
         }
-        at += chunk.len() as i64;
     }
     Ok(tally)
 }

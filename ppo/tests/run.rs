@@ -74,6 +74,14 @@ testkit::stage_tests!(
     testkit::suite::Budget { calls: 26500.0, mib: 17.2, peak_mib: 0.48 }
 );
 
+// Four micro-batches a step. The ratio of each rank's first step is exactly 1, or the run would stop; a larger ε keeps Adam from making steps of rounding.
+testkit::rank_tests!(
+    stage(),
+    sets: ["ppo.minibatches=1", "rollout.rounds=2", "optim.eps=1e-3", "optim.lr=1e-2", "ppo.score_position=after-end"],
+    too_few: "ppo.minibatches=4",
+    tolerance: 5e-6
+);
+
 /// Alarms are derived from the metrics, so a killed run raises the same ones at the same rounds, none twice.
 #[test]
 fn alarms_survive_a_kill() {

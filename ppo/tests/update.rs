@@ -4,6 +4,7 @@
 //! PyTorch computes in float64, one row at a time; we in float32, in padded micro-batches. So the tests also say that padding changes nothing.
 
 use data::config::{PpoConfig, Preset, StageConfig, ValueKind, parse, plan::Rounds};
+use dist::{Gradients, World};
 use model::Model;
 use ppo::batch::{Critic, Episode};
 use ppo::rollout::{Models, Rollout, observe, shape_scores};
@@ -69,7 +70,7 @@ impl Frozen {
         let chunks = plan_pass(&ROUNDS, self.config.seed, 0, 0, |i| episodes[i].len()).concat();
         let models = Models { policy: &self.policy, reference: &self.reference, critic: &self.critic };
         let numbers = (self.config.rollout.temperature, self.config.ppo.kl_coef);
-        observe(&models, episodes, scores, &chunks, numbers, &self.config.ppo, Device::Cpu).unwrap()
+        observe(&models, episodes, scores, &chunks, numbers, &self.config.ppo, (Device::Cpu, &World::single())).unwrap()
     }
 
     /// All weights that learn, by the fixture's names.
@@ -128,12 +129,16 @@ fn follows_pytorch(preset: &str) {
 
     // The first step: losses and gradients.
     let (mut policy_optim, mut value_optim) = frozen.optimisers();
+    let world = World::single();
+    let gradients = Gradients::new(&world, &[]).unwrap();
     let mut learner = Learner {
         policy: &frozen.policy,
         critic: &frozen.critic,
         policy_optim: &mut policy_optim,
         value_optim: value_optim.as_mut(),
         mixer: None,
+        world: &world,
+        gradients: &gradients,
     };
     let steps = plan_pass(&ROUNDS, frozen.config.seed, 0, 0, |i| roll.episodes[i].len());
     let tally = backward(&learner, &roll, &frozen.config, &steps[0], Some(0)).unwrap();

@@ -9,6 +9,7 @@ mod setup;
 use anyhow::Result;
 use data::corpus::TokenStream;
 use data::{config::PretrainConfig, order::Order, prefetch::Prefetch, tokenizer::Tokenizer};
+use dist::{Gradients, World};
 use model::{Model, generate::Sampling};
 use serde_json::{Map, Value};
 use setup::Setup;
@@ -23,13 +24,14 @@ const AHEAD: usize = 4;
 const HEAD_CHUNK: i64 = 1024;
 
 /// Runs the stage into its run folder.
-pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
-    let Some(setup) = Setup::new(&c, args).map_err(exit::input)? else {
+pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
+    let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
     let mut optim = setup.optimiser(&c)?;
+    let gradients = Gradients::new(world, &optim.parameters())?;
     let Setup { run, plan, steps, mut state, model, tokenizer, corpus, device, lineage } = setup;
-    let stop = Stop::install()?;
+    let stop = Stop::install(world)?;
     let (context, head) = (model.config().context, model.head_weight());
     let bits = |loss: f64| loss / LN_2 * corpus.valid.len() as f64 / corpus.valid.bytes().max(1) as f64; // nats a token to bits a byte
     let mut rate = metrics::Rate::default();
@@ -43,8 +45,12 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
     };
     let (stream, order, batch) =
         (corpus.train.clone(), Order::new(corpus.train.windows(context), c.seed).shuffled(c.train.shuffle), plan.batch as u64);
+    // This rank's micro-batches of every step: number, rows, and whether it is the last.
+    let shares: Vec<(usize, u64, bool)> = world.share((0..batch).step_by(plan.micro_batch)).collect();
     let mut batches = Prefetch::new(state.step..steps, AHEAD, move |step| {
-        Ok((0..batch).map(|i| stream.window(order.at(step * batch + i) * context as u64, context + 1)).collect::<Vec<_>>())
+        let row = |i: u64| stream.window(order.at(step * batch + i) * context as u64, context + 1);
+        let rows = |first: u64| (first..batch.min(first + plan.micro_batch as u64)).map(row).collect::<Vec<_>>();
+        Ok(shares.iter().map(|&(micro, first, last)| (micro, rows(first), last)).collect::<Vec<_>>())
     })?;
     let mut profile = Profile::new(&run, args.profile, (state.step, steps), device);
     let tokens_a_step = (plan.batch * context) as f64;
@@ -53,10 +59,10 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
     for step in state.step..=steps {
         let mut improved = false;
         if eval.due(step) {
-            last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device);
+            last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
             let (perplexity, bits) = (last_eval.exp(), bits(last_eval));
             let line = log.line(step).set("eval/loss", last_eval).set("eval/perplexity", perplexity).set("eval/bits_per_byte", bits);
-            let sample = if c.eval.sample_prompt.is_empty() { None } else { Some(sample(&model, &tokenizer, &c)?) };
+            let sample = if c.eval.sample_prompt.is_empty() || !world.is_main() { None } else { Some(sample(&model, &tokenizer, &c)?) };
             sample.iter().fold(line, |line, text| line.value("eval/sample", text.as_str())).write()?;
             improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
             bar.say(&format!("step {step}: validation loss {last_eval:.4}, perplexity {perplexity:.1}, {bits:.3} bits a byte"));
@@ -64,11 +70,13 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
-            checkpoint::commit(&run, step, |tmp| {
-                write_model(tmp, state.tokens)?;
-                state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
+            world.on_main(|| -> Result<()> {
+                checkpoint::commit(&run, step, |tmp| {
+                    write_model(tmp, state.tokens)?;
+                    state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
+                })?;
+                Ok(checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?)
             })?;
-            checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
         if let Some(summary) = profile.at(step)? {
             bar.say(&summary.to_string());
@@ -78,16 +86,16 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
         }
 
         rate.start();
-        let rows = batches.next()?.unwrap_or_default();
         let mut nll = 0.0;
-        for (micro, rows) in rows.chunks(plan.micro_batch).enumerate() {
+        for (micro, rows, last) in batches.next()?.unwrap_or_default() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
-            let (inputs, targets) = tensors(rows, device); // [B, T], [B·T]
+            let (inputs, targets) = tensors(&rows, device); // [B, T], [B·T]
             let hidden = phase(c"forward", || model.forward_hidden(&inputs, None, true).flatten(0, 1)); // [B·T, D]
             let (sum, rest) = phase(c"head", || loss::lm::nll_chunked(&hidden, head, &targets, 1.0 / tokens_a_step, HEAD_CHUNK));
-            phase(c"backward", || rest.f_backward())?;
+            phase(c"backward", || gradients.backward(&rest, last))?;
             nll += sum;
         }
+        let [nll] = stop.sum(world, [nll])?;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
         let norm = phase(c"optimiser", || optim.guarded_step(nll, lr, c.optim.clip_norm))?;
         state.tokens += tokens_a_step as u64;
@@ -110,9 +118,8 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
         return Ok(stop.outcome());
     }
     if last_eval.is_nan() {
-        last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device);
+        last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
     }
-    checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
     let mut figures = Map::new();
     for (key, value) in
         [("eval_loss", last_eval), ("perplexity", last_eval.exp()), ("bits_per_byte", bits(last_eval)), ("wall_s", log.wall_s())]
@@ -125,8 +132,12 @@ pub fn run(c: PretrainConfig, args: &StageArgs) -> Result<Outcome> {
         figures.insert(key.into(), Value::from(count));
     }
     figures.insert("parameters".into(), (optim.sizes().0 + optim.sizes().1).into());
-    summary::write(&run, &figures)?;
-    evaluate::report::write_run(run.path())?;
+    world.on_main(|| -> Result<()> {
+        checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
+        summary::write(&run, &figures)?;
+        evaluate::report::write_run(run.path())?;
+        Ok(())
+    })?;
     bar.finish(steps, &[("loss", last_eval)]);
     Ok(Outcome::Done)
 }
@@ -140,15 +151,16 @@ fn tensors(rows: &[Vec<u32>], device: Device) -> (Tensor, Tensor) {
 }
 
 /// Mean loss in nats a token over windows spread evenly over the held-out text.
-fn evaluate(model: &Model, valid: &TokenStream, max_rows: usize, micro_batch: usize, device: Device) -> f64 {
+fn evaluate(model: &Model, valid: &TokenStream, max_rows: usize, micro_batch: usize, device: Device, world: &World) -> Result<f64> {
     let context = model.config().context;
     let windows = valid.windows(context);
     let n = if max_rows == 0 { windows } else { windows.min(max_rows as u64) };
-    let rows: Vec<Vec<u32>> = (0..n).map(|i| valid.window(i * windows / n * context as u64, context + 1)).collect();
-    let nll: f64 = rows
-        .chunks(micro_batch)
-        .map(|rows| {
-            let (inputs, targets) = tensors(rows, device);
+    let row = |i: u64| valid.window(i * windows / n * context as u64, context + 1);
+    let nll: f64 = world
+        .share((0..n).step_by(micro_batch))
+        .map(|(_, first, _)| {
+            let rows: Vec<Vec<u32>> = (first..n.min(first + micro_batch as u64)).map(row).collect();
+            let (inputs, targets) = tensors(&rows, device);
             no_grad(|| {
                 let hidden = model.forward_hidden(&inputs, None, false).flatten(0, 1);
                 let chunks = (0..hidden.size()[0]).step_by(HEAD_CHUNK as usize);
@@ -160,7 +172,8 @@ fn evaluate(model: &Model, valid: &TokenStream, max_rows: usize, micro_batch: us
             })
         })
         .sum();
-    nll / (n * context as u64) as f64
+    let [nll] = world.sum([nll])?;
+    Ok(nll / (n * context as u64) as f64)
 }
 
 /// Continues the configured prompt, so that one sees the model learn.

@@ -13,7 +13,7 @@ use model::{
 };
 use std::path::Path;
 use tch::Device;
-use train::{AdamW, Progress, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+use train::{AdamW, Progress, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// Model, corpus and folder of the run.
 pub struct Setup {
@@ -39,16 +39,15 @@ pub struct Setup {
 
 impl Setup {
     /// Opens the run folder; `None` where the run is already done.
-    pub fn new(c: &PretrainConfig, args: &StageArgs) -> Result<Option<Setup>> {
-        let plan = plan::pretrain(c)?;
-        let world = World::from_env()?;
-        let device = device::pick(c.device)?;
-        device::set_threads(c.threads);
+    pub fn new(c: &PretrainConfig, args: &StageArgs, world: &World) -> Result<Option<Setup>> {
+        let plan = plan::pretrain(c)?.shared_by(world.size())?;
+        let device = device::pick(c.device, world.local_rank())?;
+        device::set_threads(c.threads, world.local_size());
         let init = if c.model.init.is_empty() { None } else { Some(model::resolve(Path::new(&c.model.init))?) };
         let out = args.out_dir("pretrain");
-        let run = RunDir::create(&out, &config::to_toml(c), args.resume)?;
+        let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
         if summary::done(&run) {
-            eprintln!("pretrain: {} is done already", out.display());
+            note(&format!("pretrain: {} is done already", out.display()));
             return Ok(None);
         }
         let state = State::open(&run)?;
@@ -142,10 +141,15 @@ fn corpus(c: &PretrainConfig, tokenizer: &Tokenizer, run: &RunDir) -> Result<Cor
         bar.finish(last, &[]);
     }
     if corpus.report.rejected > 0 {
-        eprintln!("pretrain: {} of {} documents are in {}", corpus.report.rejected, corpus.report.read, corpus.report.path.display());
+        note(&format!("pretrain: {} of {} documents are in {}", corpus.report.rejected, corpus.report.read, corpus.report.path.display()));
     }
     let (train, valid) = (&corpus.train, &corpus.valid);
     let how = if corpus.reused { "from the cache" } else { "tokenised" };
-    eprintln!("pretrain: {} training and {} validation tokens, vocabulary {} ({how})", train.len(), valid.len(), tokenizer.vocab_size());
+    note(&format!(
+        "pretrain: {} training and {} validation tokens, vocabulary {} ({how})",
+        train.len(),
+        valid.len(),
+        tokenizer.vocab_size()
+    ));
     Ok(corpus)
 }

@@ -5,6 +5,7 @@
 use anyhow::Result;
 use data::config::{Margin, PreferenceLoss};
 use data::{chat::ChatTemplate, rankings::Ranking, tokenizer::Tokenizer};
+use dist::World;
 use model::{Model, Segments};
 use std::collections::HashMap;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -200,8 +201,8 @@ fn shared_prefix(answers: &[Vec<u32>]) -> usize {
     answers.iter().map(|a| a.len() - 1).min().unwrap_or(0).min(shared)
 }
 
-/// Scores of all answers of all rows. Answers that several judges saw are scored once; rows of like length go together.
-pub fn score_all(model: &Model, rows: &[Answers], at_a_time: usize) -> Result<Vec<Vec<f64>>> {
+/// Scores of all answers of all rows, known to all ranks. Answers that several judges saw are scored once; rows of like length go together.
+pub fn score_all(model: &Model, rows: &[Answers], at_a_time: usize, world: &World) -> Result<Vec<Vec<f64>>> {
     let mut distinct: HashMap<&[u32], usize> = HashMap::new();
     let mut answers: Vec<&[u32]> = Vec::new();
     for answer in rows.iter().flatten() {
@@ -210,21 +211,23 @@ pub fn score_all(model: &Model, rows: &[Answers], at_a_time: usize) -> Result<Ve
             answers.len() - 1
         });
     }
-    let scores = score_rows(model, &answers, at_a_time)?;
+    let scores = score_rows(model, &answers, at_a_time, world)?;
     Ok(rows.iter().map(|answers| answers.iter().map(|a| scores[distinct[a.as_slice()]]).collect()).collect())
 }
 
-/// Scores at the last token of each row.
-pub fn score_rows(model: &Model, rows: &[&[u32]], at_a_time: usize) -> Result<Vec<f64>> {
+/// Scores at the last token of each row; each rank works out its share.
+pub fn score_rows(model: &Model, rows: &[&[u32]], at_a_time: usize, world: &World) -> Result<Vec<f64>> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&i| rows[i].len());
     let mut scores = vec![0f64; rows.len()];
-    for chunk in order.chunks(at_a_time.max(1)) {
+    let size = at_a_time.min(rows.len().div_ceil(world.size())).max(1);
+    for (_, chunk, _) in world.share(order.chunks(size)) {
         let picked: Vec<&[u32]> = chunk.iter().map(|&i| rows[i]).collect();
         let found = no_grad(|| model.score_last(&picked))?; // [b]
         let found = Vec::<f64>::try_from(found.to_device(Device::Cpu).to_kind(Kind::Double))?;
         chunk.iter().zip(found).for_each(|(&i, s)| scores[i] = s);
     }
+    world.sum_all(&mut scores)?; // each score is one rank's, and 0 of the others
     Ok(scores)
 }
 

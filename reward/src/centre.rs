@@ -12,6 +12,7 @@ use data::{
     rankings::Ranking,
     tokenizer::Tokenizer,
 };
+use dist::World;
 use model::{HeadKind, Model, generate::Sampling};
 use std::path::Path;
 use tch::{Device, no_grad};
@@ -66,14 +67,14 @@ pub fn sft_scores(
     rankings: &[Ranking],
     (tokenizer, template): (&Tokenizer, &ChatTemplate),
     c: &RewardConfig,
-    device: Device,
+    (device, world): (Device, &World),
 ) -> Result<Vec<f64>> {
     let policy = Model::load_as(sft, HeadKind::Lm, device)?.with_compute(reward.compute());
     let prompts = distinct(rankings);
     let order = Order::new(prompts.len() as u64, c.seed);
     let picked: Vec<&Ranking> = (0..c.centre.samples as u64).map(|k| prompts[order.at(k) as usize]).collect();
-    let mut rows: Vec<Vec<u32>> = Vec::with_capacity(picked.len());
-    for (i, chunk) in picked.chunks(AT_A_TIME).enumerate() {
+    let mut scores = vec![0.0; picked.len()];
+    for (i, chunk, _) in world.share(picked.chunks(AT_A_TIME)) {
         // The reward model reads its prefix; the SFT model has never seen it.
         let asked = chunk.iter().map(|r| template.encode_turns(tokenizer, &r.prompt)).collect::<Result<Vec<_>, _>>()?;
         let seed = seed::mix(c.seed, u64::MAX, i as u64) as u64;
@@ -84,12 +85,15 @@ pub fn sft_scores(
             seed,
             ..Sampling::default()
         };
+        let mut rows: Vec<Vec<u32>> = Vec::with_capacity(chunk.len());
         for (ranking, answer) in chunk.iter().zip(model::generate::generate(&policy, &asked, &sampling)?) {
             let mut row = template.encode_turns(tokenizer, &ranking.asked(&c.data.prompt_prefix))?;
             row.extend(answer.ids);
             rows.push(row);
         }
+        let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+        scores[i * AT_A_TIME..][..rows.len()].copy_from_slice(&batch::score_rows(reward, &rows, AT_A_TIME, &World::single())?);
     }
-    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    batch::score_rows(reward, &rows, AT_A_TIME)
+    world.sum_all(&mut scores)?; // each score is one rank's, and 0 of the others
+    Ok(scores)
 }

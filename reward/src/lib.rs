@@ -12,23 +12,25 @@ use anyhow::{Context, Result};
 use batch::{Answers, Batch, Item};
 use data::config::{CentreForm, Margin, PreferenceKind, RewardConfig, Ties};
 use data::{order::Order, rankings::Ranking};
+use dist::{Gradients, World};
 use evaluate::preference::PreferenceReport;
 use loss::{preference, soft};
 use model::Model;
 use serde_json::Value;
 use setup::Setup;
 use std::path::Path;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 use train::{cli::StageArgs, exit, exit::Outcome, *};
 
 /// Runs the stage into its run folder.
-pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
-    let Some(setup) = Setup::new(&c, args).map_err(exit::input)? else {
+pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
+    let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
     let (mut optim, mut average) = (setup.optimiser(&c)?, setup.average(&c)?);
+    let gradients = Gradients::new(world, &optim.parameters())?;
     let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
-    let stop = Stop::install()?;
+    let stop = Stop::install(world)?;
     let order = Order::new(train.len() as u64, c.seed).shuffled(c.train.shuffle);
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("reward", state.step, steps);
@@ -46,7 +48,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         let mut improved = false;
         if eval.due(step) {
             average.iter_mut().for_each(Average::swap);
-            let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, c.seed)?;
+            let report = judge(&model, (&rankings.valid, &valid), plan.micro_batch, c.seed, world)?;
             average.iter_mut().for_each(Average::swap);
             log.line(step).set("eval/accuracy", report.accuracy).set("eval/ece", report.ece).set("eval/margin", report.margin).write()?;
             improved = state.consider(step, -report.accuracy) && c.checkpoint.keep_best; // lower is better
@@ -59,12 +61,14 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
-            checkpoint::commit(&run, step, |tmp| {
-                write_model(&model, tmp, state.tokens)?;
-                state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])?;
-                Ok(average.iter().try_for_each(|average| average.save(&tmp.join(setup::AVERAGE)))?)
+            world.on_main(|| -> Result<()> {
+                checkpoint::commit(&run, step, |tmp| {
+                    write_model(&model, tmp, state.tokens)?;
+                    state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])?;
+                    Ok(average.iter().try_for_each(|average| average.save(&tmp.join(setup::AVERAGE)))?)
+                })?;
+                Ok(checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?)
             })?;
-            checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
         if let Some(summary) = profile.at(step)? {
             bar.say(&summary.to_string());
@@ -80,16 +84,20 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         let micro_batches: Vec<Batch> = items.chunks(plan.micro_batch).map(|chunk| Batch::new(chunk, device)).collect();
         let totals = Totals::of(&micro_batches, &c); // of the whole step, so that micro-batches of any size give one gradient
         let (mut loss_sum, mut margins) = (0.0, Vec::new());
-        for (micro, batch) in micro_batches.iter().enumerate() {
+        for (micro, batch, last) in world.share(&micro_batches) {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let hidden = phase(c"forward", || model.forward_packed(&batch.ids, &batch.segments, true)); // [T, D]
             let scores = batch.scores(&model, &hidden); // [B, K]
             let loss = phase(c"loss", || objective(&scores, batch, &c, &totals));
-            phase(c"backward", || loss.f_backward())?;
+            phase(c"backward", || gradients.backward(&loss, last))?;
             loss_sum += loss.double_value(&[]);
             let scores = scores.detach();
             margins.extend([&batch.hard, &batch.soft].map(|j| preference::margins(&j.of(&scores), &j.ranks)));
         }
+        let margins = Tensor::cat(&margins, 0);
+        let right = margins.gt(0.0).sum(Kind::Double).double_value(&[]);
+        let figures = [loss_sum, right, margins.sum(Kind::Double).double_value(&[]), margins.numel() as f64];
+        let [loss_sum, right, margin, pairs] = stop.sum(world, figures)?;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
         let norm = phase(c"optimiser", || optim.guarded_step(loss_sum, lr, c.optim.clip_norm))?;
         average.iter_mut().for_each(|average| average.take(step + 1));
@@ -98,10 +106,7 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         rate.stop(answers as f64);
         let done = step + 1;
         if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
-            let margins = Tensor::cat(&margins, 0);
-            let right = margins.gt(0.0).to_kind(tch::Kind::Double).mean(tch::Kind::Double).double_value(&[]);
-            let margin = margins.mean(tch::Kind::Double).double_value(&[]);
-            let speed = rate.take();
+            let (right, margin, speed) = (right / pairs, margin / pairs, rate.take());
             log.line(done)
                 .count("tokens", state.tokens)
                 .set("loss", loss_sum)
@@ -119,17 +124,16 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
         return Ok(stop.outcome());
     }
     average.iter_mut().for_each(Average::swap); // from here on the model is the mean
-    let report = judge(&model, &rankings.valid, &valid, plan.micro_batch, c.seed)?;
+    let report = judge(&model, (&rankings.valid, &valid), plan.micro_batch, c.seed, world)?;
     let mut figures = report.summary();
     if c.centre.samples > 0 {
-        let scores = centre::sft_scores(&model, &init, &rankings.train, (&tokenizer, &template), &c, device)?;
+        let scores = centre::sft_scores(&model, &init, &rankings.train, (&tokenizer, &template), &c, (device, world))?;
         let (gain, bias) = centre::fold(&model, &scores, c.centre.gain)?;
         figures.insert("centred_by".into(), bias.into());
         if c.centre.gain {
             figures.insert("scaled_by".into(), gain.into());
         }
     }
-    checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;
     figures.insert("wall_s".into(), log.wall_s().into());
     figures.insert("rankings_train".into(), (rankings.train.len() as u64).into());
     figures.insert("items_train".into(), (train.len() as u64).into());
@@ -139,8 +143,12 @@ pub fn run(c: RewardConfig, args: &StageArgs) -> Result<Outcome> {
     }
     figures.insert("skipped_steps".into(), Value::from(optim.skipped()));
     figures.insert("alarms".into(), Value::from(log.alarms()));
-    summary::write(&run, &figures)?;
-    evaluate::report::write_run(run.path())?;
+    world.on_main(|| -> Result<()> {
+        checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;
+        summary::write(&run, &figures)?;
+        evaluate::report::write_run(run.path())?;
+        Ok(())
+    })?;
     bar.finish(steps, &[("accuracy", report.accuracy), ("ECE", report.ece)]);
     Ok(Outcome::Done)
 }
@@ -216,7 +224,13 @@ fn objective(scores: &Tensor, batch: &Batch, c: &RewardConfig, totals: &Totals) 
 }
 
 /// The model against the held-out rankings.
-fn judge(model: &Model, rankings: &[Ranking], rows: &[Answers], at_a_time: usize, seed: u64) -> Result<PreferenceReport> {
-    let scores = batch::score_all(model, rows, at_a_time * 4)?;
+fn judge(
+    model: &Model,
+    (rankings, rows): (&[Ranking], &[Answers]),
+    at_a_time: usize,
+    seed: u64,
+    world: &World,
+) -> Result<PreferenceReport> {
+    let scores = batch::score_all(model, rows, at_a_time * 4, world)?;
     evaluate::preference::evaluate(rankings, &scores, seed).context("no held-out ranking tells any pair apart")
 }

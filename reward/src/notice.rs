@@ -4,21 +4,22 @@ use anyhow::{Result, ensure};
 use data::config::{Margin, PreferenceKind, RewardConfig};
 use data::rankings::Ranking;
 use data::split::Split;
+use train::progress::note;
 
 /// Says it on standard error. An error where the loss cannot work with what is there.
 pub fn read(rankings: &Split<Ranking>, c: &RewardConfig) -> Result<()> {
     let report = &rankings.report;
     if report.rejected > 0 {
-        eprintln!("reward: {} of {} rows are in {}", report.rejected, report.read, report.path.display());
+        note(&format!("reward: {} of {} rows are in {}", report.rejected, report.read, report.path.display()));
     }
     if let Some(left_out) = report.left_out() {
-        eprintln!("reward: {left_out}");
+        note(&format!("reward: {left_out}"));
     }
     let all = rankings.train.len();
     let with = |has: fn(&Ranking) -> bool| rankings.train.iter().filter(|r| has(r)).count();
     let worth = with(|r| r.worth.is_some());
     if c.loss.soft_labels && worth > 0 {
-        eprintln!("reward: {worth} of {all} rankings have a fitted worth: learnt as probabilities (loss.soft_labels)");
+        note(&format!("reward: {worth} of {all} rankings have a fitted worth: learnt as probabilities (loss.soft_labels)"));
         let most = rankings.train.iter().filter(|r| r.worth.is_some()).map(|r| r.answers.len()).max().unwrap_or(0);
         ensure!(
             c.loss.kind != PreferenceKind::PlackettLuce || most <= loss::soft::MOST_ANSWERS,
@@ -34,7 +35,7 @@ pub fn read(rankings: &Split<Ranking>, c: &RewardConfig) -> Result<()> {
     };
     ensure!(levels > 0, "loss.margin = \"{name}\": no ranking has them: set loss.margin = \"none\"");
     if levels < all {
-        eprintln!("reward: {} of {all} rankings have no {name} and get no margin", all - levels);
+        note(&format!("reward: {} of {all} rankings have no {name} and get no margin", all - levels));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use model::{
 };
 use std::path::{Path, PathBuf};
 use tch::Device;
-use train::{AdamW, Average, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+use train::{AdamW, Average, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// The mean of the weights in a checkpoint.
 pub const AVERAGE: &str = "state/average.safetensors";
@@ -55,16 +55,15 @@ pub struct Setup {
 
 impl Setup {
     /// Opens the run folder; `None` where the run is already done.
-    pub fn new(c: &RewardConfig, args: &StageArgs) -> Result<Option<Setup>> {
-        let plan = plan::reward(c)?;
-        let world = World::from_env()?;
-        let device = device::pick(c.device)?;
-        device::set_threads(c.threads);
+    pub fn new(c: &RewardConfig, args: &StageArgs, world: &World) -> Result<Option<Setup>> {
+        let plan = plan::reward(c)?.shared_by(world.size())?;
+        let device = device::pick(c.device, world.local_rank())?;
+        device::set_threads(c.threads, world.local_size());
         let init = model::resolve(Path::new(&c.model.init))?;
         let out = args.out_dir("reward");
-        let run = RunDir::create(&out, &config::to_toml(c), args.resume)?;
+        let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
         if summary::done(&run) {
-            eprintln!("reward: {} is done already", out.display());
+            note(&format!("reward: {} is done already", out.display()));
             return Ok(None);
         }
         let state = State::open(&run)?;

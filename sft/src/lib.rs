@@ -8,6 +8,7 @@ mod setup;
 use anyhow::Result;
 use batch::Batch;
 use data::{config::SftConfig, demos::Demo, order::Order};
+use dist::{Gradients, World};
 use model::{Model, generate::Sampling};
 use serde_json::{Map, Value};
 use setup::Setup;
@@ -19,13 +20,14 @@ use train::{cli::StageArgs, exit, exit::Outcome, *};
 const HEAD_CHUNK: i64 = 1024;
 
 /// Runs the stage into its run folder.
-pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
-    let Some(setup) = Setup::new(&c, args).map_err(exit::input)? else {
+pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
+    let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
     let mut optim = setup.optimiser(&c)?;
+    let gradients = Gradients::new(world, &optim.parameters())?;
     let Setup { run, plan, steps, mut state, model, tokenizer, template, demos, sequences, device, lineage } = setup;
-    let stop = Stop::install()?;
+    let stop = Stop::install(world)?;
     let head = model.head_weight();
     let order = Order::new(sequences.len() as u64, c.seed).shuffled(c.train.shuffle);
     let valid = &demos.valid[..if c.eval.max_rows == 0 { demos.valid.len() } else { c.eval.max_rows.min(demos.valid.len()) }];
@@ -44,14 +46,22 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
     for step in state.step..=steps {
         let mut improved = false;
         if eval.due(step) {
-            last_eval = evaluate(&model, valid, plan.micro_batch, device);
-            let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
-            let answers = model::generate::generate(
-                &model,
-                &[template.encode_prompt(&tokenizer, prompt)?],
-                &Sampling { max_new: c.eval.sample_tokens, temperature: 0.0, stop: template.stop_ids(&tokenizer), ..Sampling::default() },
-            )?;
-            let sample = format!("{prompt}\n> {}", tokenizer.decode(&answers[0].ids, true)?.trim());
+            last_eval = evaluate(&model, valid, plan.micro_batch, device, world)?;
+            let mut sample = String::new();
+            if world.is_main() {
+                let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
+                let answers = model::generate::generate(
+                    &model,
+                    &[template.encode_prompt(&tokenizer, prompt)?],
+                    &Sampling {
+                        max_new: c.eval.sample_tokens,
+                        temperature: 0.0,
+                        stop: template.stop_ids(&tokenizer),
+                        ..Sampling::default()
+                    },
+                )?;
+                sample = format!("{prompt}\n> {}", tokenizer.decode(&answers[0].ids, true)?.trim());
+            }
             log.line(step)
                 .set("eval/loss", last_eval)
                 .set("eval/perplexity", last_eval.exp())
@@ -62,11 +72,13 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
-            checkpoint::commit(&run, step, |tmp| {
-                write_model(tmp, state.tokens)?;
-                state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
+            world.on_main(|| -> Result<()> {
+                checkpoint::commit(&run, step, |tmp| {
+                    write_model(tmp, state.tokens)?;
+                    state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])
+                })?;
+                Ok(checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?)
             })?;
-            checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?;
         }
         if let Some(summary) = profile.at(step)? {
             bar.say(&summary.to_string());
@@ -80,21 +92,22 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         let mut picked: Vec<&Vec<usize>> = (0..plan.batch as u64).map(|i| &sequences[order.at(first + i) as usize]).collect();
         picked.sort_by_key(|rows| rows.iter().map(|&i| demos.train[i].ids.len()).sum::<usize>()); // rows of like length share a micro-batch
         let tokens = batch::targets(&demos.train, &picked) as f64; // the whole step's, so that micro-batches of any size give one gradient
-        let (mut nll, mut seen) = (0.0, 0usize);
-        for (micro, rows) in picked.chunks(plan.micro_batch).enumerate() {
+        let (mut nll, mut seen) = (0.0, 0.0);
+        for (micro, rows, last) in world.share(picked.chunks(plan.micro_batch)) {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let batch = Batch::new(&demos.train, rows, device);
             let hidden = phase(c"forward", || model.forward_packed(&batch.inputs, &batch.segments, true)); // [T, D]
             let labelled = hidden.index_select(0, &batch.labelled); // [N, D]
             let (sum, rest) = phase(c"head", || loss::lm::nll_chunked(&labelled, head, &batch.targets, 1.0 / tokens, HEAD_CHUNK));
-            phase(c"backward", || rest.f_backward())?;
+            phase(c"backward", || gradients.backward(&rest, last))?;
             nll += sum;
-            seen += rows.iter().flat_map(|r| r.iter()).map(|&i| demos.train[i].ids.len()).sum::<usize>();
+            seen += rows.iter().flat_map(|r| r.iter()).map(|&i| demos.train[i].ids.len() as f64).sum::<f64>();
         }
+        let [nll, seen] = stop.sum(world, [nll, seen])?;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
         let norm = phase(c"optimiser", || optim.guarded_step(nll, lr, c.optim.clip_norm))?;
         state.tokens += seen as u64;
-        rate.stop(seen as f64);
+        rate.stop(seen);
         let done = step + 1;
         if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
             let (loss, speed) = (nll / tokens, rate.take());
@@ -113,9 +126,8 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
         return Ok(stop.outcome());
     }
     if last_eval.is_nan() {
-        last_eval = evaluate(&model, valid, plan.micro_batch, device);
+        last_eval = evaluate(&model, valid, plan.micro_batch, device, world)?;
     }
-    checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
     let mut figures = Map::new();
     for (key, value) in [("eval_loss", last_eval), ("wall_s", log.wall_s())] {
         figures.insert(key.into(), value.into());
@@ -130,18 +142,22 @@ pub fn run(c: SftConfig, args: &StageArgs) -> Result<Outcome> {
     ] {
         figures.insert(key.into(), Value::from(count));
     }
-    summary::write(&run, &figures)?;
-    evaluate::report::write_run(run.path())?;
+    world.on_main(|| -> Result<()> {
+        checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
+        summary::write(&run, &figures)?;
+        evaluate::report::write_run(run.path())?;
+        Ok(())
+    })?;
     bar.finish(steps, &[("loss", last_eval)]);
     Ok(Outcome::Done)
 }
 
 /// Mean loss in nats a labelled token over the held-out rows.
-fn evaluate(model: &Model, valid: &[Demo], micro_batch: usize, device: Device) -> f64 {
+fn evaluate(model: &Model, valid: &[Demo], micro_batch: usize, device: Device, world: &World) -> Result<f64> {
     let mut rows: Vec<Vec<usize>> = (0..valid.len()).map(|i| vec![i]).collect();
     rows.sort_by_key(|r| valid[r[0]].ids.len());
     let (mut nll, mut tokens) = (0.0, 0.0);
-    for chunk in rows.chunks(micro_batch) {
+    for (_, chunk, _) in world.share(rows.chunks(micro_batch)) {
         let batch = Batch::new(valid, &chunk.iter().collect::<Vec<_>>(), device);
         no_grad(|| {
             let hidden = model.forward_packed(&batch.inputs, &batch.segments, false).index_select(0, &batch.labelled);
@@ -149,5 +165,6 @@ fn evaluate(model: &Model, valid: &[Demo], micro_batch: usize, device: Device) -
         });
         tokens += batch.targets.numel() as f64;
     }
-    nll / f64::max(tokens, 1.0)
+    let [nll, tokens] = world.sum([nll, tokens])?;
+    Ok(nll / f64::max(tokens, 1.0))
 }

@@ -16,7 +16,7 @@ use model::{
 };
 use std::path::Path;
 use tch::Device;
-use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, summary};
+use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// Model, rows and folder of the run.
 pub struct Setup {
@@ -46,16 +46,15 @@ pub struct Setup {
 
 impl Setup {
     /// Opens the run folder; `None` where the run is already done.
-    pub fn new(c: &SftConfig, args: &StageArgs) -> Result<Option<Setup>> {
-        let plan = plan::sft(c)?;
-        let world = World::from_env()?;
-        let device = device::pick(c.device)?;
-        device::set_threads(c.threads);
+    pub fn new(c: &SftConfig, args: &StageArgs, world: &World) -> Result<Option<Setup>> {
+        let plan = plan::sft(c)?.shared_by(world.size())?;
+        let device = device::pick(c.device, world.local_rank())?;
+        device::set_threads(c.threads, world.local_size());
         let init = model::resolve(Path::new(&c.model.init))?;
         let out = args.out_dir("sft");
-        let run = RunDir::create(&out, &config::to_toml(c), args.resume)?;
+        let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
         if summary::done(&run) {
-            eprintln!("sft: {} is done already", out.display());
+            note(&format!("sft: {} is done already", out.display()));
             return Ok(None);
         }
         let state = State::open(&run)?;
@@ -76,7 +75,7 @@ impl Setup {
         ensure!(!demos.train.is_empty(), "data.sources: no demonstration is left to learn from");
         ensure!(!demos.valid.is_empty(), "no demonstration is held out: raise eval.valid_fraction");
         if demos.report.rejected > 0 {
-            eprintln!("sft: {} of {} rows are in {}", demos.report.rejected, demos.report.read, demos.report.path.display());
+            note(&format!("sft: {} of {} rows are in {}", demos.report.rejected, demos.report.read, demos.report.path.display()));
         }
         let sequences = batch::sequences(&demos.train, c.data.packing, context);
         let steps = plan.total(sequences.len() as u64);

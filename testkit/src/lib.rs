@@ -1,5 +1,6 @@
 //! What the stages' tests share: tiny model folders, driving a binary as a user would, stopping and killing it, comparing runs.
 
+pub mod ranks;
 pub mod suite;
 
 use data::tokenizer::Tokenizer;
@@ -29,6 +30,8 @@ pub fn tiny_folder(dir: &Path, head: HeadKind, seed: u64) {
 pub struct Stage {
     bin: PathBuf,
     config: PathBuf,
+    /// Arguments of every run.
+    always: Vec<String>,
     /// Holds configuration, data and runs.
     pub dir: tempfile::TempDir,
 }
@@ -40,7 +43,13 @@ impl Stage {
         prepare(dir.path());
         let config = dir.path().join("stage.toml");
         std::fs::write(&config, toml.replace("{dir}", &dir.path().display().to_string())).expect("configuration");
-        Stage { bin: bin.into(), config, dir }
+        Stage { bin: bin.into(), config, always: vec![], dir }
+    }
+
+    /// The same stage, run by so many processes.
+    pub fn with_ranks(mut self, n: usize) -> Stage {
+        self.always = vec!["--nproc".into(), n.to_string()];
+        self
     }
 
     /// The run folder of this name.
@@ -48,9 +57,9 @@ impl Stage {
         self.dir.path().join(name)
     }
 
-    fn command(&self, out: &str, more: &[&str]) -> Command {
+    pub(crate) fn command(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(&self.bin);
-        command.arg("--config").arg(&self.config).arg("--out").arg(self.out(out)).args(more);
+        command.arg("--config").arg(&self.config).arg("--out").arg(self.out(out)).args(&self.always).args(more);
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command
     }

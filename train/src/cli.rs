@@ -1,8 +1,10 @@
 //! The arguments that all four stages share, and the frame of their `main`.
 
 use crate::exit::{self, Outcome};
+use crate::{launch, progress};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use data::config::{self, StageConfig};
+use dist::World;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +26,9 @@ pub struct StageArgs {
     /// Record where the time and memory of some steps go [default: 3 steps]: a Chrome trace and a summary in DIR/profile.
     #[arg(long, value_name = "STEPS", num_args = 0..=1, default_missing_value = "3", require_equals = true)]
     pub profile: Option<u64>,
+    /// Start so many processes here, which train together; leave it out under torchrun, Slurm and the like.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub nproc: Option<u16>,
 }
 
 #[derive(Debug, Parser)]
@@ -44,14 +49,51 @@ impl StageArgs {
     }
 }
 
-/// `main` of a stage: arguments, configuration, `run`, exit code.
-pub fn main<C: StageConfig>(stage: &'static str, about: &'static str, run: fn(C, &StageArgs) -> anyhow::Result<Outcome>) -> ExitCode {
+/// `main` of a stage: arguments, configuration, the other processes, `run`, exit code.
+pub fn main<C: StageConfig>(
+    stage: &'static str,
+    about: &'static str,
+    run: fn(C, &StageArgs, &World) -> anyhow::Result<Outcome>,
+) -> ExitCode {
     native::keep_freed_pages();
+    launch::follow_parent();
     let command = Cli::command().name(stage).about(about).after_long_help(config::docs::help::<C>());
     let args = match command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli.stage,
         Err(e) => e.exit(), // clap prints help to stdout (0) and mistakes to stderr (2)
     };
-    let result = config::load::<C>(&args.config, &args.sets).map_err(exit::input).and_then(|c| run(c, &args));
-    exit::code(stage, result)
+    let config = match config::load::<C>(&args.config, &args.sets) {
+        Ok(config) => config,
+        Err(e) => return exit::code(stage, Err(exit::input(e))),
+    };
+    match args.nproc {
+        Some(n) if n > 1 && std::env::var_os(launch::PARENT).is_none() => {
+            if std::env::var_os("RANK").is_some() {
+                let both = anyhow::anyhow!("--nproc {n}: RANK is set, a launcher has started this process already: leave out --nproc");
+                return exit::code(stage, Err(exit::input(both)));
+            }
+            return launch::local(stage, usize::from(n)).map_or_else(|e| exit::code(stage, Err(e)), ExitCode::from);
+        }
+        _ => {}
+    }
+    let world = match World::from_env(tch::Cuda::is_available()) {
+        Ok(world) => world,
+        Err(e @ dist::Error::Variable { .. }) => return exit::code(stage, Err(exit::input(e))),
+        Err(e) => return exit::code(stage, Err(e.into())),
+    };
+    if !world.is_main() {
+        progress::mute();
+    }
+    let result = run(config, &args, &world);
+    if world.size() == 1 {
+        return exit::code(stage, result);
+    }
+    let Err(error) = result else {
+        // Nobody leaves before all have read what rank 0 said last; its store ends with it. The work is done, whatever becomes of this.
+        let _ = world.barrier();
+        return exit::code(stage, result);
+    };
+    world.last_words(&exit::causes(&error).join(": "), exit::follows(&error));
+    let code = exit::report(&format!("{stage} (rank {})", world.rank()), Err(error));
+    native::exit_now(code) // threads of the engine may wait for the dead; nothing of ours is left to do
 }

@@ -4,12 +4,13 @@ use crate::Error;
 use data::config::{Device as Wanted, Precision};
 use tch::{Cuda, Device, Kind};
 
-/// The device that the configuration asks for.
-pub fn pick(wanted: Wanted) -> Result<Device, Error> {
+/// The device that the configuration asks for: of several GPUs the one of this process's number on its machine.
+pub fn pick(wanted: Wanted, local_rank: usize) -> Result<Device, Error> {
+    let own = || Device::Cuda(local_rank % (Cuda::device_count().max(1) as usize));
     match wanted {
         Wanted::Cpu => Ok(Device::Cpu),
-        Wanted::Auto => Ok(Device::cuda_if_available()),
-        Wanted::Cuda if Cuda::is_available() => Ok(Device::Cuda(0)),
+        Wanted::Auto => Ok(if Cuda::is_available() { own() } else { Device::Cpu }),
+        Wanted::Cuda if Cuda::is_available() => Ok(own()),
         Wanted::Cuda => Err(Error::NoCuda),
     }
 }
@@ -32,11 +33,11 @@ fn multiplies_bfloat16() -> bool {
     return false;
 }
 
-/// Sets libtorch's CPU threads (0: all cores that this process may use) and returns their number. The order of a parallel sum, so the last bit of a
-/// loss, depends on it.
-pub fn set_threads(wanted: usize) -> usize {
+/// Sets libtorch's CPU threads and returns their number; 0 means this process's share of the cores that it and the others of `sharing` may use. The
+/// order of a parallel sum, so the last bit of a loss, depends on it.
+pub fn set_threads(wanted: usize, sharing: usize) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-    let threads = if wanted == 0 { cores() } else { wanted };
+    let threads = if wanted == 0 { (cores() / sharing.max(1)).max(1) } else { wanted };
     tch::set_num_threads(threads as i32);
     threads
 }

@@ -28,26 +28,41 @@ pub fn input(error: impl Into<anyhow::Error>) -> anyhow::Error {
     error.into().context(Input)
 }
 
+/// The causes of an error, outermost first, each once.
+pub(crate) fn causes(error: &anyhow::Error) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string).filter(|c| !c.is_empty() && c != "the input is wrong") {
+        if causes.last().is_none_or(|last| !last.contains(&cause)) {
+            causes.push(cause);
+        }
+    }
+    causes
+}
+
+/// Whether this process has failed only because another one has.
+pub(crate) fn follows(error: &anyhow::Error) -> bool {
+    error.chain().any(|c| c.downcast_ref::<dist::Error>().is_some_and(dist::Error::is_elsewhere))
+}
+
 /// Prints the error with its causes, one a line, and gives the exit code: 0 done, 2 wrong input, 75 requeue, 130 interrupted, 1 else.
 pub fn code(program: &str, result: anyhow::Result<Outcome>) -> ExitCode {
+    ExitCode::from(report(program, result))
+}
+
+/// The same as a number.
+pub(crate) fn report(program: &str, result: anyhow::Result<Outcome>) -> u8 {
     match result {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Requeue) => ExitCode::from(75),
-        Ok(Outcome::Interrupted) => ExitCode::from(130),
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::Requeue) => 75,
+        Ok(Outcome::Interrupted) => 130,
+        Err(error) if follows(&error) => 1, // the other one tells
         Err(error) => {
             let ours = |c: &(dyn std::error::Error + 'static)| c.downcast_ref::<crate::Error>().is_some_and(crate::Error::is_input);
             let is_input = error.downcast_ref::<Input>().is_some() || error.chain().any(ours);
-            let causes: Vec<String> = error.chain().map(|c| c.to_string()).collect();
-            let mut causes = causes.into_iter().filter(|c| c != "the input is wrong");
-            eprintln!("{program}: error: {}", causes.next().unwrap_or_default());
-            let mut last = String::new();
-            for cause in causes.filter(|c| !c.is_empty()) {
-                if !last.contains(&cause) {
-                    eprintln!("  because: {cause}");
-                }
-                last = cause;
-            }
-            ExitCode::from(if is_input { 2 } else { 1 })
+            let causes = causes(&error);
+            eprintln!("{program}: error: {}", causes.first().map_or("", String::as_str));
+            causes.iter().skip(1).for_each(|cause| eprintln!("  because: {cause}"));
+            if is_input { 2 } else { 1 }
         }
     }
 }

@@ -2,8 +2,8 @@
 //! forward pass: control flow stays in the stage, which reads like this.
 //!
 //! ```text
-//! let run = RunDir::create(&out, &config_toml, args.resume)?;     // lock, config.toml
-//! let stop = Stop::install()?;
+//! let run = RunDir::open(world, &out, &config_toml, args.resume)?; // lock, config.toml; only rank 0 writes
+//! let stop = Stop::install(world)?;
 //! let mut state = State::open(&run)?;                             // step 0, or where the newest checkpoint stood
 //! let model = match state.folder() { Some(dir) => Model::load(dir, device)?, None => fresh()? };
 //! let mut optim = AdamW::new(params, &config.optim)?;
@@ -14,14 +14,17 @@
 //! for step in state.step..=steps {                                // one extra turn: last evaluation and save
 //!     if eval.due(step) { log.line(step).set("eval/loss", loss).write()?; improved = state.consider(step, loss); }
 //!     if save.due(step) || improved || stop.requested().is_some() {
-//!         checkpoint::commit(&run, step, |tmp| { model.save(tmp)?; Ok(state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])?) })?;
-//!         checkpoint::prune(&run, config.checkpoint.keep_last, state.best_step())?;
+//!         world.on_main(|| {                                      // the others wait
+//!             checkpoint::commit(&run, step, |tmp| { model.save(tmp)?; Ok(state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])?) })?;
+//!             checkpoint::prune(&run, config.checkpoint.keep_last, state.best_step())
+//!         })?;
 //!     }
 //!     if step == steps || stop.requested().is_some() { break; }
-//!     for (micro, batch) in batches.enumerate() {
+//!     for (micro, batch, last) in world.share(batches) {          // each rank its own
 //!         tch::manual_seed(seed::mix(config.seed, step, micro as u64));
-//!         (nll_sum(batch) / tokens).backward();
+//!         gradients.backward(&(nll_sum(batch) / tokens), last)?;  // after the last one they are the sums over ranks
 //!     }
+//!     let [loss] = stop.sum(world, [loss])?;                      // figures, and whether any rank is to stop
 //!     let norm = optim.guarded_step(loss, schedule::lr(step, steps, &config.schedule, config.optim.lr), config.optim.clip_norm)?;
 //!     log.line(step + 1).set("loss", loss).set("grad_norm", norm).skips([&optim]).write()?;   // alarms are raised here
 //! }
@@ -37,6 +40,7 @@ mod durable;
 mod error;
 pub mod every;
 pub mod exit;
+mod launch;
 pub mod metrics;
 pub mod optim;
 pub mod profile;

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 /// A JSON Lines log of the run.
 #[derive(Debug)]
 pub struct Metrics {
-    file: File,
+    /// None where another process writes the run.
+    file: Option<File>,
     path: PathBuf,
     name: String,
     bytes: u64,
@@ -44,6 +45,18 @@ impl Metrics {
     /// Opens the log `name` of the run. Lines written after the checkpoint that the run goes on from are cut off: their steps come again.
     pub fn named(run: &RunDir, state: &State, name: &str) -> Result<Metrics, Error> {
         let path = run.join(name);
+        let made = |file, bytes| Metrics {
+            file,
+            path: path.clone(),
+            name: name.to_owned(),
+            bytes,
+            before: state.wall_s(),
+            start: Instant::now(),
+            readers: None,
+        };
+        if !run.is_ours() {
+            return Ok(made(None, 0));
+        }
         let bytes = state.log_bytes(name);
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
         let found = file.metadata().map_err(Error::io(&path))?.len();
@@ -51,13 +64,14 @@ impl Metrics {
             return Err(Error::state(&path, format!("holds {found} bytes where the checkpoint counts {bytes}: was it edited?")));
         }
         file.set_len(bytes).and_then(|()| file.seek(SeekFrom::Start(bytes))).map_err(Error::io(&path))?;
-        Ok(Metrics { file, path, name: name.to_owned(), bytes, before: state.wall_s(), start: Instant::now(), readers: None })
+        Ok(made(Some(file), bytes))
     }
 
     /// Lets TensorBoard and the alarms read along: the lines that stand now, and each further one as it is written. Alarms speak above `bar`.
     pub fn watched(mut self, run: &RunDir, log: &Log, mut alarms: Alarms, bar: &Progress) -> Result<Metrics, Error> {
+        let Some(file) = &mut self.file else { return Ok(self) };
         let mut text = String::new();
-        self.file.rewind().and_then(|()| self.file.read_to_string(&mut text)).map_err(Error::io(&self.path))?; // leaves it at the end
+        file.rewind().and_then(|()| file.read_to_string(&mut text)).map_err(Error::io(&self.path))?; // leaves it at the end
         let lines: Vec<Fields> = text.lines().map(|line| self.parse(line)).collect::<Result<_, _>>()?;
         let (said, figures): (Vec<&Fields>, Vec<&Fields>) = lines.iter().partition(|line| line.contains_key("alarm"));
         figures.into_iter().for_each(|line| _ = alarms.observe(line)); // what they raise stands in the log already
@@ -79,10 +93,11 @@ impl Metrics {
     /// Appends a line and shows it to the readers.
     fn append(&mut self, mut fields: Fields) -> Result<(), Error> {
         let wall = (self.wall_s() * 1e3).round() / 1e3;
+        let Some(file) = &mut self.file else { return Ok(()) };
         fields.insert("wall_s".into(), wall.into());
         let text = Value::Object(fields).to_string();
         // One write a line: a killed process leaves at most one line cut short, and resuming cuts that off.
-        self.file.write_all(format!("{text}\n").as_bytes()).map_err(Error::io(&self.path))?;
+        file.write_all(format!("{text}\n").as_bytes()).map_err(Error::io(&self.path))?;
         self.bytes += text.len() as u64 + 1;
         // What a resumed run will read is what counts, to the last bit: so the text, not the numbers it was made from.
         let line = self.parse(&text)?;
@@ -126,7 +141,9 @@ impl Metrics {
 
     /// Flushes to the disk; returns the length in bytes.
     pub fn sync(&mut self) -> Result<u64, Error> {
-        self.file.sync_all().map_err(Error::io(&self.path))?;
+        if let Some(file) = &self.file {
+            file.sync_all().map_err(Error::io(&self.path))?;
+        }
         Ok(self.bytes)
     }
 }

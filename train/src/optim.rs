@@ -62,7 +62,12 @@ impl AdamW {
         (count(true), count(false))
     }
 
-    /// The gradients that exist, for a sum over ranks.
+    /// The tensors that learn.
+    pub fn parameters(&self) -> Vec<Tensor> {
+        self.slots.iter().map(|s| s.param.tensor.shallow_clone()).collect()
+    }
+
+    /// The gradients that exist.
     pub fn gradients(&self) -> Vec<Tensor> {
         self.slots.iter().map(|s| s.param.tensor.grad()).filter(Tensor::defined).collect()
     }

@@ -2,7 +2,27 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Only one of the processes of a run speaks.
+static MUTED: AtomicBool = AtomicBool::new(false);
+
+/// From here on this process shows no progress and says nothing but errors: another one speaks for all.
+pub fn mute() {
+    MUTED.store(true, Ordering::Relaxed);
+}
+
+fn muted() -> bool {
+    MUTED.load(Ordering::Relaxed)
+}
+
+/// Prints a line on standard error, if this process is the one that speaks.
+pub fn note(line: &str) {
+    if !muted() {
+        eprintln!("{line}");
+    }
+}
 
 /// Seconds between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -27,8 +47,8 @@ impl Voice {
     /// Prints a line of its own.
     pub fn say(&self, line: &str) {
         match &self.0 {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| note(line)),
+            None => note(line),
         }
     }
 }
@@ -51,7 +71,7 @@ impl Progress {
     }
 
     fn new(label: &str, unit: Unit, start: u64, total: u64) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = (!muted() && std::io::stderr().is_terminal()).then(|| {
             let count = if unit == Unit::Bytes { "{bytes}/{total_bytes}" } else { "{pos}/{len}" };
             let template = format!("{{prefix:.bold}} {{bar:24.cyan/blue}} {count} {{msg}}");
             let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -73,7 +93,7 @@ impl Progress {
             }
             None if self.said.is_none_or(|t| t.elapsed() >= LINE_EVERY) => {
                 self.said = Some(Instant::now());
-                eprintln!("{}", self.plain(done, &text));
+                note(&self.plain(done, &text));
             }
             None => {}
         }
@@ -103,7 +123,7 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        eprintln!("{}", self.plain(done, &text));
+        note(&self.plain(done, &text));
     }
 
     fn plain(&self, done: u64, text: &str) -> String {

@@ -1,12 +1,14 @@
 //! The run folder: `config.toml`, `metrics.jsonl`, `checkpoints/step-N/`, `model/`, and a lock held while a process writes it.
 
-use crate::{Error, checkpoint, durable, summary};
+use crate::{Error, checkpoint, durable, progress::note, summary};
 use data::config::{self, Change};
 use data::inputs::Inputs;
+use dist::World;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 const LOCK: &str = ".lock";
 /// Harmless changes of the configuration since the run began.
@@ -19,11 +21,28 @@ const INPUTS: &str = "inputs.json";
 pub struct RunDir {
     dir: PathBuf,
     changes: Vec<Change>,
-    /// Holds the kernel's lock, which ends with the process however it dies: a dead owner never blocks the next run.
-    _lock: File,
+    /// Holds the kernel's lock, which ends with the process however it dies: a dead owner never blocks the next run. None where another rank owns it.
+    lock: Option<File>,
+    /// What a process that does not own the folder writes on the way, it writes here.
+    scratch: Option<TempDir>,
 }
 
 impl RunDir {
+    /// [`RunDir::create`] for rank 0. The others read what it made, once it has, and write nothing into it: what they would write goes into a folder of
+    /// their own that ends with them.
+    pub fn open(world: &World, out: &Path, config_toml: &str, resume: bool) -> Result<RunDir, Error> {
+        if world.is_main() {
+            return RunDir::create(out, config_toml, resume);
+        }
+        let scratch = tempfile::Builder::new().prefix("rlhf-rank-").tempdir().map_err(Error::io(&std::env::temp_dir()))?;
+        Ok(RunDir { dir: out.to_owned(), changes: vec![], lock: None, scratch: Some(scratch) })
+    }
+
+    /// Whether this process writes the folder.
+    pub fn is_ours(&self) -> bool {
+        self.lock.is_some()
+    }
+
     /// Opens `out` for writing: locks it, clears what a killed process left half-written, and keeps the resolved configuration in it.
     ///
     /// Without `resume` the folder must be new or empty. With it, a run there is continued, and where there is none it is started. The
@@ -49,21 +68,26 @@ impl RunDir {
             }
             durable::sweep(&out.join("checkpoints"))?;
             durable::sweep(out)?;
-            let mut run = RunDir { dir: out.to_owned(), changes: read_json(&out.join(CHANGES))?.unwrap_or_default(), _lock: lock };
+            let mut run = RunDir {
+                dir: out.to_owned(),
+                changes: read_json(&out.join(CHANGES))?.unwrap_or_default(),
+                lock: Some(lock),
+                scratch: None,
+            };
             if !new.is_empty() {
                 run.keep(new, config_toml)?;
             }
             return Ok(run);
         }
         durable::write_file(&config, config_toml.as_bytes())?;
-        Ok(RunDir { dir: out.to_owned(), changes: vec![], _lock: lock })
+        Ok(RunDir { dir: out.to_owned(), changes: vec![], lock: Some(lock), scratch: None })
     }
 
     /// Takes on a configuration with harmless changes.
     fn keep(&mut self, new: Vec<Change>, config_toml: &str) -> Result<(), Error> {
         let step = checkpoint::latest(self)?.map_or(0, |c| c.step);
         for change in new {
-            eprintln!("{}: {change}", self.dir.display());
+            note(&format!("{}: {change}", self.dir.display()));
             if ["train.steps", "train.epochs", "rollout.rounds"].contains(&change.key.as_str()) {
                 summary::remove(self)?;
             }
@@ -81,11 +105,18 @@ impl RunDir {
 
     /// Keeps what a new run reads; refuses to go on with a run that read something else.
     pub fn check_inputs(&self, now: &Inputs) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Ok(()); // rank 0 has checked
+        }
         let path = self.join(INPUTS);
         if let Some(before) = read_json::<Inputs>(&path)? {
             let differences = before.differences(now);
             if !differences.is_empty() {
                 return Err(Error::InputsChanged { dir: self.dir.clone(), differences });
+            }
+            if before.processes != now.processes {
+                let (was, is) = (before.processes, now.processes);
+                note(&format!("{}: it was run by {was} processes, now by {is}: the same steps, up to rounding", self.dir.display()));
             }
         }
         let text = serde_json::to_vec_pretty(now).map_err(|e| Error::state(&path, e.to_string()))?;
@@ -97,9 +128,9 @@ impl RunDir {
         &self.dir
     }
 
-    /// A file or folder of the run.
+    /// A file or folder of the run to be written.
     pub fn join(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
+        self.scratch.as_ref().map_or(self.dir.as_path(), |scratch| scratch.path()).join(name)
     }
 
     /// Writes a file of the run whole or not at all.

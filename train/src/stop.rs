@@ -4,6 +4,8 @@
 
 use crate::Error;
 use crate::exit::Outcome;
+use crate::progress::note;
+use dist::World;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -30,51 +32,83 @@ impl Signal {
     }
 }
 
-/// The flag.
+impl Signal {
+    const ALL: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::User1];
+
+    fn code(self) -> u8 {
+        self as u8 + 1
+    }
+
+    fn of(code: u8) -> Option<Signal> {
+        Signal::ALL.into_iter().find(|s| s.code() == code)
+    }
+}
+
+/// Calls `heard` for every signal from here on, on a thread of its own. They no longer end the process.
+pub(crate) fn listen(heard: impl Fn(Signal) + Send + 'static) -> Result<(), Error> {
+    let failed = || Error::io(Path::new("signal handlers"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed())?;
+    let (mut interrupt, mut terminate, mut user1) = {
+        let _inside = runtime.enter();
+        let listen = |kind| signal(kind).map_err(failed());
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::user_defined1())?)
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            loop {
+                heard(tokio::select! {
+                    _ = interrupt.recv() => Signal::Interrupt,
+                    _ = terminate.recv() => Signal::Terminate,
+                    _ = user1.recv() => Signal::User1,
+                });
+            }
+        });
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map_err(failed())?;
+    Ok(())
+}
+
+/// Whether to stop. In a world of several processes any of them may be asked to, and all stop after the same step: see [`Stop::sum`].
 #[derive(Debug, Clone)]
-pub struct Stop(Arc<AtomicU8>);
+pub struct Stop {
+    /// What this process has heard.
+    flag: Arc<AtomicU8>,
+    /// What all know, in a world of several.
+    agreed: Option<Arc<AtomicU8>>,
+}
 
 impl Stop {
     /// Starts to listen. From here on the signals no longer kill the process, but a second SIGINT does.
-    pub fn install() -> Result<Stop, Error> {
-        let failed = || Error::io(Path::new("signal handlers"));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed())?;
+    pub fn install(world: &World) -> Result<Stop, Error> {
         let flag = Arc::new(AtomicU8::new(0));
-        let (mut interrupt, mut terminate, mut user1) = {
-            let _inside = runtime.enter();
-            let listen = |kind| signal(kind).map_err(failed());
-            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::user_defined1())?)
-        };
         let shared = flag.clone();
-        let wait = move || {
-            runtime.block_on(async {
-                loop {
-                    let code = tokio::select! {
-                        _ = interrupt.recv() => 1,
-                        _ = terminate.recv() => 2,
-                        _ = user1.recv() => 3,
-                    };
-                    let earlier = shared.swap(code, Ordering::SeqCst);
-                    if code == 1 && earlier == 1 {
-                        quit();
-                    }
-                    let again = if code == 1 { " (Ctrl-C again quits at once)" } else { "" };
-                    eprintln!("stopping after this step with a checkpoint{again}");
-                }
-            });
-        };
-        std::thread::Builder::new().name("signals".into()).spawn(wait).map_err(failed())?;
-        Ok(Stop(flag))
+        listen(move |signal| {
+            let earlier = shared.swap(signal.code(), Ordering::SeqCst);
+            if signal == Signal::Interrupt && earlier == signal.code() {
+                quit();
+            }
+            let again = if signal == Signal::Interrupt { " (Ctrl-C again quits at once)" } else { "" };
+            note(&format!("stopping after this step with a checkpoint{again}"));
+        })?;
+        Ok(Stop { flag, agreed: (world.size() > 1).then(|| Arc::new(AtomicU8::new(0))) })
     }
 
-    /// The request to stop, if there is one. It stays.
+    /// The request to stop, if there is one: in a world of several, the one that all knew of at the end of the last step. It stays.
     pub fn requested(&self) -> Option<Signal> {
-        match self.0.load(Ordering::SeqCst) {
-            1 => Some(Signal::Interrupt),
-            2 => Some(Signal::Terminate),
-            3 => Some(Signal::User1),
-            _ => None,
+        Signal::of(self.agreed.as_ref().unwrap_or(&self.flag).load(Ordering::SeqCst))
+    }
+
+    /// Sums a step's figures over ranks; in the same exchange the ranks tell one another whether they are to stop. All call it at the end of each step.
+    pub fn sum<const N: usize>(&self, world: &World, figures: [f64; N]) -> Result<[f64; N], dist::Error> {
+        let heard = self.flag.load(Ordering::SeqCst);
+        let asked = Signal::ALL.map(|signal| f64::from(u8::from(signal.code() == heard)));
+        let mut all: Vec<f64> = figures.into_iter().chain(asked).collect();
+        world.sum_all(&mut all)?;
+        let wanted = Signal::ALL.into_iter().zip(&all[N..]).find(|(_, ranks)| **ranks > 0.0);
+        if let (Some(agreed), Some((signal, _))) = (&self.agreed, wanted) {
+            agreed.store(signal.code(), Ordering::SeqCst);
         }
+        Ok(std::array::from_fn(|i| all[i]))
     }
 
     /// How the run ends: as the signal says, or done.

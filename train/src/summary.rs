@@ -22,5 +22,5 @@ pub(crate) fn remove(run: &RunDir) -> Result<(), Error> {
 
 /// Is the run finished: model and figures both there?
 pub fn done(run: &RunDir) -> bool {
-    run.join(FILE).is_file() && run.model().is_dir()
+    run.path().join(FILE).is_file() && run.model().is_dir()
 }

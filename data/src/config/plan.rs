@@ -25,15 +25,26 @@ pub struct Steps {
     pub batch: usize,
     /// Rows at a time through the model.
     pub micro_batch: usize,
-    /// Micro-batches an optimiser step.
-    pub accumulate: usize,
     /// `train.steps`, where given.
     pub fixed: Option<u64>,
     /// `train.epochs`.
     pub epochs: f64,
 }
 
+/// How many of `rows` go through the model at a time where `processes` share them: at most `at_a_time`, and so few that each process has some.
+fn shared(key: &str, rows: usize, at_a_time: usize, processes: usize) -> Result<usize, ConfigError> {
+    range(rows >= processes, key, rows, &format!("{processes} processes cannot share it: take at least so many, or fewer processes"))?;
+    let even = rows.div_ceil(processes);
+    let for_all = if rows.div_ceil(even) >= processes { even } else { rows / processes };
+    Ok(at_a_time.min(for_all))
+}
+
 impl Steps {
+    /// The same steps taken by several processes, each its share of the micro-batches, which get smaller where there are too few of them.
+    pub fn shared_by(self, processes: usize) -> Result<Steps, ConfigError> {
+        Ok(Steps { micro_batch: shared("train.batch", self.batch, self.micro_batch, processes)?, ..self })
+    }
+
     /// Optimiser steps of the run, given the number of training rows.
     pub fn total(&self, rows: u64) -> u64 {
         self.fixed.unwrap_or_else(|| ((rows as f64 * self.epochs / self.batch as f64).ceil() as u64).max(1))
@@ -45,8 +56,8 @@ fn steps(t: &Train) -> Result<Steps, ConfigError> {
     range(t.log_every > 0, "train.log_every", t.log_every, "must be at least 1")?;
     range(t.steps > 0 || t.epochs > 0.0, "train.epochs", t.epochs, "must be above 0 when train.steps is 0")?;
     let micro_batch = if t.micro_batch == 0 { t.batch } else { t.micro_batch };
-    let accumulate = exact_div("train.batch", t.batch, "train.micro_batch", micro_batch)?;
-    Ok(Steps { batch: t.batch, micro_batch, accumulate, fixed: (t.steps > 0).then_some(t.steps), epochs: t.epochs })
+    exact_div("train.batch", t.batch, "train.micro_batch", micro_batch)?;
+    Ok(Steps { batch: t.batch, micro_batch, fixed: (t.steps > 0).then_some(t.steps), epochs: t.epochs })
 }
 
 fn optim(o: &Optim, s: &Schedule) -> Result<(), ConfigError> {
@@ -172,6 +183,15 @@ pub struct Rounds {
     pub micro_batch: usize,
 }
 
+impl Rounds {
+    /// The same rounds by several processes: each samples, scores and learns from its share.
+    pub fn shared_by(self, processes: usize) -> Result<Rounds, ConfigError> {
+        let rollout_batch = shared("rollout.episodes", self.episodes, self.rollout_batch, processes)?;
+        let micro_batch = shared("episodes a minibatch", self.minibatch, self.micro_batch, processes)?;
+        Ok(Rounds { rollout_batch, micro_batch, ..self })
+    }
+}
+
 /// Checks a `ppo` configuration and derives its sizes.
 pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     optim(&c.optim, &c.schedule)?;
@@ -228,7 +248,22 @@ mod tests {
         c.train = Train { batch: 10, micro_batch: 4, ..Train::default() };
         assert_eq!(pretrain(&c).unwrap_err().to_string(), "train.batch = 10: must be a multiple of train.micro_batch = 4");
         c.train.micro_batch = 5;
-        assert_eq!(pretrain(&c).unwrap().accumulate, 2);
+        assert_eq!(pretrain(&c).unwrap().micro_batch, 5);
+    }
+
+    #[test]
+    fn every_process_has_a_micro_batch() {
+        let plan = steps(&Train { batch: 8, micro_batch: 4, ..Train::default() }).unwrap();
+        let of = |processes| plan.shared_by(processes).map(|p| p.micro_batch);
+        assert_eq!([1, 2, 3, 8].map(|n| of(n).unwrap()), [4, 4, 3, 1]);
+        assert_eq!(
+            of(9).unwrap_err().to_string(),
+            "train.batch = 8: 9 processes cannot share it: take at least so many, or fewer processes"
+        );
+        let rounds = Rounds { rounds: 1, episodes: 12, rollout_batch: 12, minibatch: 6, micro_batch: 6 };
+        let shared = rounds.shared_by(4).unwrap();
+        assert_eq!((shared.rollout_batch, shared.micro_batch, shared.minibatch), (3, 1, 6));
+        assert!(rounds.shared_by(7).is_err());
     }
 
     #[test]

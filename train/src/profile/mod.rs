@@ -28,7 +28,7 @@ pub struct Profile {
 impl Profile {
     /// Of `wanted` steps of the ones from `first` to `total`, after two of warming up where there are enough.
     pub fn new(run: &RunDir, wanted: Option<u64>, (first, total): (u64, u64), device: Device) -> Profile {
-        let window = wanted.filter(|&n| n > 0 && first < total).map(|n| {
+        let window = wanted.filter(|&n| n > 0 && first < total && run.is_ours()).map(|n| {
             let n = n.min(total - first);
             let begin = (first + WARM_UP).min(total - n);
             (begin, begin + n)

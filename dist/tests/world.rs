@@ -1,0 +1,224 @@
+//! Real processes on loopback: each test starts itself several times, once for each rank.
+
+use dist::{Error, Gradients, World};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use tch::{Device, Kind, Tensor};
+
+/// Runs `work` in `size` processes and returns how they ended; in one of those processes it runs `work` and ends.
+fn start(test: &str, size: usize, vars: &[(&str, &str)], work: impl Fn(&World)) -> Option<Vec<Output>> {
+    if std::env::var("TEST_OF_RANKS").as_deref() == Ok(test) {
+        tch::set_num_threads(1);
+        work(&World::from_env(false).unwrap());
+        return None;
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let rank = |rank: usize| -> Child {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env("TEST_OF_RANKS", test);
+        command.env("RANK", rank.to_string()).env("WORLD_SIZE", size.to_string());
+        command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", &port).envs(vars.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let children: Vec<Child> = (0..size).map(rank).collect();
+    Some(children.into_iter().map(|c| c.wait_with_output().unwrap()).collect())
+}
+
+/// The same, and all must end well.
+fn together(test: &str, size: usize, work: impl Fn(&World)) {
+    for (rank, output) in start(test, size, &[], work).into_iter().flatten().enumerate() {
+        assert!(output.status.success(), "rank {rank}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn numbers(t: &Tensor) -> Vec<f64> {
+    Vec::try_from(t.to_kind(Kind::Double).flatten(0, -1)).unwrap()
+}
+
+fn exchanges(world: &World) {
+    let (rank, size) = (world.rank(), world.size());
+    let of = |f: &dyn Fn(f64) -> f64| (0..size).map(|r| f(r as f64)).sum::<f64>();
+    // Several tensors of several types, one of them not contiguous, in one call.
+    let wide = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]) + rank as f64;
+    let all = [Tensor::from_slice(&[rank as f32, 1.0]), Tensor::from_slice(&[rank as i64]), Tensor::from_slice(&[0.5f64]), wide];
+    world.all_reduce_sum(&all).unwrap();
+    assert_eq!(numbers(&all[0]), [of(&|r| r), size as f64]);
+    assert_eq!(numbers(&all[1]), [of(&|r| r)]);
+    assert_eq!(numbers(&all[2]), [0.5 * size as f64]);
+    assert_eq!(numbers(&all[3]), (0..6).map(|i| of(&|r| r + f64::from(i))).collect::<Vec<_>>());
+    assert_eq!(world.sum([1.0, rank as f64]).unwrap(), [size as f64, of(&|r| r)]);
+
+    for root in 0..size {
+        let t = [Tensor::from_slice(&[rank as f32]), Tensor::from_slice(&[rank as i64 * 2])];
+        world.broadcast(&t, root).unwrap();
+        assert_eq!((numbers(&t[0]), numbers(&t[1])), (vec![root as f64], vec![2.0 * root as f64]));
+    }
+    assert!(matches!(world.broadcast(&[], size), Err(Error::NoSuchRank { .. })));
+
+    let words: Vec<Vec<u8>> = (0..size).map(|r| format!("rank {r}").repeat(r).into_bytes()).collect(); // rank 0 has nothing to say
+    assert_eq!(world.gather(&words[rank]).unwrap(), words);
+    assert_eq!(world.gather(&[]).unwrap(), vec![Vec::<u8>::new(); size]);
+    world.barrier().unwrap();
+
+    // Shares cover ten pieces once, whatever the size.
+    let mine: Vec<(usize, char, bool)> = world.share("abcdefghij".chars()).collect();
+    assert!(mine.iter().all(|(i, c, _)| "abcdefghij".chars().nth(*i) == Some(*c)));
+    assert_eq!(mine.iter().map(|m| m.2).collect::<Vec<_>>(), (1..=mine.len()).map(|i| i == mine.len()).collect::<Vec<_>>());
+    let mut taken = [0.0; 10];
+    mine.iter().for_each(|(i, ..)| taken[*i] += 1.0);
+    world.sum_all(&mut taken).unwrap();
+    assert_eq!(taken, [1.0; 10]);
+}
+
+#[test]
+fn two_ranks_exchange() {
+    together("two_ranks_exchange", 2, exchanges);
+}
+
+#[test]
+fn three_ranks_exchange() {
+    together("three_ranks_exchange", 3, exchanges);
+}
+
+#[test]
+fn four_ranks_exchange() {
+    together("four_ranks_exchange", 4, exchanges);
+}
+
+#[test]
+fn one_process_is_the_whole_world() {
+    exchanges(&World::single());
+    let world = World::single();
+    world.on_main(|| Ok::<_, Error>(())).unwrap();
+    assert_eq!(world.main_first(|| Ok::<_, Error>(7)).unwrap(), 7);
+}
+
+/// A net of two layers over six rows; row i belongs to rank i mod size. Sums over rows, so the sum over ranks is one process's gradient.
+fn gradient(world: &World) -> Vec<Vec<f64>> {
+    tch::manual_seed(4);
+    let leaf = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let params = [leaf(&[16, 8]), leaf(&[16]), leaf(&[1, 16])];
+    let rows = Tensor::randn([6, 8], (Kind::Float, Device::Cpu));
+    if world.rank() > 0 {
+        tch::no_grad(|| params.iter().for_each(|p| _ = p.shallow_clone().zero_())); // rank 0's are handed to all
+    }
+    let gradients = Gradients::new(world, &params).unwrap();
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        for (i, _, last) in world.share(0..6) {
+            let row = rows.narrow(0, i as i64, 1);
+            let loss = row.linear(&params[0], Some(&params[1])).tanh().linear::<Tensor>(&params[2], None).square().sum(Kind::Float);
+            gradients.backward(&loss, last).unwrap();
+        }
+        found = params.iter().map(|p| numbers(&p.grad())).collect();
+        params.iter().for_each(|p| p.shallow_clone().zero_grad());
+    }
+    found
+}
+
+/// Six roundings of numbers below 100 in another order: 1e-4 is far above, and far below what a missing row or a division would make.
+fn gradients_are_one_processs(world: &World) {
+    let (ours, alone) = (gradient(world), gradient(&World::single()));
+    for (a, b) in ours.iter().flatten().zip(alone.iter().flatten()) {
+        assert!((a - b).abs() <= 1e-4, "{a} {b}");
+    }
+    let bits: Vec<u8> = ours.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+    let all = world.gather(&bits).unwrap();
+    assert!(all.iter().all(|other| *other == bits), "ranks must have the same bits");
+}
+
+#[test]
+fn gradients_sum_over_two_ranks() {
+    together("gradients_sum_over_two_ranks", 2, gradients_are_one_processs);
+}
+
+#[test]
+fn gradients_sum_over_four_ranks_of_unequal_shares() {
+    together("gradients_sum_over_four_ranks_of_unequal_shares", 4, gradients_are_one_processs);
+}
+
+#[test]
+fn what_rank_0_does_alone_is_done_before_the_others_go_on() {
+    let file = std::env::var("TEST_FILE").unwrap_or_else(|_| {
+        let file = tempfile::NamedTempFile::new().unwrap().into_temp_path().keep().unwrap();
+        file.display().to_string()
+    });
+    let test = "what_rank_0_does_alone_is_done_before_the_others_go_on";
+    let outputs = start(test, 3, &[("TEST_FILE", &file)], |world| {
+        let write = |text: &str| std::fs::write(&file, text).unwrap();
+        let read = || std::fs::read_to_string(&file).unwrap();
+        world.on_main(|| Ok::<_, Error>(write("written"))).unwrap();
+        assert_eq!(read(), "written");
+        world.barrier().unwrap();
+        let order = world.main_first(|| {
+            let before = read();
+            if world.is_main() {
+                write("again");
+            }
+            Ok::<_, Error>(before)
+        });
+        assert_eq!(order.unwrap(), if world.is_main() { "written" } else { "again" });
+        // A failure of rank 0 is everybody's, and only rank 0 tells it.
+        let failed = world.on_main(|| Err(Error::NoSuchRank { rank: 9, size: 3 })).unwrap_err();
+        assert_eq!(matches!(failed, Error::MainFailed), !world.is_main());
+    });
+    if let Some(outputs) = outputs {
+        let _ = std::fs::remove_file(&file);
+        outputs.iter().for_each(|o| assert!(o.status.success(), "{}", String::from_utf8_lossy(&o.stderr)));
+    }
+}
+
+#[test]
+fn a_killed_rank_is_named_by_the_others() {
+    let outputs = start("a_killed_rank_is_named_by_the_others", 3, &[("DIST_TIMEOUT_S", "30")], |world| {
+        let big = [Tensor::zeros([1 << 20], (Kind::Float, Device::Cpu))];
+        world.all_reduce_sum(&big).unwrap();
+        if world.rank() == 1 {
+            native::signal_process(std::process::id(), native::Signal::Kill);
+        }
+        let error = loop {
+            if let Err(error) = world.all_reduce_sum(&big) {
+                break error;
+            }
+        };
+        assert!(world.is_broken());
+        eprintln!("SAID {error}");
+        native::exit_now(9);
+    });
+    let Some(outputs) = outputs else { return };
+    for rank in [0, 2] {
+        let said = String::from_utf8_lossy(&outputs[rank].stderr);
+        assert_eq!(outputs[rank].status.code(), Some(9), "{said}");
+        let line = said.lines().find(|l| l.starts_with("SAID")).unwrap();
+        assert!(line.contains(&format!("rank {rank} of 3: a sum over ranks failed: no sign of life from rank 1 ")), "{line}");
+    }
+}
+
+#[test]
+fn a_rank_that_ends_with_an_error_has_the_last_word() {
+    let outputs = start("a_rank_that_ends_with_an_error_has_the_last_word", 2, &[], |world| {
+        world.barrier().unwrap();
+        if world.rank() == 0 {
+            world.last_words("the disk is full", false);
+            return;
+        }
+        let error = world.sum([1.0]).unwrap_err();
+        eprintln!("SAID {error}");
+        native::exit_now(9);
+    });
+    let Some(outputs) = outputs else { return };
+    let said = String::from_utf8_lossy(&outputs[1].stderr);
+    assert_eq!(outputs[1].status.code(), Some(9), "{said}");
+    // Rank 0 served the rendezvous and took its word along, unless the other was quick.
+    assert!(said.contains("rank 0 ended: the disk is full") || said.contains("serves the rendezvous is gone"), "{said}");
+}
+
+#[test]
+fn those_who_did_not_come_are_named() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let place =
+        dist::Place { rank: 0, size: 3, local_rank: 0, local_size: 1, host: "127.0.0.1".into(), port, serves: true, attempt: "0".into() };
+    let second = std::time::Duration::from_secs(1);
+    let error = World::join(place, second, second, false).unwrap_err().to_string();
+    assert!(error.contains(&format!("127.0.0.1:{port}: after 1 s these ranks had not come: 1, 2")), "{error}");
+}
