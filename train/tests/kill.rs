@@ -164,7 +164,7 @@ fn loops_until_asked() {
     if std::env::var_os(FOLDER).is_none() {
         return;
     }
-    let stop = Stop::install().unwrap();
+    let stop = Stop::install(&dist::World::single()).unwrap();
     assert_eq!(stop.requested(), None);
     println!("listening");
     let begun = Instant::now();
