@@ -44,6 +44,7 @@ pub mod progress;
 pub mod run;
 pub mod schedule;
 pub mod seed;
+mod start;
 pub mod state;
 pub mod stop;
 pub mod summary;
