@@ -37,18 +37,17 @@ def prepare(a, work):
     rows = list(pairs(a.data / "r14-hh-rlhf-harmless-test/test.jsonl.gz"))
     written = {
         "pairs": rows,
-        "rankings": [{"prompt": r["prompt"], "responses": [r["chosen"], r["rejected"]], "ranks": [1, 2]} for r in rows],
         "demonstrations": [{"prompt": r["prompt"], "response": r["chosen"]} for r in rows],
     }
     for name, lines in written.items():
         (work / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    eval_ = "[eval]\nevery = 0\nmax_rows = 8\n"
+    eval_ = "[eval]\nevery = 0\nat_start = false\nmax_rows = 8\n"
     source = lambda name: f'[[data.sources]]\npath = "{work}/{name}.jsonl"\n'
     configs = {
         "pretrain": f'[model]\ninit = "{work}/base"\n[data]\ncache = "{work}/shards"\n[[data.sources]]\npath = "{corpus}"\n'
                     f'[train]\nsteps = 1\nbatch = 8\n{eval_}',
         "sft": f'[model]\ninit = "{work}/base"\n{source("demonstrations")}[train]\nsteps = 1\nbatch = 8\n{eval_}',
-        "reward": f'[model]\ninit = "{work}/base"\n{source("rankings")}[train]\nsteps = 1\nbatch = 8\n{eval_}',
+        "reward": f'[model]\ninit = "{work}/base"\n{source("pairs")}[train]\nsteps = 1\nbatch = 8\n{eval_}',
         "ppo": f'[policy]\ninit = "{work}/base"\n[reward]\nmodel = "{work}/reward-model"\n{source("demonstrations")}'
                f'[rollout]\nrounds = 1\nepisodes = 8\nmax_new_tokens = 16\n[ppo]\nepochs = 1\nminibatches = 1\nmicro_batch = 8\n'
                f'{eval_.replace("8", "2")}',

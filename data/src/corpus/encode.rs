@@ -106,3 +106,34 @@ fn encode(steps: &[Step], encoder: &mut Encoder, eos: u32) -> Result<Ids, DataEr
     }
     Ok(ids)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shards' bytes, whatever the number of threads.
+    #[test]
+    fn threads_change_nothing() {
+        let tok = Tokenizer::byte().unwrap();
+        let build = |threads: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            let writers = ["train", "valid"].map(|name| ShardWriter::new(dir.path(), name, tok.vocab_size()));
+            let files = std::thread::scope(|scope| {
+                let mut pipeline = Pipeline::start(scope, &tok, threads, writers);
+                for i in 0..400 {
+                    // Batches of very different work, so that they are done in another order.
+                    let text = format!("document {i} ").repeat(if i % 7 == 0 { 9000 } else { 1 + i });
+                    pipeline.push(Step::Text(usize::from(i % 5 == 0), text)).unwrap();
+                    pipeline.push(Step::End(usize::from(i % 5 == 0))).unwrap();
+                }
+                let writers = pipeline.finish().unwrap();
+                writers.map(|writer| (writer.tokens(), writer.finish().unwrap()))
+            });
+            files
+                .map(|(tokens, names)| (tokens, names.iter().map(|name| std::fs::read(dir.path().join(name)).unwrap()).collect::<Vec<_>>()))
+        };
+        let one = build(1);
+        assert!(one.iter().all(|(tokens, files)| *tokens > 100_000 && files.len() == 1));
+        assert!([2, 3, 8].into_iter().all(|threads| build(threads) == one));
+    }
+}

@@ -6,15 +6,16 @@
 
 use super::words::Pattern;
 use super::{DataError, Tokenizer, failed};
-use ahash::RandomState;
+use ahash::AHasher;
 use aho_corasick::AhoCorasick;
 use serde_json::Value;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::ops::Range;
 use tokenizers::models::ModelWrapper;
 use tokenizers::{Model, NormalizedString, Normalizer, Tokenizer as HfTokenizer};
 
-/// Words remembered by one encoder. When they are so many it begins again, so that its memory is bounded (about 20 MB).
+/// Words remembered at once. When they are so many it begins again, so that its memory is bounded (about 20 MB).
 const WORDS: usize = 1 << 17;
 /// Bytes of the longest word that is remembered: longer ones hardly occur twice.
 const LONGEST: usize = 64;
@@ -67,71 +68,75 @@ fn normalized(hf: &HfTokenizer, text: &str) -> tokenizers::Result<String> {
     Ok(text.get().to_owned())
 }
 
-/// Tokenises text after text, faster than [`Tokenizer::encode`] and with the same ids. Each thread wants its own: [`Tokenizer::encoder`].
-pub struct Encoder<'a> {
-    tok: &'a Tokenizer,
-    method: Option<&'a Method>,
-    /// Words, and the place of their ids in `ids`.
-    known: HashMap<Box<str>, Range<u32>, RandomState>,
+/// Words seen, with their ids.
+#[derive(Default)]
+pub(super) struct Known {
+    /// The place of a word's ids in `ids`.
+    places: HashMap<Box<str>, Range<u32>, BuildHasherDefault<AHasher>>,
     ids: Vec<u32>,
     /// A word as the vocabulary spells it.
     spelt: String,
 }
 
-impl<'a> Encoder<'a> {
-    pub(super) fn new(tok: &'a Tokenizer, method: Option<&'a Method>) -> Encoder<'a> {
-        // Any seeds: the order of the map is never seen.
-        let known = HashMap::with_hasher(RandomState::with_seeds(1, 2, 3, 4));
-        Encoder { tok, method, known, ids: Vec::new(), spelt: String::new() }
-    }
+/// Tokenises text after text with a memory of its own, for work on several threads. The ids are those of [`Tokenizer::encode`].
+pub struct Encoder<'a> {
+    pub(super) tok: &'a Tokenizer,
+    pub(super) known: Known,
+}
 
-    /// Appends the ids of a text to `out`, those of [`Tokenizer::encode`].
+impl Encoder<'_> {
+    /// Appends the ids of a text to `out`.
     pub fn encode(&mut self, text: &str, out: &mut Vec<u32>) -> Result<(), DataError> {
-        let hf = &*self.tok.plain;
-        let has_added = |text: &str| self.method.and_then(|m| m.added.as_ref()).is_some_and(|added| added.is_match(text));
-        let Some(method) = self.method.filter(|_| !has_added(text)) else { return self.by_library(text, out) };
-        if hf.get_normalizer().is_none() {
-            return self.words(method, text, out);
-        }
-        let text_now = normalized(hf, text).map_err(|e| failed(&self.tok.origin, "cannot normalize a text", &e))?;
-        if has_added(&text_now) {
-            return self.by_library(text, out);
-        }
-        self.words(method, &text_now, out)
+        encode(self.tok, &mut self.known, text, out)
     }
+}
 
-    fn by_library(&self, text: &str, out: &mut Vec<u32>) -> Result<(), DataError> {
-        out.extend_from_slice(self.tok.library(text)?.get_ids());
+/// Appends the ids of a text to `out`.
+pub(super) fn encode(tok: &Tokenizer, known: &mut Known, text: &str, out: &mut Vec<u32>) -> Result<(), DataError> {
+    let hf = &*tok.plain;
+    let by_library = |out: &mut Vec<u32>| {
+        let encoding = hf.encode_fast(text, false).map_err(|e| failed(&tok.origin, "cannot encode a text", &e))?;
+        out.extend_from_slice(encoding.get_ids());
         Ok(())
+    };
+    let Some(method) = tok.method() else { return by_library(out) };
+    let has_added = |text: &str| method.added.as_ref().is_some_and(|added| added.is_match(text));
+    if has_added(text) {
+        return by_library(out);
     }
+    if hf.get_normalizer().is_none() {
+        return words(tok, method, known, text, out);
+    }
+    let text = normalized(hf, text).map_err(|e| failed(&tok.origin, "cannot normalize a text", &e))?;
+    if has_added(&text) { by_library(out) } else { words(tok, method, known, &text, out) }
+}
 
-    fn words(&mut self, method: &Method, text: &str, out: &mut Vec<u32>) -> Result<(), DataError> {
-        for word in method.pattern.words(text) {
-            if let Some(place) = self.known.get(word) {
-                out.extend_from_slice(&self.ids[place.start as usize..place.end as usize]);
-                continue;
-            }
-            let spelt = match &method.spelling {
-                Some(spelling) => {
-                    self.spelt.clear();
-                    self.spelt.extend(word.bytes().map(|b| spelling[b as usize]));
-                    &self.spelt
-                }
-                None => word,
-            };
-            let before = out.len();
-            let tokens = self.tok.plain.get_model().tokenize(spelt).map_err(|e| failed(&self.tok.origin, "cannot encode a text", &e))?;
-            out.extend(tokens.iter().map(|token| token.id));
-            if word.len() <= LONGEST {
-                if self.known.len() == WORDS {
-                    self.known.clear();
-                    self.ids.clear();
-                }
-                let start = self.ids.len() as u32;
-                self.ids.extend_from_slice(&out[before..]);
-                self.known.insert(word.into(), start..self.ids.len() as u32);
-            }
+fn words(tok: &Tokenizer, method: &Method, known: &mut Known, text: &str, out: &mut Vec<u32>) -> Result<(), DataError> {
+    for word in method.pattern.words(text) {
+        if let Some(place) = known.places.get(word) {
+            out.extend_from_slice(&known.ids[place.start as usize..place.end as usize]);
+            continue;
         }
-        Ok(())
+        let spelt = match &method.spelling {
+            Some(spelling) => {
+                known.spelt.clear();
+                known.spelt.extend(word.bytes().map(|b| spelling[b as usize]));
+                &known.spelt
+            }
+            None => word,
+        };
+        let before = out.len();
+        let tokens = tok.plain.get_model().tokenize(spelt).map_err(|e| failed(&tok.origin, "cannot encode a text", &e))?;
+        out.extend(tokens.iter().map(|token| token.id));
+        if word.len() <= LONGEST {
+            if known.places.len() == WORDS {
+                known.places.clear();
+                known.ids.clear();
+            }
+            let start = known.ids.len() as u32;
+            known.ids.extend_from_slice(&out[before..]);
+            known.places.insert(word.into(), start..known.ids.len() as u32);
+        }
     }
+    Ok(())
 }

@@ -15,8 +15,8 @@ use crate::error::DataError;
 use serde_json::{Map, Value};
 use special::Specials;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-use tokenizers::{Encoding, Tokenizer as HfTokenizer};
+use std::sync::{Arc, Mutex, OnceLock};
+use tokenizers::Tokenizer as HfTokenizer;
 
 pub use encoder::Encoder;
 pub use from_config::choose;
@@ -43,6 +43,8 @@ pub struct Tokenizer {
     special: Arc<OnceLock<HfTokenizer>>,
     /// How to tokenise word by word, made at the first use.
     method: Arc<OnceLock<Option<encoder::Method>>>,
+    /// The words that [`Tokenizer::encode`] has met.
+    known: Arc<Mutex<encoder::Known>>,
     /// `tokenizer_config.json` as found, or as made here.
     config: Map<String, Value>,
     /// The chat template that is saved with it.
@@ -122,25 +124,24 @@ impl Tokenizer {
         let vocab_size = hf.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         let json = hf.to_string(false).map_err(|e| failed(&origin, "cannot be written as JSON", &e))?;
         let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
-        let (plain, special, method) = (Arc::new(hf), Arc::default(), Arc::default());
-        Ok(Tokenizer { plain, special, method, config, chat_template, specials, vocab_size, hash, origin })
+        let (plain, special, method, known) = (Arc::new(hf), Arc::default(), Arc::default(), Arc::default());
+        Ok(Tokenizer { plain, special, method, known, config, chat_template, specials, vocab_size, hash, origin })
     }
 
     /// Token ids of a text. Nothing is put before or after, and special tokens in the text are ordinary characters.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        Ok(self.library(text)?.get_ids().to_vec())
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ids = Vec::new();
+        encoder::encode(self, &mut known, text, &mut ids)?;
+        Ok(ids)
     }
 
-    fn library(&self, text: &str) -> Result<Encoding, DataError> {
-        self.plain.encode_fast(text, false).map_err(|e| failed(&self.origin, "cannot encode a text", &e))
-    }
-
-    /// For many texts: gives the ids of [`Tokenizer::encode`], faster.
+    /// As [`Tokenizer::encode`], for a thread that has much to encode beside others.
     pub fn encoder(&self) -> Encoder<'_> {
-        Encoder::new(self, self.method())
+        Encoder { tok: self, known: encoder::Known::default() }
     }
 
-    /// Whether [`Tokenizer::encoder`] has to leave everything to the library, because of a pre-tokenizer that is not known here.
+    /// Whether every text is left to the library, because of a pre-tokenizer that is not known here: then it takes its time.
     pub fn is_slow(&self) -> bool {
         self.method().is_none()
     }

@@ -75,10 +75,13 @@ enum Class {
     Space,
 }
 
-/// The class of every character, by its code point.
+/// Letters, numbers and spaces have code points below this: beyond the third plane there are but tags, private and unassigned characters.
+const CLASSED: char = '\u{40000}';
+
+/// The class of every character below [`CLASSED`], by its code point.
 static CLASSES: LazyLock<Vec<Class>> = LazyLock::new(|| {
-    let all: String = ('\0'..=char::MAX).collect();
-    let mut classes = vec![Class::Other; char::MAX as usize + 1];
+    let all: String = ('\0'..CLASSED).collect();
+    let mut classes = vec![Class::Other; CLASSED as usize];
     for (regex, class) in [(r"\p{L}+", Class::Letter), (r"\p{N}+", Class::Number), (r"\s+", Class::Space)] {
         let split = Split::new(SplitPattern::Regex(regex.into()), Isolated, false).expect("a sound expression");
         for (start, end) in split.regex.find_iter(&all) {
@@ -99,7 +102,7 @@ impl Cursor<'_> {
     /// The character at a place and its class.
     fn at(&self, at: usize) -> Option<(char, Class)> {
         let c = self.text[at..].chars().next()?;
-        Some((c, self.classes[c as usize]))
+        Some((c, self.classes.get(c as usize).copied().unwrap_or(Class::Other)))
     }
 
     /// Where the run of a class that begins at a place ends, after at most `most` characters.
