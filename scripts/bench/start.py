@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seconds from the start of a stage's process to the beginning and the end of its first step, with the data cached.
 
-    scripts/bench/start.py --peers DIR [--data ../shared/data] [--runs 5] [--peer] [--keep DIR]
+    scripts/bench/start.py --peers DIR [--data ../shared/data] [--runs 5] [--stages sft ...] [--peer] [--keep DIR]
 
 DIR holds make_model.py (and, for --peer, trl_stage.py) and a venv as compare.py wants it. The models are a 30 M-parameter GPT-2 folder and a reward model of that
 size; the data are one English corpus (pretrain) and Anthropic's HH test pairs. Each stage runs once to fill its caches and then --runs
@@ -45,11 +45,11 @@ def prepare(a, work):
     source = lambda name: f'[[data.sources]]\npath = "{work}/{name}.jsonl"\n'
     configs = {
         "pretrain": f'[model]\ninit = "{work}/base"\n[data]\ncache = "{work}/shards"\n[[data.sources]]\npath = "{corpus}"\n'
-                    f'[train]\nsteps = 1\nbatch = 8\n{eval_}',
-        "sft": f'[model]\ninit = "{work}/base"\n{source("demonstrations")}[train]\nsteps = 1\nbatch = 8\n{eval_}',
-        "reward": f'[model]\ninit = "{work}/base"\n{source("pairs")}[train]\nsteps = 1\nbatch = 8\n{eval_}',
+                    f'[train]\nsteps = 1\nbatch = 1\n{eval_}',
+        "sft": f'[model]\ninit = "{work}/base"\n{source("demonstrations")}[train]\nsteps = 1\nbatch = 1\n{eval_}',
+        "reward": f'[model]\ninit = "{work}/base"\n{source("pairs")}[train]\nsteps = 1\nbatch = 1\n{eval_}',
         "ppo": f'[policy]\ninit = "{work}/base"\n[reward]\nmodel = "{work}/reward-model"\n{source("demonstrations")}'
-               f'[rollout]\nrounds = 1\nepisodes = 8\nmax_new_tokens = 16\n[ppo]\nepochs = 1\nminibatches = 1\nmicro_batch = 8\n'
+               f'[rollout]\nrounds = 1\nepisodes = 2\nmax_new_tokens = 16\n[ppo]\nepochs = 1\nminibatches = 1\nmicro_batch = 1\n'
                f'{eval_.replace("8", "2")}',
     }
     for stage, text in configs.items():
@@ -69,6 +69,7 @@ p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDes
 p.add_argument("--peers", type=pathlib.Path, required=True)
 p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
 p.add_argument("--runs", type=int, default=5)
+p.add_argument("--stages", nargs="+", default=["pretrain", "sft", "reward", "ppo"])
 p.add_argument("--peer", action="store_true", help="run TRL's stages too and print what they say of their start")
 p.add_argument("--keep", type=pathlib.Path, help="keep models, data and runs here")
 a = p.parse_args()
@@ -77,7 +78,7 @@ with tempfile.TemporaryDirectory() as folder:
     work = (a.keep or pathlib.Path(folder)).resolve()
     work.mkdir(parents=True, exist_ok=True)
     configs, rows = prepare(a, work)
-    for stage in configs:
+    for stage in a.stages:
         ours(work, stage)
         runs = [ours(work, stage) for _ in range(a.runs)]
         start, end = ([run[i] for run in runs] for i in (0, 1))

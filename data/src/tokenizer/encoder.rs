@@ -15,10 +15,10 @@ use std::ops::Range;
 use tokenizers::models::ModelWrapper;
 use tokenizers::{Model, NormalizedString, Normalizer, Tokenizer as HfTokenizer};
 
-/// Words remembered at once. When they are so many it begins again, so that its memory is bounded (about 20 MB).
-const WORDS: usize = 1 << 17;
-/// Bytes of the longest word that is remembered: longer ones hardly occur twice.
-const LONGEST: usize = 64;
+/// Words remembered at once. When they are so many it begins again, so that its memory is bounded (about 5 MB).
+const WORDS: usize = 1 << 15;
+/// Bytes of the longest word that is remembered: longer ones (clauses of languages without spaces) hardly occur twice.
+const LONGEST: usize = 32;
 
 /// How to tokenise word by word.
 pub(super) struct Method {
