@@ -21,6 +21,7 @@ use heldout::HeldOut;
 use loss::ppo::KlController;
 use rollout::{Models, observe, shape_scores};
 use setup::Setup;
+use std::cell::OnceCell;
 use std::path::Path;
 use train::{cli::StageArgs, exit, exit::Outcome, *};
 use update::{Learner, learn, plan_pass};
@@ -64,7 +65,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let mut beta = KlController::new(state.counter("kl_coef").unwrap_or(c.ppo.kl_coef), c.ppo.kl_target, c.ppo.kl_horizon);
     let mut rate = metrics::Rate::default();
     let total = rounds.rounds;
-    let (eval, save) = (Every::eval(c.eval.every, total, &state), Every::save(c.checkpoint.every, total, &state));
+    let (eval, save) = (Every::eval(&c.eval, total, &state), Every::save(c.checkpoint.every, total, &state));
     let steps_a_round = (c.ppo.epochs * c.ppo.minibatches) as u64;
     let write_model = |dir: &Path, episodes: u64| -> Result<(), BoxError> {
         policy.save(dir)?;
@@ -72,7 +73,11 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         Ok(lineage.with_episodes(episodes).write(dir)?)
     };
     let mut profile = Profile::new(&run, args.profile, (state.step, total), device);
-    let sft_answers = heldout.answer(&reference)?;
+    let sft_answers = OnceCell::new(); // made when the first evaluation asks for them
+    let sft_answers = || match sft_answers.get() {
+        Some(answers) => Ok(answers),
+        None => heldout.answer(&reference).map(|answers| sft_answers.get_or_init(|| answers)),
+    };
     let mut bar = Progress::steps("ppo", state.step, total);
     let alarms = Alarms::new(&c.alarm).with_drift(&c.drift);
     let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, alarms, &bar)?;
@@ -81,7 +86,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         let mut improved = false;
         if eval.due(round) {
             let answers = heldout.answer(&policy)?;
-            let figures = heldout.compare(&sft_answers, &answers, heldout.kl(&policy, &reference, &answers)?)?;
+            let figures = heldout.compare(sft_answers()?, &answers, heldout.kl(&policy, &reference, &answers)?)?;
             let number = |key: &str| figures[key].as_f64().unwrap_or(f64::NAN);
             let (score, kl) = (number("reward_policy"), number("kl"));
             let sample = heldout.text(&answers.episodes[0])?;
@@ -180,14 +185,14 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         return Ok(stop.outcome());
     }
     let answers = heldout.answer(&policy)?;
-    let mut figures = heldout.compare(&sft_answers, &answers, heldout.kl(&policy, &reference, &answers)?)?;
+    let mut figures = heldout.compare(sft_answers()?, &answers, heldout.kl(&policy, &reference, &answers)?)?;
     figures.insert("episodes".into(), state.tokens.into());
     figures.insert("wall_s".into(), log.wall_s().into());
     figures.insert("skipped_steps".into(), (policy_optim.skipped() + value_optim.as_ref().map_or(0, AdamW::skipped)).into());
     figures.insert("alarms".into(), log.alarms().into());
     world.on_main(|| -> Result<()> {
         let mut samples = Vec::new();
-        heldout.write_samples(&mut samples, &sft_answers, &answers)?;
+        heldout.write_samples(&mut samples, sft_answers()?, &answers)?;
         run.write("samples.jsonl", &samples)?;
         checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
         summary::write(&run, &figures)?;

@@ -144,7 +144,11 @@ fn corpus(c: &PretrainConfig, tokenizer: &Tokenizer, run: &RunDir) -> Result<Cor
         note(&format!("pretrain: {} of {} documents are in {}", corpus.report.rejected, corpus.report.read, corpus.report.path.display()));
     }
     let (train, valid) = (&corpus.train, &corpus.valid);
-    let how = if corpus.reused { "from the cache" } else { "tokenised" };
+    let how = match (corpus.reused, tokenizer.is_slow()) {
+        (true, _) => "from the cache",
+        (false, false) => "tokenised",
+        (false, true) => "tokenised by the tokenizers library alone, since the pre-tokenizer is of no known form",
+    };
     note(&format!(
         "pretrain: {} training and {} validation tokens, vocabulary {} ({how})",
         train.len(),

@@ -34,7 +34,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("sft", state.step, steps);
     let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
-    let (eval, save) = (Every::eval(c.eval.every, steps, &state), Every::save(c.checkpoint.every, steps, &state));
+    let (eval, save) = (Every::eval(&c.eval, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
         model.save(dir)?;
         tokenizer.save(dir)?;

@@ -1,6 +1,7 @@
 //! When something is due: every so many steps, at the end, and never twice at the step where a run goes on.
 
 use crate::State;
+use data::config::Eval;
 
 /// A rhythm over steps 0 to `last`.
 #[derive(Debug, Clone, Copy)]
@@ -13,9 +14,9 @@ pub struct Every {
 }
 
 impl Every {
-    /// Evaluation: before the first step, every `every` steps (0: never between) and after the last.
-    pub fn eval(every: u64, last: u64, state: &State) -> Every {
-        Every { every, last, at_start: true, done: state.resumed_at() }
+    /// Evaluation: before the first step (unless the configuration forgoes it), every `every` steps (0: never between) and after the last.
+    pub fn eval(eval: &Eval, last: u64, state: &State) -> Every {
+        Every { every: eval.every, last, at_start: eval.at_start, done: state.resumed_at() }
     }
 
     /// Checkpoints: every `every` steps (0: never between) and after the last.
@@ -41,8 +42,10 @@ mod tests {
     #[test]
     fn rhythm() {
         let new = State::default();
-        assert_eq!(steps(Every::eval(4, 10, &new)), [0, 4, 8, 10]);
-        assert_eq!(steps(Every::eval(0, 10, &new)), [0, 10]);
+        let eval = |every, at_start| steps(Every::eval(&Eval { every, at_start, ..Eval::default() }, 10, &new));
+        assert_eq!(eval(4, true), [0, 4, 8, 10]);
+        assert_eq!(eval(0, true), [0, 10]);
+        assert_eq!(eval(4, false), [4, 8, 10]);
         assert_eq!(steps(Every::save(4, 10, &new)), [4, 8, 10]);
         assert_eq!(steps(Every::save(0, 10, &new)), [10]);
     }

@@ -10,7 +10,7 @@
 //! state.restore("optim", &mut optim)?;
 //! let bar = Progress::steps("pretrain", state.step, steps);
 //! let mut log = Metrics::open(&run, &state)?.watched(&run, &config.log, Alarms::new(&config.alarm), &bar)?;
-//! let (eval, save) = (Every::eval(config.eval.every, steps, &state), Every::save(config.checkpoint.every, steps, &state));
+//! let (eval, save) = (Every::eval(&config.eval, steps, &state), Every::save(config.checkpoint.every, steps, &state));
 //! for step in state.step..=steps {                                // one extra turn: last evaluation and save
 //!     if eval.due(step) { log.line(step).set("eval/loss", loss).write()?; improved = state.consider(step, loss); }
 //!     if save.due(step) || improved || stop.requested().is_some() {
@@ -48,6 +48,7 @@ pub mod progress;
 pub mod run;
 pub mod schedule;
 pub mod seed;
+mod start;
 pub mod state;
 pub mod stop;
 pub mod summary;

@@ -3,7 +3,7 @@
 use crate::alarm::{Alarms, Raised};
 use crate::progress::Voice;
 use crate::tensorboard::EventFile;
-use crate::{AdamW, Error, Progress, RunDir, State, checkpoint};
+use crate::{AdamW, Error, Progress, RunDir, State, checkpoint, start};
 use data::config::Log;
 use serde_json::{Map, Value};
 use std::fs::File;
@@ -212,12 +212,14 @@ pub struct Rate {
 impl Rate {
     /// Training begins.
     pub fn start(&mut self) {
+        start::step_begins();
         self.running = Some(Instant::now());
     }
 
     /// Training pauses after `work` (tokens, episodes).
     pub fn stop(&mut self, work: f64) {
         if let Some(since) = self.running.take() {
+            start::step_ends();
             self.spent += since.elapsed();
             self.work += work;
         }

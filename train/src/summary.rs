@@ -1,13 +1,16 @@
 //! `summary.json`: the run's last figures, written once it is done. The report reads them.
 
-use crate::{Error, RunDir, durable};
+use crate::{Error, RunDir, durable, start};
 use serde_json::{Map, Value};
 
 const FILE: &str = "summary.json";
 
-/// Writes the figures whole or not at all.
+/// Writes the figures whole or not at all, and with them how long this process took to get to its first step (`start_s`) and to that step's end
+/// (`first_step_s`).
 pub fn write(run: &RunDir, figures: &Map<String, Value>) -> Result<(), Error> {
-    let text = format!("{:#}\n", Value::Object(figures.clone()));
+    let mut figures = figures.clone();
+    figures.extend(start::figures().map(|(key, value)| (key.to_owned(), value.into())));
+    let text = format!("{:#}\n", Value::Object(figures));
     durable::write_file(&run.join(FILE), text.as_bytes())
 }
 

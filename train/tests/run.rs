@@ -88,7 +88,8 @@ fn checkpoints_come_back_and_old_ones_go() {
     assert_eq!(back.counter("kl_coef"), Some(1.0));
     assert_eq!(back.folder(), Some(run.checkpoints().join("step-10").as_path()));
     // What was done at step 10 before the checkpoint is not done again.
-    assert!(!Every::eval(2, 20, &back).due(10) && Every::eval(2, 20, &back).due(12) && !Every::save(5, 10, &back).due(10));
+    let eval = Every::eval(&data::config::Eval { every: 2, ..Default::default() }, 20, &back);
+    assert!(!eval.due(10) && eval.due(12) && !Every::save(5, 10, &back).due(10));
 }
 
 #[test]

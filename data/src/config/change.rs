@@ -12,6 +12,7 @@ pub const HARMLESS: &[&str] = &[
     "train.log_every",
     "rollout.rounds",
     "eval.every",
+    "eval.at_start",
     "eval.sample_prompt",
     "checkpoint",
     "log",

@@ -211,6 +211,8 @@ impl Default for Train {
 pub struct Eval {
     /// Optimiser steps (PPO: rounds) between evaluations; 0 evaluates only before the first and after the last step.
     pub every: u64,
+    /// Evaluate before the first step too, so that curves have a beginning; false begins to train at once.
+    pub at_start: bool,
     /// Share of the documents or prompt groups held out (0 to 1).
     pub valid_fraction: f64,
     /// At most so many validation rows (sequences, comparisons or prompts) an evaluation; 0 means all.
@@ -223,7 +225,7 @@ pub struct Eval {
 
 impl Default for Eval {
     fn default() -> Self {
-        Eval { every: 100, valid_fraction: 0.05, max_rows: 256, sample_prompt: String::new(), sample_tokens: 48 }
+        Eval { every: 100, at_start: true, valid_fraction: 0.05, max_rows: 256, sample_prompt: String::new(), sample_tokens: 48 }
     }
 }
 

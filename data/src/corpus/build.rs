@@ -1,19 +1,17 @@
 //! Tokenising a corpus into a folder of shards that appears by one rename, whole or not at all.
 
 use super::documents::{self, Document, Input};
+use super::encode::{Pipeline, Step};
 use super::shards::ShardWriter;
 use super::{MANIFEST, Manifest, QUARANTINE, Side, VERSION, copy};
 use crate::config::{TextData, TextSplit};
 use crate::error::DataError;
 use crate::quarantine::{Quarantine, QuarantineReport};
 use crate::split::unit_hash;
-use crate::tokenizer::{Tokenizer, pieces};
+use crate::tokenizer::Tokenizer;
 use std::fs::File;
 use std::path::Path;
 
-/// Text tokenised at once, for each thread: enough pieces to keep it busy, few enough to bound the memory (the library's encodings
-/// take about thirty times the text's size).
-const BATCH_BYTES: usize = 512 * 1024;
 /// The split belongs to the corpus, not to a run: every run that holds out the same share holds out the same documents.
 const SPLIT_SEED: u64 = 0;
 
@@ -40,7 +38,7 @@ impl Rule {
     }
 }
 
-/// Builds the shards and puts them at `folder`, in place of whatever was there.
+/// Builds the shards, on a thread for each core and one that reads, and puts them at `folder`, in place of whatever was there.
 pub(super) fn build(
     cfg: &TextData,
     inputs: &[Input],
@@ -57,14 +55,17 @@ pub(super) fn build(
         TextSplit::Documents => Rule::Below(valid_fraction),
         TextSplit::End => Rule::After(((1.0 - valid_fraction) * count(inputs, quarantine_path)? as f64) as u64),
     };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let manifest = loop {
         std::fs::create_dir_all(&partial).map_err(DataError::io("create", &partial))?;
-        let mut builder = Builder::new(tok, rule, &partial);
         let mut bad = Quarantine::new(quarantine_path);
-        let read = documents::read(inputs, &mut bad, on_progress, &mut |document| builder.add(document))?;
+        let Built { read, sides: [train, valid], lowest, highest } = std::thread::scope(|scope| {
+            let writers = ["train", "valid"].map(|name| ShardWriter::new(&partial, name, tok.vocab_size()));
+            let mut builder = Builder::new(Pipeline::start(scope, tok, threads, writers), rule);
+            let read = documents::read(inputs, &mut bad, on_progress, &mut |document| builder.add(document))?;
+            builder.finish(read)
+        })?;
         let report = bad.finish(&cfg.quarantine, read)?;
-        let (lowest, highest) = (builder.lowest, builder.highest);
-        let [train, valid] = builder.finish()?;
         if train.tokens + valid.tokens == 0 {
             let detail = format!("{read} rows read, {} bad", report.rejected);
             return Err(DataError::Empty { what: "documents", sources: documents::names(cfg), detail });
@@ -110,52 +111,38 @@ fn count(inputs: &[Input], quarantine_path: &Path) -> Result<u64, DataError> {
 }
 
 /// Documents in, shards out.
-struct Builder<'a> {
-    tok: &'a Tokenizer,
+struct Builder {
     rule: Rule,
+    shards: Pipeline,
     /// Training side, validation side.
-    writers: [ShardWriter; 2],
     sides: [Side; 2],
     /// Bytes of text so far.
     seen: u64,
-    /// Texts and ends that wait to be tokenised together.
-    steps: Vec<Step>,
-    waiting: usize,
-    batch: usize,
     /// The side of a document that goes on in the next piece.
     open: Option<usize>,
     lowest: f64,
     highest: f64,
 }
 
-enum Step {
-    Text(usize, String),
-    End(usize),
+/// What was read and written.
+struct Built {
+    /// Rows.
+    read: u64,
+    sides: [Side; 2],
+    /// The documents' outermost places on the unit interval.
+    lowest: f64,
+    highest: f64,
 }
 
-impl<'a> Builder<'a> {
-    fn new(tok: &'a Tokenizer, rule: Rule, folder: &Path) -> Builder<'a> {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Builder {
-            tok,
-            rule,
-            writers: ["train", "valid"].map(|name| ShardWriter::new(folder, name, tok.vocab_size())),
-            sides: Default::default(),
-            seen: 0,
-            steps: Vec::new(),
-            waiting: 0,
-            batch: BATCH_BYTES * threads.min(64),
-            open: None,
-            lowest: f64::INFINITY,
-            highest: f64::NEG_INFINITY,
-        }
+impl Builder {
+    fn new(shards: Pipeline, rule: Rule) -> Builder {
+        Builder { rule, shards, sides: Default::default(), seen: 0, open: None, lowest: f64::INFINITY, highest: f64::NEG_INFINITY }
     }
 
     /// A document, or the end of a file (`None`), which ends a document that was to go on.
     fn add(&mut self, document: Option<Document>) -> Result<(), DataError> {
         let Some(Document { text, continues }) = document else {
-            self.end_open();
-            return Ok(());
+            return self.end_open();
         };
         if let Rule::After(border) = self.rule
             && (self.seen + 1..self.seen + text.len() as u64).contains(&border)
@@ -177,62 +164,28 @@ impl<'a> Builder<'a> {
         self.seen += text.len() as u64;
         // Where a document changes sides, what follows on the old side is not its continuation.
         if self.open.is_some_and(|open| open != side) {
-            self.end_open();
+            self.end_open()?;
         }
         self.sides[side].bytes += text.len() as u64;
-        self.waiting += text.len();
-        self.steps.push(Step::Text(side, text));
+        self.shards.push(Step::Text(side, text))?;
         self.open = Some(side);
-        if !continues {
-            self.end_open();
-        }
-        if self.waiting >= self.batch { self.tokenise() } else { Ok(()) }
+        if continues { Ok(()) } else { self.end_open() }
     }
 
-    fn end_open(&mut self) {
-        if let Some(side) = self.open.take() {
-            self.sides[side].documents += 1;
-            self.steps.push(Step::End(side));
-        }
+    fn end_open(&mut self) -> Result<(), DataError> {
+        let Some(side) = self.open.take() else { return Ok(()) };
+        self.sides[side].documents += 1;
+        self.shards.push(Step::End(side))
     }
 
-    fn tokenise(&mut self) -> Result<(), DataError> {
-        self.waiting = 0;
-        let steps = std::mem::take(&mut self.steps);
-        let mut parts = Vec::new();
-        // Number of parts of each text.
-        let mut counts = Vec::new();
-        for step in &steps {
-            if let Step::Text(_, text) = step {
-                let before = parts.len();
-                parts.extend(pieces(text));
-                counts.push(parts.len() - before);
-            }
-        }
-        let mut ids = self.tok.encode_batch(&parts)?.into_iter();
-        let mut counts = counts.into_iter();
-        for step in &steps {
-            match step {
-                Step::Text(side, _) => {
-                    for ids in ids.by_ref().take(counts.next().unwrap_or(0)) {
-                        self.writers[*side].push(&ids)?;
-                    }
-                }
-                Step::End(side) => self.writers[*side].push(&[self.tok.eos()])?,
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<[Side; 2], DataError> {
-        self.end_open();
-        self.tokenise()?;
-        let Builder { writers, mut sides, .. } = self;
-        for (side, writer) in sides.iter_mut().zip(writers) {
+    fn finish(mut self, read: u64) -> Result<Built, DataError> {
+        self.end_open()?;
+        let Builder { shards, mut sides, lowest, highest, .. } = self;
+        for (side, writer) in sides.iter_mut().zip(shards.finish()?) {
             side.tokens = writer.tokens();
             side.files = writer.finish()?;
         }
-        Ok(sides)
+        Ok(Built { read, sides, lowest, highest })
     }
 }
 

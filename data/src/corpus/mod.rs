@@ -6,6 +6,7 @@
 
 mod build;
 mod documents;
+mod encode;
 mod sample;
 mod shards;
 

@@ -141,7 +141,7 @@ fn from_json(json: &Value, origin: &str) -> Result<HfTokenizer, DataError> {
 
 /// GPT-2's spelling of a byte as a visible character (`bytes_to_unicode` in openai/gpt-2 `src/encoder.py`): printable Latin-1 stands
 /// for itself, the n-th other byte for U+0100 + n.
-fn spelling(byte: u8) -> char {
+pub(super) fn spelling(byte: u8) -> char {
     let printable = |b: u8| matches!(b, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
     if printable(byte) {
         return char::from(byte);

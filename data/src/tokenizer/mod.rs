@@ -5,17 +5,20 @@
 //! the characters `<|endoftext|>` must not end there; whoever means the token uses [`Tokenizer::encode_with_special`].
 
 mod build;
+mod encoder;
 mod from_config;
 mod pieces;
 mod special;
+mod words;
 
 use crate::error::DataError;
 use serde_json::{Map, Value};
 use special::Specials;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokenizers::Tokenizer as HfTokenizer;
 
+pub use encoder::Encoder;
 pub use from_config::choose;
 pub use pieces::{PIECE_BYTES, pieces};
 
@@ -38,6 +41,10 @@ pub struct Tokenizer {
     plain: Arc<HfTokenizer>,
     /// Takes them for what they are; made at the first use, since most stages never need it.
     special: Arc<OnceLock<HfTokenizer>>,
+    /// How to tokenise word by word, made at the first use.
+    method: Arc<OnceLock<Option<encoder::Method>>>,
+    /// The words that [`Tokenizer::encode`] has met.
+    known: Arc<Mutex<encoder::Known>>,
     /// `tokenizer_config.json` as found, or as made here.
     config: Map<String, Value>,
     /// The chat template that is saved with it.
@@ -117,20 +124,30 @@ impl Tokenizer {
         let vocab_size = hf.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
         let json = hf.to_string(false).map_err(|e| failed(&origin, "cannot be written as JSON", &e))?;
         let hash = blake3::hash(json.as_bytes()).to_hex().to_string();
-        Ok(Tokenizer { plain: Arc::new(hf), special: Arc::new(OnceLock::new()), config, chat_template, specials, vocab_size, hash, origin })
+        let (plain, special, method, known) = (Arc::new(hf), Arc::default(), Arc::default(), Arc::default());
+        Ok(Tokenizer { plain, special, method, known, config, chat_template, specials, vocab_size, hash, origin })
     }
 
     /// Token ids of a text. Nothing is put before or after, and special tokens in the text are ordinary characters.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let encoding = self.plain.encode_fast(text, false).map_err(|e| failed(&self.origin, "cannot encode a text", &e))?;
-        Ok(encoding.get_ids().to_vec())
+        let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut ids = Vec::new();
+        encoder::encode(self, &mut known, text, &mut ids)?;
+        Ok(ids)
     }
 
-    /// As [`Tokenizer::encode`], for many texts at once, on rayon's threads (`RAYON_NUM_THREADS` bounds them).
-    pub fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, DataError> {
-        let encodings =
-            self.plain.encode_batch_fast(texts.to_vec(), false).map_err(|e| failed(&self.origin, "cannot encode a batch of texts", &e))?;
-        Ok(encodings.iter().map(|e| e.get_ids().to_vec()).collect())
+    /// As [`Tokenizer::encode`], for a thread that has much to encode beside others.
+    pub fn encoder(&self) -> Encoder<'_> {
+        Encoder { tok: self, known: encoder::Known::default() }
+    }
+
+    /// Whether every text is left to the library, because of a pre-tokenizer that is not known here: then it takes its time.
+    pub fn is_slow(&self) -> bool {
+        self.method().is_none()
+    }
+
+    fn method(&self) -> Option<&encoder::Method> {
+        self.method.get_or_init(|| encoder::Method::of(&self.plain)).as_ref()
     }
 
     /// As [`Tokenizer::encode`], but special tokens in the text become their ids: for what a chat template has written.
