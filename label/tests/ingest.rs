@@ -12,3 +12,5 @@ mod frame;
 mod label_studio;
 #[path = "ingest/prodigy.rs"]
 mod prodigy;
+#[path = "ingest/threads.rs"]
+mod threads;

@@ -6,6 +6,7 @@
 pub mod table;
 
 use crate::chat::Message;
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 /// What kind of word it is.
@@ -133,12 +134,31 @@ pub fn item_key(prompt: &[Message], answers: &[String]) -> String {
     let mut answers: Vec<&str> = answers.iter().map(String::as_str).collect();
     answers.sort_unstable();
     let turns = prompt.iter().flat_map(|turn| [turn.role.as_str(), turn.content.as_str()]);
-    let mut hasher = blake3::Hasher::new();
-    for part in turns.chain(answers) {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
-    hasher.finalize().to_hex()[..16].to_string()
+    LAST_KEY.with_borrow_mut(|Keyed { item, last, key }| {
+        item.clear();
+        for part in turns.chain(answers) {
+            item.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            item.extend_from_slice(part.as_bytes());
+        }
+        // An item's judgments mostly stand together: to compare costs a tenth of hashing.
+        if key.is_empty() || item != last {
+            *key = blake3::hash(item).to_hex()[..16].to_string();
+            std::mem::swap(item, last);
+        }
+        key.clone()
+    })
+}
+
+/// The item that had a key last, and the room for the next one.
+#[derive(Default)]
+struct Keyed {
+    item: Vec<u8>,
+    last: Vec<u8>,
+    key: String,
+}
+
+thread_local! {
+    static LAST_KEY: RefCell<Keyed> = RefCell::default();
 }
 
 /// Where each of `answers` stands in `among`: judges may have seen them in another order, and the same text may stand there twice. Texts that are not

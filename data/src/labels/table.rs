@@ -27,6 +27,7 @@ use arrow::array::{
     TimestampMillisecondArray, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::BatchCoalescer;
 use arrow::datatypes::{DataType, Field, Fields, Float32Type, Schema, TimeUnit, TimestampMillisecondType, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::FileWriter;
@@ -34,12 +35,12 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use tempfile::NamedTempFile;
 
-/// Rows a record batch: what stands in memory at a time.
+/// Rows a record batch: what stands in memory at a time. The last one alone is shorter, in whatever pieces the rows came.
 const BATCH: usize = 4096;
 /// Metadata keys of the schema.
 const KIND: (&str, &str) = ("table", "judgments");
@@ -50,14 +51,32 @@ const WAITING: usize = 4;
 
 type Out = FileWriter<BufWriter<NamedTempFile>>;
 
-/// Writes a table row by row; it appears under its name whole, at [`TableWriter::finish`], or not at all. Columns are built and written by a thread
-/// of its own, while the caller reads on.
+/// Some judgments as columns, for [`TableWriter::add`]: any thread can make them.
+pub struct Rows(RecordBatch);
+
+impl Rows {
+    /// The judgments as columns.
+    pub fn of(judgments: &[Judgment]) -> Result<Rows, DataError> {
+        let columns: Vec<ArrayRef> = NAMES.iter().map(|name| column(name, judgments)).collect();
+        let batch = RecordBatch::try_new(SCHEMA.clone(), columns);
+        batch.map(Rows).map_err(|e| DataError::Internal(format!("columns of judgments: {e}")))
+    }
+}
+
+/// What goes to the writing thread.
+enum Part {
+    Judgments(Vec<Judgment>),
+    Rows(Rows),
+}
+
+/// Writes a table row by row; it appears under its name whole, at [`TableWriter::finish`], or not at all. A thread of its own writes, and makes
+/// columns of what comes judgment by judgment, while the caller reads on.
 pub struct TableWriter {
     path: PathBuf,
     waiting: Vec<Judgment>,
     /// None once the worker has been told to end.
-    batches: Option<SyncSender<Vec<Judgment>>>,
-    /// Emptied batches for use anew: two megabytes given back and asked for again each time cost more than the rest of the bookkeeping.
+    parts: Option<SyncSender<Part>>,
+    /// Emptied lists for use anew: two megabytes given back and asked for again each time cost more than the rest of the bookkeeping.
     spare: Receiver<Vec<Judgment>>,
     worker: Option<JoinHandle<Result<(Out, u64), DataError>>>,
 }
@@ -68,31 +87,36 @@ impl TableWriter {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
         let temp = NamedTempFile::new_in(folder).map_err(DataError::io("write", path))?;
-        let schema = Arc::new(schema());
-        let mut out = FileWriter::try_new(BufWriter::with_capacity(1 << 20, temp), &schema).map_err(unwritable(path))?;
-        let (batches, inbox) = sync_channel::<Vec<Judgment>>(WAITING);
+        let mut out = FileWriter::try_new(BufWriter::with_capacity(1 << 20, temp), &SCHEMA).map_err(unwritable(path))?;
+        let (parts, inbox) = sync_channel::<Part>(WAITING);
         let (back, spare) = sync_channel(WAITING);
         let to = path.to_path_buf();
         let work = move || {
             let mut written = 0;
-            for mut rows in inbox {
-                written += rows.len() as u64;
-                let batch = to_batch(&schema, &rows).map_err(unwritable(&to))?;
-                out.write(&batch).map_err(unwritable(&to))?;
-                rows.clear();
-                // Nobody may be there to take it.
-                let _ = back.try_send(rows);
+            let mut even = BatchCoalescer::new(SCHEMA.clone(), BATCH);
+            for part in inbox {
+                let Rows(batch) = match part {
+                    Part::Rows(rows) => rows,
+                    Part::Judgments(mut judgments) => {
+                        let rows = Rows::of(&judgments)?;
+                        judgments.clear();
+                        // Nobody may be there to take it.
+                        let _ = back.try_send(judgments);
+                        rows
+                    }
+                };
+                written += batch.num_rows() as u64;
+                even.push_batch(batch).map_err(unwritable(&to))?;
+                while let Some(batch) = even.next_completed_batch() {
+                    out.write(&batch).map_err(unwritable(&to))?;
+                }
             }
+            even.finish_buffered_batch().map_err(unwritable(&to))?;
+            even.next_completed_batch().map_or(Ok(()), |batch| out.write(&batch)).map_err(unwritable(&to))?;
             Ok((out, written))
         };
         let worker = std::thread::Builder::new().name("table".to_string()).spawn(work).map_err(DataError::io("write", path))?;
-        Ok(TableWriter {
-            path: path.to_path_buf(),
-            waiting: Vec::with_capacity(BATCH),
-            batches: Some(batches),
-            spare,
-            worker: Some(worker),
-        })
+        Ok(TableWriter { path: path.to_path_buf(), waiting: Vec::with_capacity(BATCH), parts: Some(parts), spare, worker: Some(worker) })
     }
 
     /// Adds a judgment. A failure to write may come with a later one.
@@ -101,9 +125,25 @@ impl TableWriter {
         if self.waiting.len() < BATCH {
             return Ok(());
         }
+        self.flush()
+    }
+
+    /// Adds judgments that are columns already.
+    pub fn add(&mut self, rows: Rows) -> Result<(), DataError> {
+        if !self.waiting.is_empty() {
+            self.flush()?;
+        }
+        self.send(Part::Rows(rows))
+    }
+
+    fn flush(&mut self) -> Result<(), DataError> {
         let next = self.spare.try_recv().unwrap_or_else(|_| Vec::with_capacity(BATCH));
-        let rows = std::mem::replace(&mut self.waiting, next);
-        match self.batches.as_ref().map(|batches| batches.send(rows)) {
+        let judgments = std::mem::replace(&mut self.waiting, next);
+        self.send(Part::Judgments(judgments))
+    }
+
+    fn send(&mut self, part: Part) -> Result<(), DataError> {
+        match self.parts.as_ref().map(|parts| parts.send(part)) {
             Some(Ok(())) => Ok(()),
             // The worker has ended early: it says why.
             _ => self.end().map(|_| ()),
@@ -112,10 +152,10 @@ impl TableWriter {
 
     /// Completes the file and gives it its name. Returns the number of judgments.
     pub fn finish(mut self) -> Result<u64, DataError> {
-        let rows = std::mem::take(&mut self.waiting);
-        if let Some(batches) = self.batches.as_ref().filter(|_| !rows.is_empty()) {
+        let rest = std::mem::take(&mut self.waiting);
+        if let Some(parts) = self.parts.as_ref().filter(|_| !rest.is_empty()) {
             // If the worker is gone, its error comes below.
-            let _ = batches.send(rows);
+            let _ = parts.send(Part::Judgments(rest));
         }
         let (out, written) = self.end()?;
         let path = &self.path;
@@ -129,7 +169,7 @@ impl TableWriter {
 
     /// Waits until the worker has written all.
     fn end(&mut self) -> Result<(Out, u64), DataError> {
-        self.batches = None;
+        self.parts = None;
         let gone = || DataError::Worker(format!("nobody writes {} any more", self.path.display()));
         self.worker.take().ok_or_else(gone)?.join().map_err(|_| gone())?
     }
@@ -138,7 +178,7 @@ impl TableWriter {
 impl Drop for TableWriter {
     /// Of a table that was not finished nothing may stay, not even the temporary file: the worker has it.
     fn drop(&mut self) {
-        self.batches = None;
+        self.parts = None;
         if let Some(worker) = self.worker.take() {
             let _ = worker.join();
         }
@@ -189,7 +229,7 @@ impl LabelTable {
                 VERSION.1
             )));
         }
-        if found.fields() != schema().fields() {
+        if found.fields() != SCHEMA.fields() {
             return Err(wrong("has other columns than a table of judgments has".to_string()));
         }
         let mut length = 0;
@@ -271,6 +311,8 @@ fn turn() -> Fields {
     ])
 }
 
+static SCHEMA: LazyLock<Arc<Schema>> = LazyLock::new(|| Arc::new(schema()));
+
 fn schema() -> Schema {
     let time = || DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
     let fields: Vec<Field> = NAMES
@@ -298,9 +340,8 @@ fn schema() -> Schema {
 
 /// An empty Arrow IPC file with the table's columns, all of them nullable: what a Parquet form of the table, whose columns are optional, declares.
 pub fn optional_columns() -> Result<Vec<u8>, DataError> {
-    let of = schema();
-    let fields: Fields = of.fields().iter().map(|field| optional(field)).collect();
-    let whole = FileWriter::try_new(Vec::new(), &Schema::new_with_metadata(fields, of.metadata().clone()));
+    let fields: Fields = SCHEMA.fields().iter().map(|field| optional(field)).collect();
+    let whole = FileWriter::try_new(Vec::new(), &Schema::new_with_metadata(fields, SCHEMA.metadata().clone()));
     whole.and_then(FileWriter::into_inner).map_err(|e| DataError::Internal(format!("the schema of a table: {e}")))
 }
 
@@ -311,11 +352,6 @@ fn optional(field: &Field) -> Field {
         other => other.clone(),
     };
     Field::new(field.name(), kind, true)
-}
-
-fn to_batch(schema: &Arc<Schema>, rows: &[Judgment]) -> Result<RecordBatch, ArrowError> {
-    let columns: Vec<ArrayRef> = NAMES.iter().map(|name| column(name, rows)).collect();
-    RecordBatch::try_new(schema.clone(), columns)
 }
 
 fn column(name: &str, rows: &[Judgment]) -> ArrayRef {

@@ -1,13 +1,13 @@
-//! CSV and TSV: [`csv_records`](super::csv_records) cuts out records and fields, which are handed over where they stand in the buffer.
+//! CSV and TSV: [`csv_records`](super::csv_records) cuts out records and says where their fields stand; a [`Block`](super::Block) makes cells of them.
 
+use super::Sink;
 use super::csv_records::{self, Field, Found};
 use super::open::{open, without_mark};
-use super::{Cells, Record, Sink};
 use crate::error::SourceError;
 use crate::quarantine::Reason;
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
+use std::sync::Arc;
 
 /// The names of the columns and where each stands.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
     let mut reader = open(&sink.file)?;
     let mut bytes = Vec::new(); // read, but not yet cut
     let mut start = 0; // where the uncut bytes begin
-    let mut header: Option<Header> = None;
+    let mut header: Option<Arc<Header>> = None;
     let mut fields: Vec<Field> = Vec::new();
     let (mut line, mut last) = (1u64, false);
     loop {
@@ -59,7 +59,7 @@ pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
                     None => return Err(sink.unreadable(line, format!("the header cannot be read: {why}"))),
                     // In TSV a quote is often just a quote: with the right number of tabs the line is taken as it stands.
                     Some(header) if separator == b'\t' && raw.split(|b| *b == b'\t').count() == header.names.len() => {
-                        hand_over(sink, line, raw, header, |text| text.split('\t').map(Cow::Borrowed).collect())?;
+                        sink.cells(line, raw, tabbed(raw), header)?;
                     }
                     Some(_) => sink.reject(line, Reason::BrokenQuotes, why, raw)?,
                 }
@@ -69,12 +69,12 @@ pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
             Found::Record { bytes, lines } => {
                 let raw = csv_records::trim_end(&rest[..bytes]);
                 match &header {
-                    None => header = Some(header_of(sink, &rest[..bytes], &fields)?),
+                    None => header = Some(Arc::new(header_of(sink, &rest[..bytes], &fields)?)),
                     Some(header) if fields.len() != header.names.len() => {
                         let detail = format!("{} fields where the header has {}", fields.len(), header.names.len());
                         sink.reject(line, Reason::FieldCount, detail, raw)?;
                     }
-                    Some(header) => hand_over(sink, line, raw, header, |text| fields.iter().map(|field| field.of(text)).collect())?,
+                    Some(header) => sink.cells(line, raw, fields.iter().copied(), header)?,
                 }
                 start += bytes;
                 line += lines;
@@ -89,17 +89,7 @@ pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
 
 /// Appends up to `wanted` bytes; true at the end of the file.
 fn fill(reader: &mut dyn BufRead, bytes: &mut Vec<u8>, wanted: usize) -> std::io::Result<bool> {
-    let goal = bytes.len() + wanted;
-    while bytes.len() < goal {
-        let block = reader.fill_buf()?;
-        if block.is_empty() {
-            return Ok(true);
-        }
-        let length = block.len();
-        bytes.extend_from_slice(block);
-        reader.consume(length);
-    }
-    Ok(false)
+    Ok(reader.take(wanted as u64).read_to_end(bytes)? < wanted)
 }
 
 fn header_of(sink: &Sink, raw: &[u8], fields: &[Field]) -> Result<Header, SourceError> {
@@ -121,16 +111,11 @@ fn header_of(sink: &Sink, raw: &[u8], fields: &[Field]) -> Result<Header, Source
     Ok(header)
 }
 
-/// Hands over the record that `cut` makes cells of; bytes that are no UTF-8 cost the record.
-fn hand_over<'a>(
-    sink: &mut Sink,
-    line: u64,
-    raw: &'a [u8],
-    header: &'a Header,
-    cut: impl FnOnce(&'a str) -> Vec<Cow<'a, str>>,
-) -> Result<(), SourceError> {
-    match std::str::from_utf8(raw) {
-        Ok(text) => sink.record(line, Record::Cells(Cells { header, cells: &cut(text) })),
-        Err(error) => sink.reject(line, Reason::NotUtf8, format!("byte {} of the record", error.valid_up_to() + 1), raw),
-    }
+/// The fields between tabs, quotes being quotes.
+fn tabbed(raw: &[u8]) -> impl Iterator<Item = Field> {
+    let mut start = 0;
+    raw.split(|b| *b == b'\t').map(move |field| {
+        let end = start + field.len();
+        Field::new(std::mem::replace(&mut start, end + 1), end, false)
+    })
 }

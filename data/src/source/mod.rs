@@ -2,8 +2,11 @@
 //!
 //! Rows come in the order of the files (sorted by name) and of the lines in them. What cannot be read goes to the quarantine with
 //! its line; a file that is broken as a whole (torn archive, no header) is an error, because nobody knows how much is missing.
+//!
+//! [`read_blocks`] is below all the others: it cuts records out and leaves it to the caller by which thread they are taken apart.
 
 mod arrow_ipc;
+mod block;
 mod csv;
 mod csv_records;
 mod json;
@@ -12,6 +15,7 @@ mod parquet;
 mod paths;
 mod text;
 
+pub use block::Block;
 pub use csv::Header;
 pub use open::{bytes_read, open};
 pub use paths::{expand, files, format_of, matches};
@@ -129,15 +133,26 @@ pub trait Take {
 
 /// [`read_all`] for those who want to take the cells of CSV where they stand.
 pub fn read_records(file: &Path, format: Format, columns: &Columns, take: &mut dyn Take) -> Result<(), SourceError> {
-    let mut sink = Sink { file: Arc::from(file), take };
-    match format {
+    read_blocks(file, format, columns, &mut |mut block| block.each(take).map(|()| block))
+}
+
+/// Takes a block and gives back one to be filled anew: that one, emptied, or another.
+pub type Give<'a> = dyn FnMut(Block) -> Result<Block, SourceError> + 'a;
+
+/// [`read_records`] for those who take the records apart elsewhere: blocks come in the order of the file.
+pub fn read_blocks(file: &Path, format: Format, columns: &Columns, give: &mut Give) -> Result<(), SourceError> {
+    let shared = Arc::new(columns.clone());
+    let mut sink = Sink { file: Arc::from(file), block: Block::new(shared.clone()), columns: shared, give };
+    let read = match format {
         Format::Text => text::read(&mut sink, &columns.text),
-        Format::Jsonl => json::read(&mut sink, columns),
+        Format::Jsonl => json::read(&mut sink),
         Format::Csv => csv::read(&mut sink, b','),
         Format::Tsv => csv::read(&mut sink, b'\t'),
         Format::Parquet => parquet::read(&mut sink, columns),
         Format::Arrow => arrow_ipc::read(&mut sink),
-    }
+    };
+    // What stands before the place where a file is broken comes first.
+    sink.hand_over().and(read)
 }
 
 /// Rows as [`read_all`] hands them over, counted.
@@ -162,22 +177,49 @@ impl Take for All<'_> {
 /// Where the format readers put rows and rejects.
 struct Sink<'a> {
     file: Arc<Path>,
-    take: &'a mut dyn Take,
+    columns: Arc<Columns>,
+    block: Block,
+    give: &'a mut Give<'a>,
 }
 
 impl Sink<'_> {
-    fn record(&mut self, line: u64, record: Record) -> Result<(), SourceError> {
-        self.take.row(line, record)
+    fn cells(
+        &mut self,
+        line: u64,
+        raw: &[u8],
+        fields: impl Iterator<Item = csv_records::Field>,
+        header: &Arc<Header>,
+    ) -> Result<(), SourceError> {
+        self.block.cells(line, raw, fields, header);
+        self.when_full()
+    }
+
+    fn json(&mut self, line: u64, raw: &[u8]) -> Result<(), SourceError> {
+        self.block.json(line, raw);
+        self.when_full()
     }
 
     fn row(&mut self, line: u64, fields: Map<String, Value>) -> Result<(), SourceError> {
-        self.take.row(line, Record::Fields(fields))
+        self.block.row(line, fields);
+        self.when_full()
     }
 
     fn reject(&mut self, line: u64, reason: Reason, detail: impl Into<String>, raw: &[u8]) -> Result<(), SourceError> {
-        // Enough bytes for the snippet, so that a huge line is not copied.
-        let raw = String::from_utf8_lossy(&raw[..raw.len().min(1024)]);
-        self.take.reject(line, reason, detail.into(), &raw)
+        self.block.bad(line, reason, detail.into(), raw);
+        self.when_full()
+    }
+
+    fn when_full(&mut self) -> Result<(), SourceError> {
+        if self.block.is_full() { self.hand_over() } else { Ok(()) }
+    }
+
+    fn hand_over(&mut self) -> Result<(), SourceError> {
+        if !self.block.is_empty() {
+            let full = std::mem::take(&mut self.block);
+            self.block = (self.give)(full)?;
+            self.block.begin(&self.columns);
+        }
+        Ok(())
     }
 
     fn unreadable(&self, line: u64, detail: impl Into<String>) -> SourceError {

@@ -58,7 +58,7 @@ impl Reader for Argilla {
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         let labels = labels(file)?;
-        rows::read(file, sink, &mut |row, sink| record(&row, &labels, sink))
+        rows::read(file, sink, &|row, sink| record(&row, &labels, sink))
     }
 }
 

@@ -4,7 +4,7 @@ use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 /// Counts of one file, or of all together. Distinct items are told by 64-bit hashes, judges by name: 16 bytes an item are all that grows.
@@ -24,7 +24,7 @@ pub struct FileCounts {
     pub pairs: u64,
     /// Of these, ties.
     pub ties: u64,
-    items: HashSet<u64>,
+    items: HashSet<u64, BuildHasherDefault<Hashed>>,
     judges: HashSet<String>,
 }
 
@@ -32,6 +32,12 @@ impl FileCounts {
     /// Nothing yet, of a file.
     pub fn of(file: &Path, format: &str) -> FileCounts {
         FileCounts { file: file.to_path_buf(), format: format.to_string(), ..FileCounts::default() }
+    }
+
+    /// These counts, and nothing yet of the same file in their place.
+    pub fn taken(&mut self) -> FileCounts {
+        let next = FileCounts::of(&self.file, &self.format);
+        std::mem::replace(self, next)
     }
 
     /// Counts a judgment.
@@ -69,7 +75,7 @@ impl FileCounts {
         self.judges.len()
     }
 
-    /// Adds another file's.
+    /// Adds those of another file, or of another part of this one.
     pub fn add(&mut self, other: &FileCounts) {
         self.units += other.units;
         self.pairs += other.pairs;
@@ -77,6 +83,28 @@ impl FileCounts {
         other.kept.iter().for_each(|(kind, n)| *self.kept.entry(*kind).or_default() += n);
         other.rejected.iter().for_each(|(reason, n)| *self.rejected.entry(*reason).or_default() += n);
         self.items.extend(&other.items);
-        self.judges.extend(other.judges.iter().cloned());
+        for judge in &other.judges {
+            if !self.judges.contains(judge) {
+                self.judges.insert(judge.clone());
+            }
+        }
+    }
+}
+
+/// The hash of what is a hash.
+#[derive(Debug, Clone, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }

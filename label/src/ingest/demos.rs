@@ -1,6 +1,6 @@
 //! What nobody compared: conversations and instructions with their answers (demonstrations), and bare prompts (open items).
 
-use super::fields::{self, Fault, Fields, asked, first_of, name, visible};
+use super::fields::{self, Fault, asked, first_of, name, visible};
 use super::{Head, Reader, Sink, pairs};
 use data::chat::Message;
 use data::error::SourceError;
@@ -118,7 +118,7 @@ impl Reader for Prompts {
     }
 }
 
-fn read(file: &Path, sink: &mut dyn Sink, one: &dyn Fn(&Fields) -> Result<Judgment, Fault>) -> Result<(), SourceError> {
+fn read(file: &Path, sink: &mut dyn Sink, one: &fields::Make) -> Result<(), SourceError> {
     fields::each_row(file, sink, &|fields| pairs::common(one(fields)?, fields))
 }
 

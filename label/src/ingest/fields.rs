@@ -1,13 +1,12 @@
 //! What the readers of row-wise files share: typed values out of rows. What is wrong with a row is a [`Fault`], which puts the row into the quarantine.
 
-use super::{Sink, head, rows};
+use super::{Sink, rows};
 use data::chat::Message;
-use data::config::{Columns, Format};
 use data::error::SourceError;
 use data::labels::Judgment;
 use data::quarantine::Reason;
 use data::rankings::ranks_of;
-use data::source::{self, Record, Take};
+use data::source::Record;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -17,37 +16,12 @@ pub(super) type Fault = (Reason, String);
 /// The fields of a row.
 pub(super) type Fields = Map<String, Value>;
 
+/// Makes a judgment of a row, or finds fault with it; by several threads at once.
+pub(super) type Make<'a> = dyn Fn(&Fields) -> Result<Judgment, Fault> + Sync + 'a;
+
 /// Makes a judgment of each row, or finds fault with it.
-pub(super) fn each_row(file: &Path, sink: &mut dyn Sink, make: &dyn Fn(&Fields) -> Result<Judgment, Fault>) -> Result<(), SourceError> {
-    rows::read(file, sink, &mut |row, sink| rows::one(&row, sink, |row| make(&row.fields)))
-}
-
-/// What [`each_record`] hands a row to, with its line and the sink.
-type Use<'a> = dyn FnMut(u64, &Record, &mut dyn Sink) -> Result<(), SourceError> + 'a;
-
-/// Hands over every row of the file, the cells of CSV where they stand.
-pub(super) fn each_record(file: &Path, sink: &mut dyn Sink, each: &mut Use) -> Result<(), SourceError> {
-    let format = match head::form(file)? {
-        "csv" => Format::Csv,
-        "tsv" => Format::Tsv,
-        _ => return rows::read(file, sink, &mut |row, sink| each(row.line, &Record::Fields(row.fields), sink)),
-    };
-    source::read_records(file, format, &Columns::default(), &mut Records { sink, each })
-}
-
-struct Records<'a, 'b> {
-    sink: &'a mut dyn Sink,
-    each: &'a mut Use<'b>,
-}
-
-impl Take for Records<'_, '_> {
-    fn row(&mut self, line: u64, record: Record) -> Result<(), SourceError> {
-        (self.each)(line, &record, self.sink)
-    }
-
-    fn reject(&mut self, line: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError> {
-        self.sink.reject(line, reason, detail, raw)
-    }
+pub(super) fn each_row(file: &Path, sink: &mut dyn Sink, make: &Make) -> Result<(), SourceError> {
+    rows::read(file, sink, &|row, sink| rows::one(&row, sink, |row| make(&row.fields)))
 }
 
 /// The row's text for the quarantine.

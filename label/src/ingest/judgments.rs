@@ -31,7 +31,7 @@ impl Reader for Judgments {
         if head::form(file)? == "arrow" {
             return LabelTable::open(file)?.iter().try_for_each(|judgment| sink.keep(judgment?));
         }
-        rows::read(file, sink, &mut |row, sink| match plain::from_json(&row.fields) {
+        rows::read(file, sink, &|row, sink| match plain::from_json(&row.fields) {
             Ok(judgment) => sink.keep(judgment),
             Err(why) => sink.reject(row.line, Reason::WrongType, why, &rows::raw(&row)),
         })

@@ -6,10 +6,11 @@
 //!
 //! A new form is a module with a [`Reader`] and a line in [`readers`]. Most readers walk their file with [`rows::read`], which opens whatever
 //! container the rows are in (JSON Lines, a JSON array, CSV, TSV, Parquet, Arrow; compressed or not) and sends what is too broken to be a row to
-//! the quarantine.
+//! the quarantine. Rows that stand one after the other are read by all cores, a block of them at a time ([`blocks`]).
 
 pub mod annotation;
 pub mod argilla;
+mod blocks;
 mod counts;
 mod demos;
 mod fields;
@@ -23,6 +24,7 @@ mod mturk;
 mod oasst;
 mod openai;
 mod pairs;
+mod part;
 pub mod prodigy;
 mod ranked;
 mod report;
@@ -36,6 +38,7 @@ use data::error::SourceError;
 use data::labels::Judgment;
 use data::quarantine::Reason;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 pub use head::Head;
@@ -69,6 +72,9 @@ pub struct Args {
     /// This many bad units are always allowed.
     #[arg(long, value_name = "N", default_value_t = data::config::Quarantine::default().always_allow)]
     pub always_allow: u64,
+    /// Threads that make judgments of records; the table is the same for any number [default: one a core].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
     /// Print the counts as JSON.
     #[arg(long)]
     pub json: bool,
@@ -132,6 +138,11 @@ pub trait Sink {
 
     /// Units so far, kept and rejected: [`rows::read`] sees by it that no row vanishes.
     fn units(&self) -> u64;
+
+    /// The table itself, where the units go there as they are: records can then be read by several threads ([`blocks`]).
+    fn store(&mut self) -> Option<&mut store::Store> {
+        None
+    }
 }
 
 /// Runs `label ingest`.
@@ -152,11 +163,12 @@ fn ingest(args: &Args) -> anyhow::Result<Vec<counts::FileCounts>> {
     let sizes: Vec<u64> = files.iter().map(|file| std::fs::metadata(file).map_or(0, |m| m.len())).collect();
     let style = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}, {eta} left  {msg}")?;
     let bar = ProgressBar::new(sizes.iter().sum()).with_style(style);
-    let mut store = store::Store::create(&args.out, &quarantine, bar.clone())?;
+    let threads = args.threads.or(std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let mut store = store::Store::create(&args.out, &quarantine, bar.clone())?.with_threads(threads);
     let mut done = 0;
     for ((file, reader), size) in files.iter().zip(&chosen).zip(&sizes) {
         bar.set_message(file.display().to_string());
-        store.begin(file, reader.name(), done);
+        store.begin(file, reader.name(), done)?;
         reader.read(file, &mut store).with_context(|| format!("reading {} as {}", file.display(), reader.name()))?;
         done += size;
         bar.set_position(done);

@@ -50,7 +50,7 @@ impl Reader for Prodigy {
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         let labels = options_are_labels(file)?;
-        rows::read(file, sink, &mut |row, sink| rows::one(&row, sink, |row| judgment(row, labels)))
+        rows::read(file, sink, &|row, sink| rows::one(&row, sink, |row| judgment(row, labels)))
     }
 }
 

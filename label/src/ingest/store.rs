@@ -2,17 +2,18 @@
 
 use super::Sink;
 use super::counts::FileCounts;
+use super::part::Part;
 use anyhow::bail;
 use data::config;
 use data::error::SourceError;
-use data::labels::table::TableWriter;
-use data::labels::{Judgment, Kind};
+use data::labels::Judgment;
+use data::labels::table::{Rows, TableWriter};
 use data::quarantine::{Quarantine, Reason};
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 
-/// Units between two looks at how far the reading is.
-const LOOK: u64 = 1024;
+/// Units that come one by one are written when there are so many.
+const PART: u64 = 1024;
 
 /// The table and the quarantine being written.
 pub struct Store {
@@ -22,6 +23,9 @@ pub struct Store {
     files: Vec<FileCounts>,
     /// The file being read.
     now: FileCounts,
+    /// Its units that came one by one and are not yet written.
+    part: Part,
+    threads: usize,
     bar: ProgressBar,
     /// Bytes of the files before this one, and what the process had read when it began.
     start: (u64, u64),
@@ -36,28 +40,39 @@ impl Store {
             quarantine: quarantine.to_path_buf(),
             files: Vec::new(),
             now: FileCounts::default(),
+            part: Part::of(FileCounts::default()),
+            threads: 1,
             bar,
             start: (0, 0),
         })
     }
 
-    /// The next file; `done` bytes lie before it.
-    pub fn begin(&mut self, file: &Path, format: &str, done: u64) {
-        self.end();
-        self.now = FileCounts::of(file, format);
-        self.start = (done, data::source::bytes_read());
+    /// Lets so many threads make judgments of records.
+    pub fn with_threads(self, threads: usize) -> Store {
+        Store { threads, ..self }
     }
 
-    fn end(&mut self) {
+    /// The next file; `done` bytes lie before it.
+    pub fn begin(&mut self, file: &Path, format: &str, done: u64) -> Result<(), SourceError> {
+        self.end()?;
+        self.now = FileCounts::of(file, format);
+        self.part = self.part();
+        self.start = (done, data::source::bytes_read());
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), SourceError> {
+        self.settle()?;
         let counts = std::mem::take(&mut self.now);
         if !counts.format.is_empty() {
             self.files.push(counts);
         }
+        Ok(())
     }
 
     /// Gives both files their names, unless too much is bad. What was read and what was written must be the same.
     pub fn finish(mut self, limits: &config::Quarantine) -> anyhow::Result<Vec<FileCounts>> {
-        self.end();
+        self.end()?;
         let sum = |of: fn(&FileCounts) -> u64| self.files.iter().map(of).sum::<u64>();
         let (units, kept, rejected) = (sum(|f| f.units), sum(FileCounts::kept_all), sum(FileCounts::rejected_all));
         let report = self.bad.finish(limits, units)?;
@@ -78,74 +93,55 @@ impl Store {
         Ok(self.files)
     }
 
-    fn unit(&mut self) {
-        self.now.units += 1;
-        if self.now.units.is_multiple_of(LOOK) {
-            self.bar.set_position(self.start.0 + data::source::bytes_read() - self.start.1);
-        }
+    /// An empty part of the file being read.
+    pub(super) fn part(&self) -> Part {
+        Part::of(FileCounts::of(&self.now.file, &self.now.format))
     }
 
-    fn put_away(&mut self, row: u64, reason: Reason, detail: String, raw: &str) {
-        self.bad.reject(&self.now.file, row, reason, detail, raw);
-        *self.now.rejected.entry(reason).or_default() += 1;
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Writes the units of a part of this file; its judgments may have become `rows` already.
+    pub(super) fn take(&mut self, part: Part, rows: Option<Rows>) -> Result<(), SourceError> {
+        part.kept.into_iter().try_for_each(|judgment| self.table.push(judgment))?;
+        rows.map_or(Ok(()), |rows| self.table.add(rows))?;
+        for bad in part.bad {
+            self.bad.reject(&self.now.file, bad.row, bad.reason, bad.detail, &bad.raw);
+        }
+        self.now.add(&part.counts);
+        self.bar.set_position(self.start.0 + data::source::bytes_read() - self.start.1);
+        Ok(())
+    }
+
+    /// Takes the units that came one by one, once they are many.
+    fn when_full(&mut self) -> Result<(), SourceError> {
+        if self.part.counts.units < PART { Ok(()) } else { self.settle() }
+    }
+
+    fn settle(&mut self) -> Result<(), SourceError> {
+        let empty = self.part();
+        let part = std::mem::replace(&mut self.part, empty);
+        self.take(part, None)
     }
 }
 
 impl Sink for Store {
-    fn keep(&mut self, mut judgment: Judgment) -> Result<(), SourceError> {
-        self.unit();
-        if let Err((reason, detail)) = fit(&judgment) {
-            self.put_away(judgment.row, reason, detail, &judgment.group);
-            return Ok(());
-        }
-        if judgment.file.as_os_str().is_empty() {
-            judgment.file = self.now.file.clone();
-        }
-        self.now.keep(&judgment);
-        self.table.push(judgment)
+    fn keep(&mut self, judgment: Judgment) -> Result<(), SourceError> {
+        self.part.keep(judgment)?;
+        self.when_full()
     }
 
     fn reject(&mut self, row: u64, reason: Reason, detail: String, raw: &str) -> Result<(), SourceError> {
-        self.unit();
-        self.put_away(row, reason, detail, raw);
-        Ok(())
+        self.part.reject(row, reason, detail, raw)?;
+        self.when_full()
     }
 
     fn units(&self) -> u64 {
-        self.now.units
+        self.now.units + self.part.units()
     }
-}
 
-/// What every row of the table must keep to, whoever made it.
-fn fit(judgment: &Judgment) -> Result<(), (Reason, String)> {
-    let k = judgment.answers.len();
-    let lengths = [
-        ("ranks", judgment.ranks.as_ref().map(Vec::len)),
-        ("scores", judgment.scores.as_ref().map(Vec::len)),
-        ("worths", judgment.worth.as_ref().map(Vec::len)),
-        ("places", judgment.shown.as_ref().map(Vec::len)),
-        ("authors", judgment.authors.as_ref().map(Vec::len)),
-    ];
-    if let Some((what, n)) = lengths.iter().find_map(|(what, n)| n.filter(|n| *n != k).map(|n| (what, n))) {
-        return Err((Reason::BadRanking, format!("{n} {what} for {k} answers")));
+    fn store(&mut self) -> Option<&mut Store> {
+        Some(self)
     }
-    if !(judgment.weight > 0.0 && judgment.weight.is_finite()) {
-        return Err((Reason::BadWeight, format!("weight {} is not a positive number", judgment.weight)));
-    }
-    if judgment.kind != Kind::Ranking {
-        return Ok(());
-    }
-    if k < 2 {
-        return Err((Reason::BadRanking, format!("{k} judged answers; a ranking needs two")));
-    }
-    // A ranking of which no answer was good enough may have no order.
-    let Some(ranks) = &judgment.ranks else {
-        let unordered = judgment.worth.is_some() || judgment.has(data::labels::flag::REJECT_ALL);
-        return if unordered { Ok(()) } else { Err((Reason::BadRanking, "a ranking without ranks".to_string())) };
-    };
-    let mut seen = ranks.clone();
-    seen.sort_unstable();
-    seen.dedup();
-    let dense = seen.iter().zip(1..).all(|(rank, expected)| *rank == expected);
-    if dense { Ok(()) } else { Err((Reason::BadRanking, format!("ranks {ranks:?} do not count from 1 without gaps"))) }
 }

@@ -67,7 +67,7 @@ pub async fn pull(args: &PullArgs, client: &Client) -> Result<Pulled> {
     }
     let quarantine = args.quarantine.clone().unwrap_or_else(|| args.out.with_extension("quarantine.jsonl"));
     let mut store = Store::create(&args.out, &quarantine, ProgressBar::hidden())?;
-    store.begin(Path::new(&origin), "label-studio", 0);
+    store.begin(Path::new(&origin), "label-studio", 0)?;
     let mut pulled = Pulled { tasks: tasks.len() as u64, open, ..Pulled::default() };
     let mut judges = std::collections::BTreeSet::new();
     for (id, task) in tasks.iter().filter(|(_, task)| annotated(task)) {

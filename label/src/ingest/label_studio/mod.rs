@@ -86,7 +86,7 @@ impl Reader for LabelStudio {
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         let columns = flat::Columns::of(file)?;
-        rows::read(file, sink, &mut |row, sink| {
+        rows::read(file, sink, &|row, sink| {
             let raw = || rows::raw(&row);
             match (row.fields.get("data"), &columns) {
                 (Some(Value::Object(_)), _) => task(&row.fields, row.line, &self.buckets, sink),

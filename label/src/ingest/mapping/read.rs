@@ -5,7 +5,7 @@ use super::template::Template;
 use super::{Better, Judged, Mapping, Meaning, Verdict, form, kind_of, template};
 use crate::ingest::fields::{self, Fault};
 use crate::ingest::times::{self, Form};
-use crate::ingest::{Sink, ranked};
+use crate::ingest::{Sink, ranked, rows};
 use data::chat::Message;
 use data::error::SourceError;
 use data::labels::{Judgment, Kind, flag, text_of};
@@ -15,6 +15,7 @@ use data::source::Record;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A checked mapping.
 #[derive(Debug)]
@@ -121,16 +122,17 @@ impl Plan {
 
     /// Reads a file; every judgment of a row is a unit, kept or rejected.
     pub(super) fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
-        let mut checked = false;
-        fields::each_record(file, sink, &mut |line, record, sink| {
-            if let (Record::Cells(row), false) = (record, checked) {
+        let checked = AtomicBool::new(false);
+        rows::records(file, sink, &|line, record, sink| {
+            let record = &record;
+            if let (Record::Cells(row), false) = (record, checked.load(Ordering::Relaxed)) {
                 // A table lacks a column in all its rows or in none: better one error than a quarantine full of them.
                 let absent = self.columns().into_iter().find(|column| row.header.place(column.name()).is_none());
                 if let Some(column) = absent {
                     let detail = format!("the mapping asks for {:?}: {}", column.name(), column.missing(record).1);
                     return Err(SourceError::Columns { path: file.to_path_buf(), detail });
                 }
-                checked = true;
+                checked.store(true, Ordering::Relaxed);
             }
             let item = match self.item(record) {
                 Ok(item) => item,
