@@ -127,7 +127,9 @@ fn attention_over_packed_sequences() {
         return;
     }
     tch::manual_seed(3);
-    let cases: [(i64, i64, i64, i64, i64, bool, &[&[i64]]); 7] = [
+    /// Heads, key-value heads, width, features that turn, window, by head; groups by the lengths of their segments.
+    type Case = (i64, i64, i64, i64, i64, bool, &'static [&'static [i64]]);
+    let cases: [Case; 7] = [
         (2, 2, 64, 0, 0, false, &[&[5], &[70]]),
         (4, 2, 64, 64, 0, false, &[&[130], &[1], &[3]]),
         (2, 2, 32, 16, 0, true, &[&[50, 20, 70], &[9, 1, 1]]),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed and memory beside the Python programs a user would run instead: alternating runs, median of the ratios.
 
-    scripts/bench/compare.py --peers DIR pretrain|ppo [--pairs 3] [--dtype float32] [--data ../shared/data]
+    scripts/bench/compare.py --peers DIR pretrain|sft|reward|ppo [--pairs 3] [--dtype bfloat16] [--shape small] [--data ../shared/data]
 
 DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
 trl_stage.py and make_model.py. Build first (cargo build --release). Nothing else should run meanwhile. Prints one JSON line a run and
@@ -31,16 +31,24 @@ def steady(run_dir, key):
     return statistics.median(values[max(1, len(values) // 4):])
 
 
+SHAPES = {  # as in the peer: layers, heads, width, context, tokenizer, batch
+    "char": (6, 6, 384, 256, 'kind = "char"', 16),
+    "small": (8, 8, 512, 512, "vocab_size = 8192", 8),
+    "gpt2": (12, 12, 768, 512, "vocab_size = 50257", 4),
+}
+
+
 def pretrain(a, work):
     config = work / "pretrain.toml"
+    layers, heads, width, context, tokenizer, batch = SHAPES[a.shape]
     config.write_text(f"""
 [model]
-layers = 8
-heads = 8
-width = 512
-context = 512
+layers = {layers}
+heads = {heads}
+width = {width}
+context = {context}
 [tokenizer]
-vocab_size = 8192
+{tokenizer}
 [data]
 cache = "{work}/shards"
 [[data.sources]]
@@ -51,9 +59,10 @@ path = "{a.data}/p05-onestopenglish/*-Txt.txt"
 beta2 = 0.95
 [train]
 steps = 16
-batch = 8
+batch = {batch}
 [eval]
 every = 0
+at_start = false
 max_rows = 8
 [checkpoint]
 every = 0
@@ -65,7 +74,7 @@ keep_best = false
         _, mib, _ = run([ROOT / "target/release/pretrain", "--config", config, "--out", out, "--set", f"precision={a.dtype}"])
         return steady(out, "tokens_per_s"), mib
     def peer():
-        text, mib, _ = run([a.peers / "venv/bin/python", a.peers / "pretrain_torch.py", "--shape", "small", "--dtype", a.dtype])
+        text, mib, _ = run([a.peers / "venv/bin/python", a.peers / "pretrain_torch.py", "--shape", a.shape, "--dtype", a.dtype])
         return json.loads(text.splitlines()[-1])["tokens_per_s"], mib
     ours()  # trains the tokenizer and writes the shards once
     return "tokens/s", ours, peer
@@ -86,20 +95,83 @@ def hh_rows(path, tokenizer, limit, n):
     return rows
 
 
-def ppo(a, work):
+def folders(a, work, least, most):
+    """The peer's 30 M-parameter folders, and HH pairs whose prompts (`least` to `most` tokens) and texts (up to 256) both sides take whole."""
     python = a.peers / "venv/bin/python"
     text = a.data / "p05-onestopenglish/Adv-Txt.txt"
     for name, more in (("base", []), ("reward", ["--reward"])):
         run([python, a.peers / "make_model.py", "--text", text, "--out", work / name, *more])
-    rows = hh_rows(a.data / "r14-hh-rlhf-harmless-test/test.jsonl.gz", None, 64, 400)
+    rows = hh_rows(a.data / "r14-hh-rlhf-harmless-test/test.jsonl.gz", None, most, 4000)
     keep = f"""
 import json, sys
 from transformers import AutoTokenizer
 t = AutoTokenizer.from_pretrained({str(work / 'base')!r})
-rows = [r for r in json.load(sys.stdin) if 8 <= len(t(r['prompt'])['input_ids']) <= 63][:320]
+size = lambda text: len(t(text)['input_ids'])
+fits = lambda r: {least} <= size(r['prompt']) <= {most} and max(size(r['prompt'] + r[k]) for k in ('chosen', 'rejected')) <= 255
+rows = [r for r in json.load(sys.stdin) if r['chosen'].strip() and r['rejected'].strip() and fits(r)][:320]
 open({str(work / 'pairs.jsonl')!r}, 'w').write(''.join(json.dumps(r) + '\\n' for r in rows))
 """
     subprocess.run([str(python), "-c", keep], input=json.dumps(rows), text=True, check=True)
+    return python
+
+
+def stage(a, work, name, config, key):
+    """Runs one of our stages and gives the steady rate and the peak memory."""
+    (work / f"{name}.toml").write_text(f'precision = "{a.dtype}"\n' + config)
+    def ours():
+        out = work / "run"
+        shutil.rmtree(out, ignore_errors=True)
+        _, mib, _ = run([ROOT / f"target/release/{name}", "--config", work / f"{name}.toml", "--out", out])
+        return steady(out, key), mib
+    return ours
+
+
+LEARN = """
+[train]
+steps = 12
+batch = 8
+[eval]
+every = 0
+at_start = false
+max_rows = 8
+valid_fraction = 0.05
+[checkpoint]
+every = 0
+keep_best = false
+"""
+
+
+def peer_stage(a, python, arguments, key):
+    def peer():
+        more = ["--bf16"] if a.dtype == "bfloat16" else []
+        text, mib, _ = run([python, a.peers / "trl_stage.py", *arguments, *more])
+        return json.loads(text.splitlines()[-1])[key], mib
+    return peer
+
+
+def sft(a, work):
+    """Rows unpacked on both sides. Ours learns the answers, TRL every token of the text: our output head has less to do."""
+    python = folders(a, work, 8, 200)
+    sources = f'[model]\ninit = "{work}/base"\n[[data.sources]]\npath = "{work}/pairs.jsonl"\ncolumns = {{ response = "chosen" }}\n'
+    peer = peer_stage(a, python, ["sft", "--model", work / "base", "--data", work / "pairs.jsonl"], "tokens_per_s")
+    return "real tokens/s", stage(a, work, "sft", sources + LEARN, "tokens_per_s"), peer
+
+
+def reward(a, work):
+    python = folders(a, work, 8, 200)
+    sources = f'[model]\ninit = "{work}/reward"\n[[data.sources]]\npath = "{work}/pairs.jsonl"\n[centre]\nsamples = 0\n'
+    ours = stage(a, work, "reward", sources + LEARN, "answers_per_s")
+    peer = peer_stage(a, python, ["reward", "--model", work / "reward", "--data", work / "pairs.jsonl"], "pairs_per_s")
+    return "pairs/s", lambda: halved(ours), peer
+
+
+def halved(ours):
+    rate, mib = ours()
+    return rate / 2, mib  # two answers a pair
+
+
+def ppo(a, work):
+    python = folders(a, work, 8, 63)
     config = work / "ppo.toml"
     config.write_text(f"""
 [policy]
@@ -120,6 +192,7 @@ micro_batch = 8
 lr = 3e-6
 [eval]
 every = 0
+at_start = false
 max_rows = 2
 valid_fraction = 0.01
 [checkpoint]
@@ -129,7 +202,7 @@ keep_best = false
     def ours():
         out = work / "run"
         shutil.rmtree(out, ignore_errors=True)
-        _, mib, _ = run([ROOT / "target/release/ppo", "--config", config, "--out", out])
+        _, mib, _ = run([ROOT / "target/release/ppo", "--config", config, "--out", out, "--set", f"precision={a.dtype}"])
         return steady(out, "episodes_per_s"), mib
     def peer():
         text, mib, _ = run([python, a.peers / "trl_stage.py", "ppo", "--model", work / "base", "--reward-model", work / "reward",
@@ -139,11 +212,12 @@ keep_best = false
 
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-p.add_argument("what", choices=["pretrain", "ppo"])
+p.add_argument("what", choices=["pretrain", "sft", "reward", "ppo"])
 p.add_argument("--peers", type=pathlib.Path, required=True)
 p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
 p.add_argument("--pairs", type=int, default=3)
-p.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of both, for pretrain")
+p.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of both; of ours alone for ppo, where bfloat16 does not help the peer")
+p.add_argument("--shape", choices=SHAPES, default="small", help="of pretrain")
 a = p.parse_args()
 a.peers, a.data = a.peers.resolve(), a.data.resolve()
 with tempfile.TemporaryDirectory() as folder:
