@@ -2,7 +2,7 @@
 
 use crate::{Error, World};
 use native::Reducer;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// Bytes of gradients that travel together: PyTorch's choice, large enough for the link, small enough to begin early.
 const BUCKET: usize = 25 << 20;
@@ -26,7 +26,14 @@ impl<'w> Gradients<'w> {
             None => None,
             Some(group) => Some(Reducer::new(group, params, BUCKET, FIRST_BUCKET).map_err(|e| world.failed("comparing parameters", e))?),
         };
-        Ok(Gradients { world, reducer })
+        let gradients = Gradients { world, reducer };
+        if gradients.reducer.is_some() {
+            // The reducer lays out its buckets anew after its first pass, and a sum's last bit depends on the place in its bucket. So the first pass is one
+            // of zeros, and a run that goes on has the buckets of one that was never stopped.
+            let nothing: Tensor = params.iter().map(|p| p.sum(Kind::Float) * 0.0).sum();
+            gradients.backward(&nothing, true)?;
+        }
+        Ok(gradients)
     }
 
     /// The backward pass of `loss`; `last` of this rank's passes of the step. After the last one the gradients are the sums over ranks, and it must have
