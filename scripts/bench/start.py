@@ -47,7 +47,7 @@ def prepare(a, work):
         "pretrain": f'[model]\ninit = "{work}/base"\n[data]\ncache = "{work}/shards"\n[[data.sources]]\npath = "{corpus}"\n'
                     f'[train]\nsteps = 1\nbatch = 1\n{eval_}',
         "sft": f'[model]\ninit = "{work}/base"\n{source("demonstrations")}[train]\nsteps = 1\nbatch = 1\n{eval_}',
-        "reward": f'[model]\ninit = "{work}/base"\n{source("pairs")}[train]\nsteps = 1\nbatch = 1\n{eval_}',
+        "reward": f'[model]\ninit = "{work}/base"\n{source("pairs")}[train]\nsteps = 1\nbatch = 1\n[centre]\nsamples = 0\n{eval_}',
         "ppo": f'[policy]\ninit = "{work}/base"\n[reward]\nmodel = "{work}/reward-model"\n{source("demonstrations")}'
                f'[rollout]\nrounds = 1\nepisodes = 2\nmax_new_tokens = 16\n[ppo]\nepochs = 1\nminibatches = 1\nmicro_batch = 1\n'
                f'{eval_.replace("8", "2")}',
