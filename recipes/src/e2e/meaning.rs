@@ -67,6 +67,11 @@ impl Meaning {
         Ok(Meaning(slots))
     }
 
+    /// A meaning of these slots.
+    pub(super) fn new(slots: Vec<(Slot, String)>) -> Meaning {
+        Meaning(slots)
+    }
+
     /// All slots with their values, in the order of the text.
     pub fn slots(&self) -> &[(Slot, String)] {
         &self.0

@@ -5,8 +5,10 @@
 
 mod augment;
 mod meaning;
+mod names;
 mod score;
 mod tables;
+mod vary;
 
 pub use augment::{Augmented, augment};
 pub use meaning::{Meaning, MeaningError, Slot};
