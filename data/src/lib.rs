@@ -8,6 +8,7 @@ pub mod error;
 mod fields;
 pub mod inputs;
 pub mod labels;
+pub mod lock;
 pub mod mapped;
 pub mod order;
 pub mod prefetch;

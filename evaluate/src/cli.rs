@@ -23,6 +23,8 @@ pub enum Command {
     Reward(RewardArgs),
     /// Compute the report of a pipeline (report.json, report.html and a table) or of one run (report.html and a table).
     Report(ReportArgs),
+    /// List the runs in a folder and below: state, step, rate, last evaluation, and what each was made from.
+    Runs(RunsArgs),
     /// Print what a model was made from, back to its texts and rankings.
     Lineage(LineageArgs),
 }
@@ -165,6 +167,20 @@ pub struct ReportArgs {
     /// runs/RECIPE/STAGE: one run, finished or not.
     #[arg(long, value_name = "DIR", group = "folder")]
     pub run: Option<PathBuf>,
+}
+
+/// Arguments of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// A folder that holds run folders, such as runs.
+    #[arg(value_name = "DIR", default_value = "runs")]
+    pub dir: PathBuf,
+    /// Write a page as well.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print one JSON array instead of a table.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `lineage`.

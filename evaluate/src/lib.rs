@@ -6,6 +6,7 @@ pub mod preference;
 pub mod repetition;
 pub mod report;
 pub mod reward_model;
+pub mod runs;
 pub mod stats;
 
 pub use lm::{Nll, Sequence};

@@ -1,4 +1,4 @@
-//! `evaluate`: generate, score, reward, report, lineage.
+//! `evaluate`: generate, score, reward, report, runs, lineage.
 
 mod cli;
 mod exit;
@@ -13,6 +13,7 @@ use cli::{Cli, Command};
 use evaluate::report::Report;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Command::Score(args) => score::run(&args),
         Command::Reward(args) => reward::run(&args),
         Command::Report(args) => report(&args),
+        Command::Runs(args) => runs(&args),
         Command::Lineage(args) => lineage::run(&args),
     };
     exit::code(result)
@@ -38,5 +40,18 @@ fn report(args: &cli::ReportArgs) -> anyhow::Result<()> {
     print!("{}", report.table());
     println!();
     written.iter().for_each(|path| println!("  {}", path.display()));
+    Ok(())
+}
+
+fn runs(args: &cli::RunsArgs) -> anyhow::Result<()> {
+    let (found, now) = (evaluate::runs::scan(&args.dir)?, SystemTime::now());
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        print!("{}", evaluate::runs::table(&found, now));
+    }
+    if let Some(path) = &args.html {
+        evaluate::runs::write_page(&args.dir, &found, path, now)?;
+    }
     Ok(())
 }

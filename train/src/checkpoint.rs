@@ -16,6 +16,7 @@ pub struct Checkpoint {
 /// Writes `checkpoints/step-N`: `write` fills a temporary folder, which is flushed to the disk and renamed. Returns its path.
 pub fn commit(run: &RunDir, step: u64, write: impl FnOnce(&Path) -> Result<(), BoxError>) -> Result<PathBuf, Error> {
     let path = run.checkpoints().join(format!("step-{step}"));
+    run.check_lock()?;
     durable::write_dir(&path, write)?;
     Ok(path)
 }
@@ -23,6 +24,7 @@ pub fn commit(run: &RunDir, step: u64, write: impl FnOnce(&Path) -> Result<(), B
 /// Writes the finished model to `DIR/model` in the same way.
 pub fn publish(run: &RunDir, write: impl FnOnce(&Path) -> Result<(), BoxError>) -> Result<PathBuf, Error> {
     let path = run.model();
+    run.check_lock()?;
     durable::write_dir(&path, write)?;
     Ok(path)
 }

@@ -3,14 +3,12 @@
 use crate::{Error, checkpoint, durable, progress::note, summary};
 use data::config::{self, Change};
 use data::inputs::Inputs;
+use data::lock::{Lock, LockError, Pace, is_lock};
 use dist::World;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-const LOCK: &str = ".lock";
 /// Harmless changes of the configuration since the run began.
 const CHANGES: &str = "changes.json";
 /// What the run reads, by content.
@@ -21,8 +19,8 @@ const INPUTS: &str = "inputs.json";
 pub struct RunDir {
     dir: PathBuf,
     changes: Vec<Change>,
-    /// Holds the kernel's lock, which ends with the process however it dies: a dead owner never blocks the next run. None where another rank owns it.
-    lock: Option<File>,
+    /// None where another rank owns the folder.
+    lock: Option<Lock>,
     /// What a process that does not own the folder writes on the way, it writes here.
     scratch: Option<TempDir>,
 }
@@ -51,7 +49,7 @@ impl RunDir {
     pub fn create(out: &Path, config_toml: &str, resume: bool) -> Result<RunDir, Error> {
         fs::create_dir_all(out).map_err(Error::io(out))?;
         let config = out.join("config.toml");
-        let ours = |name: &std::ffi::OsStr| name == LOCK || name == ".tmp-config.toml"; // left by a run killed as it started
+        let ours = |name: &std::ffi::OsStr| is_lock(name) || name == ".tmp-config.toml"; // left by a run killed as it started
         let foreign = fs::read_dir(out).map_err(Error::io(out))?.flatten().any(|e| !ours(&e.file_name()));
         if foreign && !config.exists() {
             return Err(Error::NotARun(out.to_owned()));
@@ -123,6 +121,11 @@ impl RunDir {
         self.write(INPUTS, &text)
     }
 
+    /// Refuses to write where another process has taken the folder over.
+    pub(crate) fn check_lock(&self) -> Result<(), Error> {
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.check().map_err(|e| refused_lock(&self.dir, e)))
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.dir
@@ -150,40 +153,19 @@ impl RunDir {
 }
 
 /// Takes the folder's lock or says who holds it.
-fn lock(dir: &Path) -> Result<File, Error> {
-    let path = dir.join(LOCK);
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
-    let mut owner = String::new();
-    file.read_to_string(&mut owner).map_err(Error::io(&path))?;
-    let owner = owner.trim().to_owned();
-    let refuse = || Error::Locked { dir: dir.to_owned(), owner: if owner.is_empty() { "another process".into() } else { owner.clone() } };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(refuse()),
-        // Some cluster file systems have no locks: then the process named in the file decides, as far as this host can see it.
-        Err(_) if alive_here(&owner) => return Err(refuse()),
-        Err(_) => {}
+fn lock(dir: &Path) -> Result<Lock, Error> {
+    let pace = Pace::default();
+    let waiting = |owner: &str| {
+        note(&format!("{}: last written by {owner}; waiting {} s for a sign that it lives", dir.display(), pace.patience.as_secs()));
+    };
+    Lock::take(dir, pace, waiting).map_err(|e| refused_lock(dir, e))
+}
+
+fn refused_lock(dir: &Path, e: LockError) -> Error {
+    match e {
+        LockError::Held(owner) => Error::Locked { dir: dir.to_owned(), owner },
+        LockError::Io(e) => Error::io(dir)(e),
     }
-    let write = |file: &mut File| {
-        file.rewind()?;
-        file.set_len(0)?;
-        writeln!(file, "process {} on {}", std::process::id(), host())
-    };
-    write(&mut file).map_err(Error::io(&path))?;
-    Ok(file)
-}
-
-fn host() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "this host".into(), |h| h.trim().to_owned())
-}
-
-/// Whether `owner` ("process 12 on host") is a living process of this host other than ourselves.
-fn alive_here(owner: &str) -> bool {
-    let mut words = owner.split_whitespace();
-    let (Some("process"), Some(pid), Some("on"), Some(at)) = (words.next(), words.next(), words.next(), words.next()) else {
-        return false;
-    };
-    at == host() && pid != std::process::id().to_string() && Path::new("/proc").join(pid).exists()
 }
 
 /// The changes that make it another run, as the user should read them; `None` where all may be.

@@ -250,7 +250,8 @@ pub fn measured(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-fn thousands(value: f64) -> String {
+/// A whole number with commas from five digits on.
+pub fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {

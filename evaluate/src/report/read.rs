@@ -87,21 +87,25 @@ impl StageRun {
     }
 }
 
-/// Reads one run folder. Its name tells the stage (`reward-quality`), or else the sections of its configuration.
+/// Reads one run folder.
 pub fn read_run(dir: &Path) -> Result<StageRun, ReportError> {
     let name = dir.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned())).unwrap_or_default();
     let config = read_text(&dir.join("config.toml"))?.unwrap_or_default();
+    let stage = stage_of(&name, &config);
+    let run = read_stage(dir, stage, if name.is_empty() { stage } else { &name }, None)?;
+    if run.is_present() { Ok(run) } else { Err(ReportError::NoRun { path: dir.to_path_buf() }) }
+}
+
+/// The stage that a run folder of this name is of (`reward-quality`), or else by the sections of its configuration.
+pub fn stage_of(name: &str, config: &str) -> &'static str {
     let has = |section: &str| config.lines().any(|line| line.trim() == format!("[{section}]"));
     let by_name = STAGES.into_iter().find(|s| name.strip_prefix(s).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')));
-    let by_config = || match () {
+    by_name.unwrap_or_else(|| match () {
         () if has("rollout") => "ppo",
         () if has("centre") => "reward",
         () if has("tokenizer") => "pretrain",
         () => "sft",
-    };
-    let stage = by_name.unwrap_or_else(by_config);
-    let run = read_stage(dir, stage, if name.is_empty() { stage } else { &name }, None)?;
-    if run.is_present() { Ok(run) } else { Err(ReportError::NoRun { path: dir.to_path_buf() }) }
+    })
 }
 
 fn read_stage(dir: &Path, stage: &'static str, name: &str, beside: Option<PathBuf>) -> Result<StageRun, ReportError> {
