@@ -9,6 +9,7 @@ mod error;
 mod gradients;
 mod launch;
 mod meet;
+pub mod plan;
 mod pulse;
 mod world;
 
