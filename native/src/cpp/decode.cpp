@@ -18,6 +18,7 @@
 
 namespace {
 
+constexpr int64_t ALONE = 1 << 21; // multiplications below which one thread works: some ten microseconds
 constexpr int64_t QUERIES = 4; // heads that share keys and values and are worked on together
 
 // Rows between the stages, all bfloat16.
@@ -351,6 +352,10 @@ int rlhf_decode(const Decode *decode, int threads) {
   Work w;
   w.x = cut(wide), w.branch = cut(wide), w.normed = cut(wide), w.normed2 = cut(wide), w.mixed = cut(wide), w.kept = cut(d.wanted * d.width);
   w.qkv = cut(qkv), w.seen = cut(d.tokens * d.heads * d.head), w.gate = cut(inner), w.inner = cut(inner);
+  // A small network's pass is over before threads have met so often.
+  const DecodeBlock &b = d.blocks[0];
+  const int64_t weights = d.layers * (b.out.k * b.out.n + b.up.k * b.up.n * (b.gate.words ? 3 : 2) + d.width * qkv / d.tokens) + d.logits.k * d.logits.n;
+  if (weights * d.tokens < ALONE) threads = 1;
   Meeting meeting;
 #pragma omp parallel num_threads(threads)
   pass(w, d, meeting, omp_get_thread_num(), omp_get_num_threads(), memory + rows * 2 + omp_get_thread_num() * each);
