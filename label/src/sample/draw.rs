@@ -111,7 +111,7 @@ impl Writer {
             ..Sampling::default()
         };
         let rows: Vec<u64> = (0..ids.len() as u64).collect();
-        let text = |answer: Generation| {
+        let text = |answer: Generation| -> Result<(String, bool)> {
             let ids = &answer.ids[..answer.ids.len() - usize::from(answer.finished)];
             Ok((self.tokenizer.decode(ids, true)?.trim().to_string(), answer.finished))
         };
