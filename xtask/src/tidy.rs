@@ -18,6 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("train", &["data", "dist", "native"]),
     ("evaluate", &["data", "model", "loss"]),
     ("label", &["data", "model", "loss", "evaluate"]),
+    ("serve", &["data", "model", "train"]),
     ("pretrain", STAGE),
     ("sft", STAGE),
     ("reward", STAGE),

@@ -1,0 +1,64 @@
+//! From a folder's name to a model that writes, its tokenizer and its template.
+
+use anyhow::{Context, Result, bail};
+use data::chat::ChatTemplate;
+use data::config::{Device, Precision};
+use data::tokenizer::Tokenizer;
+use model::{Config, HeadKind, Model};
+use std::path::PathBuf;
+use train::device;
+
+/// The model and the machine.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// A Hugging Face model folder, or a run folder (its model/ is taken).
+    #[arg(long, value_name = "DIR", required = true)]
+    pub model: Option<PathBuf>,
+    /// CPU threads; 0 means all cores.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Compute in float32, not in bfloat16 where the processor has it.
+    #[arg(long)]
+    pub float32: bool,
+}
+
+/// What belongs to a model that writes.
+pub struct Opened {
+    /// The folder, resolved.
+    pub folder: PathBuf,
+    /// Shape and special tokens.
+    pub config: Config,
+    /// The folder's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// How a conversation becomes text; none where the folder has no template.
+    pub template: Option<ChatTemplate>,
+}
+
+impl Opened {
+    /// Loads the folder; the weights, frozen, go their own way.
+    pub fn new(args: &ModelArgs) -> Result<(Opened, Model)> {
+        let named = args.model.as_deref().context("--model is missing")?;
+        let device = device::pick(Device::Auto, 0)?;
+        device::set_threads(args.threads, 1);
+        let folder = model::resolve(named)?;
+        let wanted = if args.float32 { Precision::Float32 } else { Precision::Auto };
+        let model = Model::load(&folder, device)?.with_compute(device::precision(wanted, device));
+        if model.head() != HeadKind::Lm {
+            bail!("{}: a reward model, which scores and does not write: name a language model", folder.display());
+        }
+        model.freeze();
+        let tokenizer = Tokenizer::load(&folder)?;
+        let template = tokenizer.chat_template().is_some().then(|| ChatTemplate::from_folder(&folder)).transpose()?;
+        if let Some(template) = &template {
+            template.check(&tokenizer)?;
+        }
+        Ok((Opened { folder, config: model.config().clone(), tokenizer, template }, model))
+    }
+
+    /// Tokens that end an answer of a conversation.
+    pub fn stop_ids(&self) -> Vec<u32> {
+        let mut ids = self.template.as_ref().map_or_else(|| vec![self.tokenizer.eos()], |t| t.stop_ids(&self.tokenizer));
+        ids.extend(self.config.eos.iter().filter(|id| !ids.contains(id)).copied().collect::<Vec<_>>());
+        ids
+    }
+}
