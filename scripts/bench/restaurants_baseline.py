@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""A logistic regression as the bar for the restaurants' reward models, on the very same split: restaurants_baseline.py BINARIES [--seed N]
+
+Features of an answer: counts of words, word pairs and word triples, length, and what `recipes e2e score` counts (slots said, missing, wrong, made up).
+A pair's features are the difference of its answers'. Strength of the penalty: cross-validation by meaning within the training side.
+Needs numpy, scipy, pyarrow, scikit-learn; run from the project's folder after `scripts/pipeline.sh configs/restaurants` (prepare.sh's data are enough).
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import tempfile
+
+import numpy as np
+import pyarrow.ipc as ipc
+from scipy.sparse import csr_matrix, hstack
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_score
+
+
+def rankings(path):
+    return ipc.open_file(path).read_all().select(["group", "prompt", "answers", "ranks", "weight"]).to_pylist()
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("binaries", type=pathlib.Path)
+    args.add_argument("--seed", default="1")
+    args = args.parse_args()
+    for aspect, config in (("quality", "reward"), ("naturalness", "reward-naturalness")):
+        with tempfile.TemporaryDirectory() as tmp:
+            tmp = pathlib.Path(tmp)
+            recipes = [args.binaries / "recipes"]
+            split = ["judgments", "split", "--config", f"configs/restaurants/{config}.toml", "--seed", args.seed]
+            subprocess.run(recipes + split + ["--train", tmp / "train.arrow", "--heldout", tmp / "heldout.arrow"], check=True, stdout=subprocess.DEVNULL)
+            sides = [rankings(tmp / "train.arrow"), rankings(tmp / "heldout.arrow")]
+            answers = sorted({(r["prompt"][0]["content"], a) for side in sides for r in side for a in r["answers"]})
+            (tmp / "samples.jsonl").write_text("".join(json.dumps({"prompt": p, "response": a}) + "\n" for p, a in answers))
+            score = ["e2e", "score", "--in", tmp / "samples.jsonl", "--out", tmp / "scored.jsonl"]
+            subprocess.run(recipes + score, check=True, stdout=subprocess.DEVNULL)
+            scored = [json.loads(line) for line in open(tmp / "scored.jsonl")]
+        place = {key: i for i, key in enumerate(answers)}
+        words = CountVectorizer(ngram_range=(1, 3), min_df=3, token_pattern=r"[^\s]+").fit_transform([a for _, a in answers])
+        counted = [[s["coverage"], len(s["missing"]), len(s["wrong"]), len(s["invented"]), s["slot_error"], s["words"] / 10, s["repeated"]] for s in scored]
+        features = hstack([words, csr_matrix(counted)]).tocsr()
+
+        def pairs(side):
+            left, right, weight, group = [], [], [], []
+            for r in side:
+                at = [place[r["prompt"][0]["content"], a] for a in r["answers"]]
+                for i in range(len(at)):
+                    for j in range(len(at)):
+                        if r["ranks"][i] < r["ranks"][j]:
+                            left.append(at[i]), right.append(at[j]), weight.append(r["weight"]), group.append(r["group"])
+            return features[left] - features[right], np.array(weight), np.array(group)
+
+        x, weight, group = pairs(sides[0])
+        both, label = csr_matrix(np.vstack([x.toarray(), -x.toarray()])), np.r_[np.ones(x.shape[0]), np.zeros(x.shape[0])]
+        groups = np.r_[group, group]
+        model = lambda c: LogisticRegression(C=c, fit_intercept=False, max_iter=2000)
+        found = {c: cross_val_score(model(c), both, label, groups=groups, cv=GroupKFold(5)).mean() for c in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
+        best = max(found, key=found.get)
+        fitted = model(best).fit(both, label, sample_weight=np.r_[weight, weight])
+        held, _, held_group = pairs(sides[1])
+        right = fitted.decision_function(held) > 0
+        rng, names = np.random.default_rng(0), np.unique(held_group)
+        by = [right[held_group == n] for n in names]
+        means = [np.concatenate([by[i] for i in rng.integers(0, len(by), len(by))]).mean() for _ in range(1000)]
+        low, high = np.percentile(means, [2.5, 97.5])
+        print(f"{aspect}: {right.mean():.1%} [{low:.1%}, {high:.1%}] of {len(right)} unseen pairs (C = {best}, {found[best]:.1%} in cross-validation)", flush=True)
+
+
+main()
