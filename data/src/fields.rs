@@ -5,7 +5,7 @@ use crate::error::DataError;
 use crate::labels::Judgment;
 use crate::labels::table::{self, LabelTable};
 use crate::quarantine::{Quarantine, QuarantineReport, Reason};
-use crate::source::{self, Row};
+use crate::source::{self, Row, kind};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -197,15 +197,4 @@ pub(crate) fn group(row: &Row, column: &str, prompt: &str) -> Result<String, Fau
         return Ok(prompt.trim().to_string());
     }
     name(row, column).ok_or_else(|| missing(row, column))
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }

@@ -1,16 +1,12 @@
-//! Measuring: language-model loss, preference accuracy, win rates, repetition, and the report of a whole pipeline.
+//! Measuring models: language-model loss, reward models as PPO and sampling read them; with [`figures`], what the numbers say.
 //! Nothing here trains.
 
 pub mod lm;
-pub mod preference;
-pub mod repetition;
-pub mod report;
 pub mod reward_model;
 pub mod runs;
-pub mod stats;
 
+pub use figures::preference::PreferenceReport;
+pub use figures::stats::WinRate;
+pub use figures::{distinct_n, preference, repetition, report, stats};
 pub use lm::{Nll, Sequence};
-pub use preference::PreferenceReport;
-pub use repetition::{distinct_n, repetition};
 pub use reward_model::RewardModel;
-pub use stats::WinRate;

@@ -1,7 +1,8 @@
 //! Arguments. Each command keeps its own beside its code.
 
 use clap::{Parser, Subcommand};
-use label::{export, ingest, sample, serve, stats, studio};
+use label::{export, ingest, serve, stats, studio};
+use std::ffi::OsString;
 
 /// Bring people's judgments in, see how far they can be believed, and ask for more.
 #[derive(Debug, Parser)]
@@ -24,7 +25,12 @@ pub enum Command {
     /// Says how far the judges agree and can be believed.
     Stats(stats::Args),
     /// Draws answers from models and chooses what to ask people about.
-    Sample(sample::Args),
+    #[command(disable_help_flag = true)]
+    Sample {
+        /// See `label sample --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Serves a page on which people rank answers.
     Serve(serve::Args),
     /// Puts items into a running Label Studio.

@@ -1,7 +1,6 @@
 //! How the program ends: 0 done, 2 the user's input is wrong, 1 anything else.
 
 use data::error::{DataError, SourceError};
-use model::ModelError;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
@@ -17,6 +16,11 @@ pub fn input(message: impl Into<String>) -> anyhow::Error {
 
 /// Prints the error with its causes and gives the exit code.
 pub fn code(result: anyhow::Result<()>) -> ExitCode {
+    code_of(result, |_| None)
+}
+
+/// [`code`] where `known` can say of errors that are unknown here whether the user's input is at fault.
+pub fn code_of(result: anyhow::Result<()>, known: impl Fn(&(dyn std::error::Error + 'static)) -> Option<bool>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let mut last = error.to_string();
     eprintln!("label: error: {last}");
@@ -26,17 +30,12 @@ pub fn code(result: anyhow::Result<()>) -> ExitCode {
         }
         last = cause;
     }
-    ExitCode::from(if error.chain().any(is_input) { 2 } else { 1 })
+    ExitCode::from(if error.chain().any(|error| known(error).unwrap_or_else(|| is_input(error))) { 2 } else { 1 })
 }
 
 fn is_input(error: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(e) = error.downcast_ref::<DataError>() {
         return e.is_input();
-    }
-    match error.downcast_ref::<ModelError>() {
-        Some(ModelError::Io { source, .. }) => return matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied),
-        Some(e) => return !matches!(e, ModelError::Torch(_) | ModelError::Native(_)),
-        None => {}
     }
     if let Some(e) = error.downcast_ref::<std::io::Error>() {
         return matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied | ErrorKind::AddrInUse);

@@ -3,6 +3,7 @@
 
     scripts/bench/judges.py crowd  [--seeds 3] [--out runs/judges] [--items 400] [--jobs 2] [--set key=value]...
     scripts/bench/judges.py people [--seeds 3] [--out runs/judges] [--init runs/restaurants/sft] [--config configs/restaurants/reward.toml]
+                                   [--arms "majority vote,judges weighed"]
 
 `crowd`: in the demo's world, where the truth is known, forty simulated judges (careful, ordinary, careless, clicking at random, reading the scale upside
 down) rank 400 sets of four answers, four judges a set. Each arm trains the same small model from the same base for as many passes; accuracy is the share
@@ -44,6 +45,16 @@ def tables(folder, said):
     return files
 
 
+def fitted(made):
+    """The arms that learn from what `label stats` made of the judges."""
+    return {
+        "judges weighed": (made["weighed"], []),
+        "weighed mean": (made["weighed"], ["data.merge_judges=true"]),
+        "soft labels": (made["fit"], []),
+        "margins by worth": (made["fit"], ["loss.soft_labels=false", "loss.margin=worth"]),
+    }
+
+
 def base(out):
     """The demo's base and SFT model, each trained for less than a pass: a minute in all."""
     short = ["train.epochs=0.7", "eval.every=0", "threads=1"]
@@ -65,8 +76,7 @@ def crowd(a, seed, init):
         "every judgment alike": (folder / "crowd.arrow", []),
         "mean rank": (folder / "crowd.arrow", ["data.merge_judges=true"]),
         MAJORITY: (made["majority"], []),
-        "judges weighed": (made["weighed"], []),
-        "soft labels": (made["fit"], []),
+        **fitted(made),
         "the truth": (folder / "truth.arrow", []),
     }
 
@@ -82,8 +92,7 @@ def people(a, seed, init):
         "every judgment alike": (train, []),
         "mean score": (train, ["data.merge_judges=true"]),
         MAJORITY: (made["majority"], []),
-        "judges weighed": (made["weighed"], []),
-        "soft labels": (made["fit"], []),
+        **fitted(made),
     }
 
 
@@ -116,13 +125,20 @@ def main():
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, of one thread each")
     parser.add_argument("--init", help="SFT model to start from [default: a small one of the demo's, trained first; people: runs/restaurants/sft]")
     parser.add_argument("--config", default="configs/restaurants/reward.toml")
+    parser.add_argument("--arms", type=lambda text: [name.strip() for name in text.split(",")],
+                        help="only these, by their names in the table that is printed [default: all]")
     parser.add_argument("--set", action="append", default=[], metavar="key=value")
     a = parser.parse_args()
+    if a.arms and MAJORITY not in a.arms:
+        parser.error(f"--arms lacks {MAJORITY!r}, beside which the others are shown")
     init, prepare = (a.init or base(a.out), crowd) if a.what == "crowd" else (a.init or "runs/restaurants/sft", people)
     jobs = []
     for seed in range(1, a.seeds + 1):
         prepared = prepare(a, seed, init)
-        jobs += [((a, seed, name), prepared) for name in prepared[-1]]
+        arms = prepared[-1]
+        if unknown := [name for name in a.arms or [] if name not in arms]:
+            sys.exit(f"no arm is named {unknown[0]!r}; there are {', '.join(arms)}")
+        jobs += [((a, seed, name), prepared) for name in arms if not a.arms or name in a.arms]
     accuracy = {}
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
         for name, seed, summary in pool.map(train, jobs):

@@ -3,9 +3,12 @@
 //! A *judgment* is one person's word on one *item* (a prompt with its answers). The table of judgments ([`table`]) is what `label` writes and
 //! `reward` reads.
 
+mod columns;
+mod early;
 pub mod table;
 
 use crate::chat::Message;
+use crate::rankings::ranks_of;
 use std::cell::RefCell;
 use std::path::PathBuf;
 
@@ -40,6 +43,11 @@ impl Kind {
             Kind::Skipped => "skipped",
             Kind::Open => "open",
         }
+    }
+
+    /// True if it may set several answers against one another: a ranking, or ratings of several answers at once.
+    pub fn compares(self) -> bool {
+        matches!(self, Kind::Ranking | Kind::Rating)
     }
 }
 
@@ -127,6 +135,17 @@ impl Judgment {
     pub fn has(&self, flag: &str) -> bool {
         self.flags.iter().any(|f| f == flag)
     }
+
+    /// The order of the answers, as dense ranks from 1: that of `ranks` (1 2 2 4 and 0 1 1 2 both mean 1 2 2 3), else of `scores`, else of `worth`.
+    /// None where nothing orders them, or a number that should is none.
+    pub fn order(&self) -> Option<Vec<u32>> {
+        let numbers = |list: &Option<Vec<f32>>| list.as_deref().filter(|list| list.iter().all(|x| x.is_finite())).map(ranks_of);
+        match &self.ranks {
+            // Minus a u32 up to 2^24 is exact in f32, and no ranking is longer.
+            Some(ranks) => Some(ranks_of(&ranks.iter().map(|rank| -(*rank as f32)).collect::<Vec<_>>())),
+            None => numbers(&self.scores).or_else(|| numbers(&self.worth)),
+        }
+    }
 }
 
 /// Key of a prompt with its answers: the same for the same answers in whatever order they stand.
@@ -174,5 +193,24 @@ pub fn text_of(prompt: &[Message]) -> String {
     match prompt {
         [only] => only.content.clone(),
         turns => turns.iter().map(|turn| format!("{}: {}", turn.role, turn.content)).collect::<Vec<_>>().join("\n\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_come_before_scores_and_scores_before_worths() {
+        let mut said = Judgment::new(Kind::Rating, vec![Message::new("user", "q")], ["a", "b", "c"].map(String::from).to_vec());
+        assert_eq!(said.order(), None);
+        said.worth = Some(vec![0.5, -1.0, 0.5]);
+        assert_eq!(said.order(), Some(vec![1, 2, 1]));
+        said.scores = Some(vec![1.0, 3.0, 2.0]);
+        assert_eq!(said.order(), Some(vec![3, 1, 2]));
+        said.ranks = Some(vec![4, 0, 4]);
+        assert_eq!(said.order(), Some(vec![2, 1, 2]));
+        (said.ranks, said.scores) = (None, Some(vec![1.0, f32::NAN, 2.0]));
+        assert_eq!(said.order(), Some(vec![1, 2, 1]), "scores that are no numbers order nothing");
     }
 }

@@ -1,6 +1,6 @@
 //! One judgment of the canonical table to one ranking.
 
-use super::{Ranking, ranks_of};
+use super::Ranking;
 use crate::fields::Fault;
 use crate::labels::{Judgment, Kind, flag};
 use crate::quarantine::Reason;
@@ -10,7 +10,7 @@ use crate::quarantine::Reason;
 /// Ratings of several answers in one row are a ranking by score. A judgment flagged [`flag::REJECT_ALL`] whose answers are not told apart is left
 /// out: that all are bad is not the same as that all are equally good, which is what ties would teach. Where it does order them it is a ranking.
 pub(super) fn ranking(j: &Judgment) -> Result<Result<Ranking, &'static str>, Fault> {
-    if !matches!(j.kind, Kind::Ranking | Kind::Rating) {
+    if !j.kind.compares() {
         return Ok(Err(j.kind.name()));
     }
     if j.kind == Kind::Rating && j.answers.len() < 2 {
@@ -21,11 +21,7 @@ pub(super) fn ranking(j: &Judgment) -> Result<Result<Ranking, &'static str>, Fau
             return Err((Reason::BadRanking, format!("the {name} of answer {} is no finite number", i + 1)));
         }
     }
-    let ranks = match (&j.ranks, j.scores.as_ref().or(j.worth.as_ref())) {
-        // 1 2 2 4 and 0 1 1 2 both mean 1 2 2 3; minus a u32 up to 2^24 is exact in f32, and no ranking is longer.
-        (Some(ranks), _) => Some(ranks_of(&ranks.iter().map(|rank| -(*rank as f32)).collect::<Vec<_>>())),
-        (None, values) => values.map(|values| ranks_of(values)),
-    };
+    let ranks = j.order();
     let told_apart = ranks.as_ref().is_some_and(|ranks| ranks.iter().any(|rank| *rank > 1));
     if j.has(flag::REJECT_ALL) && !told_apart && j.worth.is_none() {
         return Ok(Err(flag::REJECT_ALL));

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A block is full with this many bytes: it stays in a core's cache from the cut to the columns made of it.
-const BYTES: usize = 256 << 10;
+pub(super) const BYTES: usize = 256 << 10;
 /// Or with this many records, or with so many of them in pieces, the size of which nobody has counted.
 const RECORDS: usize = 1024;
 const WHOLE: usize = 32;
@@ -23,6 +23,8 @@ pub struct Block {
     header: Option<Arc<Header>>,
     columns: Arc<Columns>,
     bytes: Vec<u8>,
+    /// Where the bytes begin that were read into the block, but not yet cut into records; the end of them where records are put in one by one.
+    cut: usize,
     fields: Vec<Field>,
     pieces: Vec<(u64, Piece)>,
     whole: usize,
@@ -51,6 +53,7 @@ impl Block {
         self.bytes.clear();
         // One huge record shall not stay in memory.
         self.bytes.shrink_to(4 * BYTES);
+        self.cut = 0;
         self.fields.clear();
         self.pieces.clear();
         self.whole = 0;
@@ -61,7 +64,7 @@ impl Block {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes.len() >= BYTES || self.pieces.len() >= RECORDS || self.whole >= WHOLE
+        self.cut >= BYTES || self.pieces.len() >= RECORDS || self.whole >= WHOLE
     }
 
     /// Hands over every record. One that cannot be taken apart after all is handed over as too broken.
@@ -89,14 +92,57 @@ impl Block {
         Ok(())
     }
 
-    pub(super) fn cells(&mut self, line: u64, raw: &[u8], fields: impl Iterator<Item = Field>, header: &Arc<Header>) {
+    /// What was read into the block, but not yet cut.
+    pub(super) fn uncut(&self) -> &[u8] {
+        &self.bytes[self.cut..]
+    }
+
+    /// Where more is read to; what is there already must stay.
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Gives up bytes that were cut off without a record in them.
+    pub(super) fn forget_skipped(&mut self) {
+        if self.pieces.is_empty() {
+            self.bytes.drain(..self.cut);
+            self.cut = 0;
+        }
+    }
+
+    /// Takes the uncut bytes out.
+    pub(super) fn take_uncut(&mut self, into: &mut Vec<u8>) {
+        into.extend_from_slice(&self.bytes[self.cut..]);
+        self.bytes.truncate(self.cut);
+    }
+
+    /// Cuts so many bytes off, of which nothing is wanted.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.cut += bytes;
+    }
+
+    /// Cuts so many bytes off, the first `raw` of which are a record of CSV. Nothing is copied.
+    pub(super) fn cut_cells(&mut self, line: u64, bytes: usize, raw: usize, fields: &[Field], header: &Arc<Header>) {
         if self.header.as_ref().is_none_or(|known| !Arc::ptr_eq(known, header)) {
             self.header = Some(header.clone());
         }
         let first = self.fields.len();
-        self.fields.extend(fields);
-        let bytes = self.keep(raw);
-        self.pieces.push((line, Piece::Cells(bytes, first..self.fields.len())));
+        self.fields.extend_from_slice(fields);
+        let at = self.cut..self.cut + raw;
+        self.pieces.push((line, Piece::Cells(at, first..self.fields.len())));
+        self.skip(bytes);
+    }
+
+    /// Cuts so many bytes off, the first `raw` of which are a row of JSON. Nothing is copied.
+    pub(super) fn cut_json(&mut self, line: u64, bytes: usize, raw: usize) {
+        self.pieces.push((line, Piece::Json(self.cut..self.cut + raw)));
+        self.skip(bytes);
+    }
+
+    /// Cuts so many bytes off, the first `raw` of which are too broken to be a row.
+    pub(super) fn cut_bad(&mut self, line: u64, bytes: usize, raw: usize, reason: Reason, detail: String) {
+        self.pieces.push((line, Piece::Bad(reason, detail, self.cut..self.cut + raw.min(SHOWN))));
+        self.skip(bytes);
     }
 
     pub(super) fn json(&mut self, line: u64, raw: &[u8]) {
@@ -117,7 +163,8 @@ impl Block {
     fn keep(&mut self, raw: &[u8]) -> Range<usize> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(raw);
-        start..self.bytes.len()
+        self.cut = self.bytes.len();
+        start..self.cut
     }
 }
 

@@ -6,16 +6,20 @@ use super::open::{open, without_mark};
 use crate::error::SourceError;
 use crate::quarantine::Reason;
 use std::collections::HashMap;
-use std::io::{BufRead, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The names of the columns and where each stands.
 #[derive(Debug, Default)]
 pub struct Header {
     /// In the order of the file.
     pub names: Vec<String>,
+    /// A number that no other header of this process has, and never 0: by it a column found before is found again without its name.
+    pub id: u32,
     places: HashMap<String, usize>,
 }
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
 
 impl Header {
     /// Where the column stands.
@@ -26,60 +30,53 @@ impl Header {
 
 pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
     let mut reader = open(&sink.file)?;
-    let mut bytes = Vec::new(); // read, but not yet cut
-    let mut start = 0; // where the uncut bytes begin
     let mut header: Option<Arc<Header>> = None;
     let mut fields: Vec<Field> = Vec::new();
-    let (mut line, mut last) = (1u64, false);
+    let mut line = 1u64;
+    let mut last = sink.read_on(&mut reader, line)?;
+    let mark = sink.block.uncut().len() - without_mark(sink.block.uncut()).len();
+    sink.block.skip(mark);
     loop {
-        let found = csv_records::next(&bytes[start..], separator, last, &mut fields);
-        let rest = &bytes[start..];
-        match found {
-            Found::More => {
-                bytes.drain(..start);
-                start = 0;
-                // Doubling keeps a record of many blocks from being scanned again for each of them.
-                let wanted = bytes.len().max(1 << 18);
-                let at_start = line == 1 && bytes.is_empty();
-                last = fill(&mut *reader, &mut bytes, wanted).map_err(|e| sink.unreadable(line, e.to_string()))?;
-                if at_start {
-                    start = bytes.len() - without_mark(&bytes).len();
-                }
-                continue;
-            }
+        let rest = sink.block.uncut();
+        match csv_records::next(rest, separator, last, &mut fields) {
+            Found::More => last = sink.read_on(&mut reader, line)?,
             Found::Blank { bytes: 0 } => break,
             Found::Blank { bytes } => {
-                start += bytes;
+                sink.block.skip(bytes);
                 line += 1;
-                continue;
             }
             Found::Broken { bytes, why } => {
                 let raw = csv_records::trim_end(&rest[..bytes]);
+                let length = raw.len();
                 match &header {
                     None => return Err(sink.unreadable(line, format!("the header cannot be read: {why}"))),
                     // In TSV a quote is often just a quote: with the right number of tabs the line is taken as it stands.
                     Some(header) if separator == b'\t' && raw.split(|b| *b == b'\t').count() == header.names.len() => {
-                        sink.cells(line, raw, tabbed(raw), header)?;
+                        fields.clear();
+                        fields.extend(tabbed(raw));
+                        sink.block.cut_cells(line, bytes, length, &fields, header);
                     }
-                    Some(_) => sink.reject(line, Reason::BrokenQuotes, why, raw)?,
+                    Some(_) => sink.block.cut_bad(line, bytes, length, Reason::BrokenQuotes, why.to_string()),
                 }
-                start += bytes;
                 line += 1;
             }
             Found::Record { bytes, lines } => {
-                let raw = csv_records::trim_end(&rest[..bytes]);
+                let length = csv_records::trim_end(&rest[..bytes]).len();
                 match &header {
-                    None => header = Some(Arc::new(header_of(sink, &rest[..bytes], &fields)?)),
+                    None => {
+                        header = Some(Arc::new(header_of(sink, &rest[..bytes], &fields)?));
+                        sink.block.skip(bytes);
+                    }
                     Some(header) if fields.len() != header.names.len() => {
                         let detail = format!("{} fields where the header has {}", fields.len(), header.names.len());
-                        sink.reject(line, Reason::FieldCount, detail, raw)?;
+                        sink.block.cut_bad(line, bytes, length, Reason::FieldCount, detail);
                     }
-                    Some(header) => sink.cells(line, raw, fields.iter().copied(), header)?,
+                    Some(header) => sink.block.cut_cells(line, bytes, length, &fields, header),
                 }
-                start += bytes;
                 line += lines;
             }
         }
+        sink.when_full()?;
     }
     match header {
         Some(_) => Ok(()),
@@ -87,16 +84,11 @@ pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
     }
 }
 
-/// Appends up to `wanted` bytes; true at the end of the file.
-fn fill(reader: &mut dyn BufRead, bytes: &mut Vec<u8>, wanted: usize) -> std::io::Result<bool> {
-    Ok(reader.take(wanted as u64).read_to_end(bytes)? < wanted)
-}
-
 fn header_of(sink: &Sink, raw: &[u8], fields: &[Field]) -> Result<Header, SourceError> {
     let Ok(text) = std::str::from_utf8(raw) else {
         return Err(sink.unreadable(1, "the header is not UTF-8: convert the file, for example with `iconv -t UTF-8`"));
     };
-    let mut header = Header::default();
+    let mut header = Header { id: NEXT.fetch_add(1, Ordering::Relaxed), ..Header::default() };
     for (i, field) in fields.iter().enumerate() {
         let name = match field.of(text).trim() {
             "" => format!("column_{}", i + 1), // the nameless index column that pandas writes

@@ -59,7 +59,10 @@ pub(super) enum Found {
 /// Finds the record at the beginning of `bytes` and its fields; `last` says that nothing follows them.
 pub(super) fn next(bytes: &[u8], separator: u8, last: bool, fields: &mut Vec<Field>) -> Found {
     fields.clear();
-    let (mut at, mut lines) = (0, 1u64);
+    let mut at = 0;
+    // From the first quoted field to the last: line ends stand nowhere else within a record.
+    let mut quoted: Option<(usize, usize)> = None;
+    let lines = |quoted: Option<(usize, usize)>| 1 + quoted.map_or(0, |(from, to)| memchr_iter(b'\n', &bytes[from..to]).count() as u64);
     let more = |otherwise: Found| match bytes.len() > LONGEST_RECORD {
         true => broken(bytes, "a record of more than 16 MiB; probably a quote that never closes"),
         false if last => otherwise,
@@ -73,7 +76,7 @@ pub(super) fn next(bytes: &[u8], separator: u8, last: bool, fields: &mut Vec<Fie
                     return more(Found::Blank { bytes: bytes.len() });
                 }
                 fields.push(Field::new(at, end, false));
-                return more(Found::Record { bytes: bytes.len(), lines });
+                return more(Found::Record { bytes: bytes.len(), lines: lines(quoted) });
             };
             let end = at + length;
             if bytes[end] == separator {
@@ -86,7 +89,7 @@ pub(super) fn next(bytes: &[u8], separator: u8, last: bool, fields: &mut Vec<Fie
                 return Found::Blank { bytes: end + 1 };
             }
             fields.push(Field::new(at, trimmed, false));
-            return Found::Record { bytes: end + 1, lines };
+            return Found::Record { bytes: end + 1, lines: lines(quoted) };
         }
         let start = at + 1;
         let (mut from, mut doubled) = (start, false);
@@ -102,14 +105,14 @@ pub(super) fn next(bytes: &[u8], separator: u8, last: bool, fields: &mut Vec<Fie
                 _ => break quote,
             }
         };
-        lines += memchr_iter(b'\n', &bytes[start..end]).count() as u64;
+        quoted = Some((quoted.map_or(start, |(from, _)| from), end));
         fields.push(Field::new(start, end, doubled));
         // What follows: `,`, a line end (`\r` belongs to it), or nothing.
         match (bytes.get(end + 1), bytes.get(end + 2)) {
             (Some(b), _) if *b == separator => at = end + 2,
-            (Some(b'\n'), _) => return Found::Record { bytes: end + 2, lines },
-            (Some(b'\r'), Some(b'\n')) => return Found::Record { bytes: end + 3, lines },
-            (Some(b'\r'), None) | (None, _) => return more(Found::Record { bytes: bytes.len(), lines }),
+            (Some(b'\n'), _) => return Found::Record { bytes: end + 2, lines: lines(quoted) },
+            (Some(b'\r'), Some(b'\n')) => return Found::Record { bytes: end + 3, lines: lines(quoted) },
+            (Some(b'\r'), None) | (None, _) => return more(Found::Record { bytes: bytes.len(), lines: lines(quoted) }),
             _ => return broken(bytes, "text after a closing quote"),
         }
     }

@@ -1,11 +1,13 @@
 //! JSON Lines, and JSON files that hold one array of rows.
 
 use super::block::reject;
-use super::open::{LONGEST_LINE, Line, open, read_line, without_mark};
+use super::open::{LONGEST_LINE, open, without_mark};
 use super::{Record, Sink, Take};
 use crate::config::Columns;
 use crate::error::SourceError;
 use crate::quarantine::Reason;
+use memchr::memchr;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use std::io::BufRead;
 
@@ -20,15 +22,49 @@ pub(super) fn read(sink: &mut Sink) -> Result<(), SourceError> {
 }
 
 fn lines(reader: &mut dyn BufRead, sink: &mut Sink) -> Result<(), SourceError> {
-    let mut raw = Vec::new();
-    let mut line = 0u64;
+    let mut line = 1u64;
+    let mut last = sink.read_on(reader, line)?;
+    let mark = sink.block.uncut().len() - without_mark(sink.block.uncut()).len();
+    sink.block.skip(mark);
     loop {
-        let found = read_line(reader, &mut raw, LONGEST_LINE).map_err(|e| sink.unreadable(line + 1, e.to_string()))?;
+        let rest = sink.block.uncut();
+        match memchr(b'\n', rest) {
+            Some(end) => {
+                let length = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]).len();
+                sink.block.cut_json(line, end + 1, length);
+            }
+            None if last && rest.is_empty() => return Ok(()),
+            // The last line has no end.
+            None if last => {
+                let length = rest.len();
+                sink.block.cut_json(line, length, length);
+            }
+            None if rest.len() > LONGEST_LINE => {
+                let detail = format!("more than {LONGEST_LINE} bytes without a line end");
+                let length = rest.len();
+                sink.block.cut_bad(line, length, length, Reason::LineTooLong, detail);
+                last = skip_line(reader, sink, line)?;
+            }
+            None => {
+                last = sink.read_on(reader, line)?;
+                continue;
+            }
+        }
         line += 1;
-        match found {
-            Line::End => return Ok(()),
-            Line::TooLong => sink.reject(line, Reason::LineTooLong, format!("more than {LONGEST_LINE} bytes without a line end"), &raw)?,
-            Line::Read => sink.json(line, if line == 1 { without_mark(&raw) } else { &raw })?,
+        sink.when_full()?;
+    }
+}
+
+/// Goes on behind the end of the line; true if the file has ended.
+fn skip_line(reader: &mut dyn BufRead, sink: &mut Sink, line: u64) -> Result<bool, SourceError> {
+    loop {
+        let last = sink.read_on(reader, line)?;
+        let rest = sink.block.uncut();
+        let end = memchr(b'\n', rest);
+        let length = end.map_or(rest.len(), |end| end + 1);
+        sink.block.skip(length);
+        if last || end.is_some() {
+            return Ok(last);
         }
     }
 }
@@ -110,7 +146,9 @@ pub(super) fn row(raw: &[u8], line: u64, take: &mut dyn Take, columns: &Columns)
     if text.is_empty() {
         return Ok(());
     }
-    match serde_json::from_str::<Value>(text) {
+    let parsed =
+        if text.starts_with('{') { serde_json::from_str(text).map(|Object(row)| Value::Object(row)) } else { serde_json::from_str(text) };
+    match parsed {
         Ok(Value::Object(fields)) => take.row(line, Record::Fields(fields)),
         // A file of bare strings is a list of texts or of prompts; the stage knows which it wants.
         Ok(Value::String(text)) => {
@@ -119,15 +157,49 @@ pub(super) fn row(raw: &[u8], line: u64, take: &mut dyn Take, columns: &Columns)
             fields.insert(columns.text.clone(), Value::String(text));
             take.row(line, Record::Fields(fields))
         }
-        Ok(other) => {
-            let kind = match other {
-                Value::Array(_) => "a list",
-                Value::Null => "null",
-                Value::Bool(_) => "a truth value",
-                _ => "a number",
-            };
-            reject(take, line, Reason::NotAnObject, format!("the row is {kind}, not an object"), raw)
-        }
+        Ok(other) => reject(take, line, Reason::NotAnObject, format!("the row is {}, not an object", kind(&other)), raw),
         Err(error) => reject(take, line, Reason::BrokenJson, error.to_string(), raw),
+    }
+}
+
+/// The type of a value in words, for messages.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// An object that begins with room for the fields of most rows, instead of growing to them each time.
+struct Object(Map<String, Value>);
+
+/// Fields for which there is room.
+const ROOM: usize = 12;
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Object, D::Error> {
+        from.deserialize_map(Fields)
+    }
+}
+
+struct Fields;
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Object;
+
+    fn expecting(&self, to: &mut std::fmt::Formatter) -> std::fmt::Result {
+        to.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Object, A::Error> {
+        let mut fields = Map::with_capacity(ROOM);
+        while let Some((name, value)) = from.next_entry()? {
+            fields.insert(name, value);
+        }
+        Ok(Object(fields))
     }
 }

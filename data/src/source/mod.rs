@@ -17,6 +17,7 @@ mod text;
 
 pub use block::Block;
 pub use csv::Header;
+pub use json::kind;
 pub use open::{bytes_read, open};
 pub use paths::{expand, files, format_of, matches};
 
@@ -25,6 +26,7 @@ use crate::error::SourceError;
 use crate::quarantine::{Quarantine, Reason};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -142,7 +144,7 @@ pub type Give<'a> = dyn FnMut(Block) -> Result<Block, SourceError> + 'a;
 /// [`read_records`] for those who take the records apart elsewhere: blocks come in the order of the file.
 pub fn read_blocks(file: &Path, format: Format, columns: &Columns, give: &mut Give) -> Result<(), SourceError> {
     let shared = Arc::new(columns.clone());
-    let mut sink = Sink { file: Arc::from(file), block: Block::new(shared.clone()), columns: shared, give };
+    let mut sink = Sink { file: Arc::from(file), block: Block::new(shared.clone()), columns: shared, rest: Vec::new(), give };
     let read = match format {
         Format::Text => text::read(&mut sink, &columns.text),
         Format::Jsonl => json::read(&mut sink),
@@ -179,19 +181,19 @@ struct Sink<'a> {
     file: Arc<Path>,
     columns: Arc<Columns>,
     block: Block,
+    /// Room for what goes from one block to the next.
+    rest: Vec<u8>,
     give: &'a mut Give<'a>,
 }
 
 impl Sink<'_> {
-    fn cells(
-        &mut self,
-        line: u64,
-        raw: &[u8],
-        fields: impl Iterator<Item = csv_records::Field>,
-        header: &Arc<Header>,
-    ) -> Result<(), SourceError> {
-        self.block.cells(line, raw, fields, header);
-        self.when_full()
+    /// Reads on into the block, after what is uncut there; records that were cut are handed over first. True at the end of the file.
+    fn read_on(&mut self, reader: &mut dyn Read, line: u64) -> Result<bool, SourceError> {
+        self.hand_over()?;
+        self.block.forget_skipped();
+        // Doubling keeps a record of many blocks from being scanned again for each of them.
+        let wanted = self.block.uncut().len().max(block::BYTES);
+        open::fill(reader, self.block.bytes(), wanted).map_err(|e| self.unreadable(line, e.to_string()))
     }
 
     fn json(&mut self, line: u64, raw: &[u8]) -> Result<(), SourceError> {
@@ -215,9 +217,12 @@ impl Sink<'_> {
 
     fn hand_over(&mut self) -> Result<(), SourceError> {
         if !self.block.is_empty() {
+            self.rest.clear();
+            self.block.take_uncut(&mut self.rest);
             let full = std::mem::take(&mut self.block);
             self.block = (self.give)(full)?;
             self.block.begin(&self.columns);
+            self.block.bytes().extend_from_slice(&self.rest);
         }
         Ok(())
     }

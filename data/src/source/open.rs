@@ -3,7 +3,7 @@
 use crate::error::DataError;
 use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,6 +46,26 @@ impl Read for Counted {
         BYTES_READ.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
+}
+
+/// Appends `wanted` bytes, straight from the reader to where they stay; fewer, and true, at its end.
+pub(super) fn fill(reader: &mut dyn Read, bytes: &mut Vec<u8>, wanted: usize) -> std::io::Result<bool> {
+    let mut at = bytes.len();
+    bytes.resize(at + wanted, 0);
+    while at < bytes.len() {
+        match reader.read(&mut bytes[at..]) {
+            Ok(0) => break,
+            Ok(read) => at += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                bytes.truncate(at);
+                return Err(error);
+            }
+        }
+    }
+    let ended = at < bytes.len();
+    bytes.truncate(at);
+    Ok(ended)
 }
 
 /// What [`read_line`] found.

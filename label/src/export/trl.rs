@@ -4,9 +4,10 @@
 //! `margin` is the difference of fitted worths in logits, else of scores; it is there only if all pairs have one.
 
 use super::{Whole, Written, plain};
+use data::labels::Judgment;
 use data::labels::table::LabelTable;
-use data::labels::{Judgment, Kind};
 use serde_json::{Map, Value, json};
+use std::cmp::Ordering;
 use std::path::Path;
 
 /// Writes the pairs.
@@ -28,7 +29,7 @@ pub fn write(table: &LabelTable, out: &Path) -> anyhow::Result<Written> {
     let mut file = Whole::create(out)?;
     for judgment in table.iter() {
         let judgment = judgment?;
-        if judgment.kind != Kind::Ranking {
+        if !comparing(&judgment) {
             written.leave(format!("judgments of the kind {}", judgment.kind.name()), 1);
             continue;
         }
@@ -48,23 +49,24 @@ pub fn write(table: &LabelTable, out: &Path) -> anyhow::Result<Written> {
     Ok(written)
 }
 
-/// Pairs (better, worse) by rank, else by worth, and the number of ties.
+/// True for judgments of several answers: rankings, and ratings in one row. What `reward` learns from is what is written.
+fn comparing(judgment: &Judgment) -> bool {
+    judgment.kind.compares() && judgment.answers.len() > 1
+}
+
+/// Pairs (better, worse) in the judge's order, and the number of ties.
 fn ordered(judgment: &Judgment) -> (Vec<(usize, usize)>, u64) {
     let (mut pairs, mut ties) = (Vec::new(), 0);
-    if judgment.kind != Kind::Ranking {
+    if !comparing(judgment) {
         return (pairs, ties);
     }
     let k = judgment.answers.len();
-    let better = |i: usize, j: usize| match (&judgment.ranks, &judgment.worth) {
-        (Some(ranks), _) => ranks[i] < ranks[j],
-        (None, Some(worth)) => worth[i] > worth[j],
-        (None, None) => false,
-    };
+    let ranks = judgment.order().unwrap_or_else(|| vec![1; k]);
     for (i, j) in (0..k).flat_map(|i| (i + 1..k).map(move |j| (i, j))) {
-        match (better(i, j), better(j, i)) {
-            (true, _) => pairs.push((i, j)),
-            (_, true) => pairs.push((j, i)),
-            _ => ties += 1,
+        match ranks[i].cmp(&ranks[j]) {
+            Ordering::Less => pairs.push((i, j)),
+            Ordering::Greater => pairs.push((j, i)),
+            Ordering::Equal => ties += 1,
         }
     }
     (pairs, ties)

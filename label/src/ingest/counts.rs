@@ -1,10 +1,10 @@
 //! What was in a file.
 
+use ahash::RandomState;
 use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
 
 /// Counts of one file, or of all together. Distinct items are told by 64-bit hashes, judges by name: 16 bytes an item are all that grows.
@@ -25,8 +25,11 @@ pub struct FileCounts {
     /// Of these, ties.
     pub ties: u64,
     items: HashSet<u64, BuildHasherDefault<Hashed>>,
-    judges: HashSet<String>,
+    judges: HashSet<String, RandomState>,
 }
+
+/// Fixed, so that hashes of several parts are the same.
+const SEEDS: RandomState = RandomState::with_seeds(1, 2, 3, 4);
 
 impl FileCounts {
     /// Nothing yet, of a file.
@@ -43,9 +46,7 @@ impl FileCounts {
     /// Counts a judgment.
     pub fn keep(&mut self, judgment: &Judgment) {
         *self.kept.entry(judgment.kind).or_default() += 1;
-        let mut hasher = DefaultHasher::new();
-        judgment.item.hash(&mut hasher);
-        self.items.insert(hasher.finish());
+        self.items.insert(SEEDS.hash_one(&judgment.item));
         if let Some(judge) = judgment.judge.as_ref().filter(|judge| !self.judges.contains(*judge)) {
             self.judges.insert(judge.clone());
         }

@@ -6,7 +6,7 @@ use data::error::SourceError;
 use data::labels::Judgment;
 use data::quarantine::Reason;
 use data::rankings::ranks_of;
-use data::source::Record;
+use data::source::{Record, kind};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -132,17 +132,5 @@ pub(super) fn conversation(value: &Value) -> Result<Vec<Message>, Fault> {
     match value {
         Value::String(text) if !text.trim_start().starts_with("[{") => Ok(asked(text)),
         value => Message::list(value).map_err(|why| (Reason::BadChat, why)),
-    }
-}
-
-/// The type of a value in words.
-pub(super) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

@@ -1,13 +1,14 @@
 //! Pairs `chosen` and `rejected` as Hugging Face data sets and TRL have them: text or conversations, with the prompt beside them or inside; and
 //! single answers with a verdict (`prompt`, `completion`, `label`).
 
-use super::fields::{self, Fault, Fields, asked, conversation, kind, missing, name, number_in, present};
+use super::fields::{self, Fault, Fields, asked, conversation, missing, name, number_in, present};
 use super::{Head, Reader, Sink, hh};
 use data::chat::Message;
 use data::error::SourceError;
 use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
 use data::rankings::ranks_of;
+use data::source::kind;
 use serde_json::Value;
 use std::path::Path;
 
@@ -38,7 +39,9 @@ impl Reader for Pairs {
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         fields::each_row(file, sink, &|fields| {
-            let judgment = if fields.contains_key("chosen") || !fields.contains_key("completion") { pair(fields) } else { verdict(fields) };
+            // A table of both has null where a row is of the other sort.
+            let single = present(fields, "chosen").is_none() && present(fields, "completion").is_some();
+            let judgment = if single { verdict(fields) } else { pair(fields) };
             common(judgment?, fields)
         })
     }

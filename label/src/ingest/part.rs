@@ -23,6 +23,7 @@ pub(super) struct Bad {
 #[derive(Debug, Clone)]
 pub(super) struct Part {
     pub counts: FileCounts,
+    /// Of this file where they name none.
     pub kept: Vec<Judgment>,
     pub bad: Vec<Bad>,
 }
@@ -35,7 +36,7 @@ impl Part {
 
     /// The part with its judgments as columns, if it has any; this one is empty again and keeps its list of judgments.
     pub(super) fn finish(&mut self) -> Result<(Part, Option<Rows>), SourceError> {
-        let rows = if self.kept.is_empty() { None } else { Some(Rows::of(&self.kept)?) };
+        let rows = if self.kept.is_empty() { None } else { Some(Rows::of(&self.kept, &self.counts.file)?) };
         self.kept.clear();
         let counts = self.counts.taken();
         Ok((Part { counts, kept: Vec::new(), bad: std::mem::take(&mut self.bad) }, rows))
@@ -49,14 +50,11 @@ impl Part {
 }
 
 impl Sink for Part {
-    fn keep(&mut self, mut judgment: Judgment) -> Result<(), SourceError> {
+    fn keep(&mut self, judgment: Judgment) -> Result<(), SourceError> {
         self.counts.units += 1;
         if let Err((reason, detail)) = fit(&judgment) {
             self.put_away(judgment.row, reason, detail, &judgment.group);
             return Ok(());
-        }
-        if judgment.file.as_os_str().is_empty() {
-            judgment.file = self.counts.file.clone();
         }
         self.counts.keep(&judgment);
         self.kept.push(judgment);
@@ -101,9 +99,9 @@ fn fit(judgment: &Judgment) -> Result<(), (Reason, String)> {
         let unordered = judgment.worth.is_some() || judgment.has(data::labels::flag::REJECT_ALL);
         return if unordered { Ok(()) } else { Err((Reason::BadRanking, "a ranking without ranks".to_string())) };
     };
-    let mut seen = ranks.clone();
-    seen.sort_unstable();
-    seen.dedup();
-    let dense = seen.iter().zip(1..).all(|(rank, expected)| *rank == expected);
+    // As many distinct ranks as the greatest says, and none of them 0.
+    let new = |(i, rank): (usize, &u32)| *rank > 0 && !ranks[..i].contains(rank);
+    let distinct = ranks.iter().enumerate().filter(|at| new(*at)).count() as u32;
+    let dense = !ranks.contains(&0) && ranks.iter().max() == Some(&distinct);
     if dense { Ok(()) } else { Err((Reason::BadRanking, format!("ranks {ranks:?} do not count from 1 without gaps"))) }
 }

@@ -7,6 +7,7 @@ use data::error::SourceError;
 use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
 use data::rankings::ranks_of;
+use data::source::kind;
 use serde_json::Value;
 use std::path::Path;
 
@@ -119,7 +120,7 @@ fn one(fields: &Fields) -> Result<Judgment, Fault> {
 
 /// The text of an answer: text, an object with one, or a conversation that ends with it.
 fn text(answer: &Value, i: usize) -> Result<String, Fault> {
-    let wrong = || (Reason::WrongType, format!("answer {} is {}, not text", i + 1, fields::kind(answer)));
+    let wrong = || (Reason::WrongType, format!("answer {} is {}, not text", i + 1, kind(answer)));
     match answer {
         Value::Object(fields) if present(fields, "role").is_none() => {
             first_of(fields, &TEXT).and_then(|(_, value)| scalar(value)).ok_or_else(wrong)

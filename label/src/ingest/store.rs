@@ -104,7 +104,12 @@ impl Store {
 
     /// Writes the units of a part of this file; its judgments may have become `rows` already.
     pub(super) fn take(&mut self, part: Part, rows: Option<Rows>) -> Result<(), SourceError> {
-        part.kept.into_iter().try_for_each(|judgment| self.table.push(judgment))?;
+        for mut judgment in part.kept {
+            if judgment.file.as_os_str().is_empty() {
+                judgment.file.clone_from(&self.now.file);
+            }
+            self.table.push(judgment)?;
+        }
         rows.map_or(Ok(()), |rows| self.table.add(rows))?;
         for bad in part.bad {
             self.bad.reject(&self.now.file, bad.row, bad.reason, bad.detail, &bad.raw);

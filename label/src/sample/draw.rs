@@ -1,6 +1,5 @@
 //! Drawing answers: several models, several answers a prompt, each text once.
 
-use crate::exit::input;
 use anyhow::{Context, Result};
 use data::chat::{ChatTemplate, Message};
 use data::config::Template;
@@ -8,6 +7,7 @@ use data::prompts::{Complaint, Conversation};
 use data::quarantine::Reason;
 use data::tokenizer::Tokenizer;
 use indicatif::ProgressBar;
+use label::exit::input;
 use model::{Generation, HeadKind, Model, Sampling, generate_rows};
 use std::path::{Path, PathBuf};
 use tch::Device;
@@ -150,7 +150,7 @@ pub fn draw(
             bar.inc_length(if round == 0 { 0 } else { open.len() as u64 });
             let ids = open.iter().map(|&(p, _)| Ok(writer.template.encode_turns(&writer.tokenizer, &prompts[p].turns)?));
             let ids = ids.collect::<Result<Vec<_>>>()?;
-            let texts = writer.write(&model, &ids, super::mix(plan.seed, &[number as u64, round]), plan, bar)?;
+            let texts = writer.write(&model, &ids, crate::run::mix(plan.seed, &[number as u64, round]), plan, bar)?;
             tally.drawn += texts.len() as u64;
             let mut again = Vec::new();
             for (&(p, place), (text, finished)) in open.iter().zip(texts) {

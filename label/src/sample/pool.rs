@@ -1,11 +1,11 @@
 //! Answers that were drawn before: a table of open items to choose from again, with other reward models or in another way.
 
 use super::draw::Answer;
-use crate::exit::input;
 use anyhow::Result;
 use data::labels::Kind;
 use data::labels::table::LabelTable;
 use data::prompts::Conversation;
+use label::exit::input;
 use std::path::Path;
 
 /// The prompts of a table's open items with their answers, and the number of other rows.

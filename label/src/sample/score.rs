@@ -1,12 +1,12 @@
 //! What reward models say of the answers drawn.
 
-use super::choose::Scores;
 use super::draw::Answer;
-use crate::exit::input;
 use anyhow::Result;
 use data::prompts::Conversation;
 use evaluate::RewardModel;
 use indicatif::ProgressBar;
+use label::choose::Scores;
+use label::exit::input;
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 

@@ -7,7 +7,7 @@ use super::people::{self, Person};
 use anyhow::Result;
 use data::chat::Message;
 use data::rankings::Ranking;
-use evaluate::preference::{self, Agreement};
+use figures::preference::{self, Agreement};
 use rusqlite::params;
 use std::collections::HashMap;
 

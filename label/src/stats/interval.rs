@@ -4,7 +4,7 @@
 //! addition a group, however many judgments stand behind it. Judgments of one prompt stand or fall together (cluster bootstrap, Davison &
 //! Hinkley 1997, section 3.8); the interval is the percentile one, at 95%.
 
-use evaluate::stats::{RESAMPLES, wilson};
+use figures::stats::{RESAMPLES, wilson};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::Serialize;

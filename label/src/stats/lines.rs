@@ -3,7 +3,7 @@
 use super::findings::Gravity;
 use super::interval::Estimate;
 use super::report::{JudgeReport, Report};
-use evaluate::report::facts::{measured, number, percent};
+use figures::report::facts::{measured, number, percent};
 
 /// Figures under one heading.
 #[derive(Debug)]

@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     if let Some(path) = &args.html {
         let title = args.tables.iter().map(|t| t.file_stem().unwrap_or_default().to_string_lossy()).collect::<Vec<_>>().join(", ");
-        evaluate::report::replace(path, &page::render(&report, &title))?;
+        figures::report::replace(path, &page::render(&report, &title))?;
         eprintln!("wrote {}", path.display());
     }
     if let Some(path) = &args.fit {

@@ -4,9 +4,9 @@ use super::findings::Gravity;
 use super::interval::Estimate;
 use super::lines::{self, HEADS};
 use super::report::{JudgeReport, Report};
-use evaluate::report::facts::percent;
-use evaluate::report::html::{FOOT, escape, grid, head};
-use evaluate::report::svg::{Chart, Curve, Mark};
+use figures::report::facts::percent;
+use figures::report::html::{FOOT, escape, grid, head};
+use figures::report::svg::{Chart, Curve, Mark};
 use std::fmt::Write;
 
 /// Judges in the table at most; those with findings stand first.

@@ -4,7 +4,6 @@
 //! share answers tell of one another, and texts that differ in nothing are one answer.
 
 use data::labels::{Judgment, Kind, flag, text_of};
-use data::rankings::ranks_of;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::Range;
@@ -136,13 +135,12 @@ impl Panel {
             counts.skipped += u64::from(judgment.kind == Kind::Skipped);
             counts.rejected_all += u64::from(judgment.has(flag::REJECT_ALL));
         }
-        let comparing = matches!(judgment.kind, Kind::Ranking | Kind::Rating);
+        let comparing = judgment.kind.compares();
         if !comparing && !is_gold {
             return;
         }
         let scores = judgment.scores.as_deref().filter(|s| s.iter().all(|s| s.is_finite()));
-        let ranks = judgment.ranks.clone().or_else(|| scores.map(ranks_of));
-        let Some(ranks) = ranks.filter(|_| !judgment.answers.is_empty()) else {
+        let Some(ranks) = judgment.order().filter(|_| !judgment.answers.is_empty()) else {
             self.empty_rows += u64::from(comparing && !is_gold);
             return;
         };

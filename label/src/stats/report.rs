@@ -8,7 +8,7 @@ use super::pairs::{self, Share};
 use super::panel::Panel;
 use super::time::{self, Times};
 use data::labels::Kind;
-use evaluate::stats::wilson;
+use figures::stats::wilson;
 use serde::Serialize;
 
 /// The whole report.

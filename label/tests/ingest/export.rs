@@ -97,13 +97,19 @@ fn pairs_for_trl() {
         std::fs::read_to_string(out).expect("pairs").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     };
     let written = Judgment::new(Kind::Demonstration, vec![Message::new("user", "p")], vec!["d".to_string()]);
-    let rows = [&rankings()[..], &[written]].concat();
+    // Ratings of several answers in one row order them; one of one answer does not.
+    let mut rated = Judgment { kind: Kind::Rating, ranks: None, ..ranking("r", &["x", "y"], &[]) };
+    rated.scores = Some(vec![2.0, 5.0]);
+    let alone = Judgment { scores: Some(vec![1.0]), ..Judgment::new(Kind::Rating, vec![Message::new("user", "p")], vec!["d".to_string()]) };
+    let rows = [&rankings()[..], &[written, rated, alone]].concat();
     let said = export(&rows, "trl", &out);
-    // Two of three pairs, three of three, and one.
-    assert_eq!(said["rows"], 6);
+    // Two of three pairs, three of three, one, and the rated pair.
+    assert_eq!(said["rows"], 7);
+    assert_eq!(lines(&out)[6], json!({ "prompt": "r", "chosen": "y", "rejected": "x" }));
     assert_eq!(
         said["left_out"],
-        json!({ "judgments of the kind demonstration": 1, "judgments of the kind open": 2, "judgments of the kind skipped": 1, "tied pairs": 1 })
+        json!({ "judgments of the kind demonstration": 1, "judgments of the kind open": 2, "judgments of the kind rating": 1,
+            "judgments of the kind skipped": 1, "tied pairs": 1 })
     );
     assert_eq!(lines(&out)[0], json!({ "prompt": "p", "chosen": "a", "rejected": "b" }));
     assert!(said["notes"][0].as_str().expect("note").contains("no margin"), "{said}");

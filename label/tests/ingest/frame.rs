@@ -110,3 +110,16 @@ fn help() {
         insta::assert_snapshot!(format!("help_{command}"), String::from_utf8(stdout).expect("UTF-8"));
     }
 }
+
+#[test]
+fn only_sampling_needs_libtorch() {
+    // With this the loader lists what it would load, and starts nothing.
+    let libraries = |program| {
+        let output =
+            assert_cmd::Command::cargo_bin(program).expect("binary").env("LD_TRACE_LOADED_OBJECTS", "1").output().expect("libraries");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let (label, sample) = (libraries("label"), libraries("label-sample"));
+    assert!(label.contains("libc.so") && !label.contains("libtorch"), "{label}");
+    assert!(sample.contains("libtorch"), "{sample}");
+}

@@ -199,6 +199,14 @@ fn verdicts_on_single_answers() {
     assert_eq!((got.reader, got.kept.len()), ("pairs", 2));
     assert_eq!((&got.kept[0].scores, &got.kept[1].scores, got.kept[0].kind), (&Some(vec![1.0]), &Some(vec![0.0]), Kind::Rating));
     assert_eq!(reasons(&got), [(3, Reason::WrongType)]);
+    // A table of both sorts has nulls where a row is of the other one.
+    let got = lines(&[
+        serde_json::json!({"prompt": "q", "chosen": "a", "rejected": "b", "completion": null, "label": null}),
+        serde_json::json!({"prompt": "q", "chosen": null, "rejected": null, "completion": "c", "label": false}),
+        serde_json::json!({"prompt": "q", "chosen": null, "rejected": "b", "completion": null, "label": null}),
+    ]);
+    assert_eq!(got.kept.iter().map(|j| (j.kind, j.answers.len())).collect::<Vec<_>>(), [(Kind::Ranking, 2), (Kind::Rating, 1)]);
+    assert_eq!(reasons(&got), [(3, Reason::MissingField)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! D features; a model is its weights `[D]`.
 
-use label::sample::choose::{Choose, Plan, Scores, choose};
+use label::choose::{Choose, Plan, Scores, choose};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 

@@ -2,16 +2,17 @@
 
 use crate::ingest::fields::{self, Fault};
 use data::quarantine::Reason;
-use data::source::Record;
+use data::source::{Record, kind};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A column by name. It remembers where it stood last, so that not every cell costs a look-up.
 #[derive(Debug)]
 pub(super) struct Column {
     name: String,
-    place: AtomicUsize,
+    /// The header's number and the column's place in it, 32 bits each.
+    last: AtomicU64,
 }
 
 /// A value that is there.
@@ -23,7 +24,7 @@ pub(super) enum Cell<'a> {
 
 impl Column {
     pub(super) fn new(name: &str) -> Column {
-        Column { name: name.to_string(), place: AtomicUsize::new(0) }
+        Column { name: name.to_string(), last: AtomicU64::new(0) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -34,12 +35,12 @@ impl Column {
     pub(super) fn get<'a>(&self, record: &'a Record) -> Option<Cell<'a>> {
         match record {
             Record::Cells(row) => {
-                let place = self.place.load(Ordering::Relaxed);
-                if row.header.names.get(place).is_some_and(|name| *name == self.name) {
-                    return Some(Cell::Text(&row.cells[place]));
+                let last = self.last.load(Ordering::Relaxed);
+                if last >> 32 == u64::from(row.header.id) {
+                    return Some(Cell::Text(&row.cells[last as u32 as usize]));
                 }
                 let place = row.header.place(&self.name)?;
-                self.place.store(place, Ordering::Relaxed);
+                self.last.store(u64::from(row.header.id) << 32 | place as u64, Ordering::Relaxed);
                 Some(Cell::Text(&row.cells[place]))
             }
             Record::Fields(fields) => match fields.get(&self.name) {
@@ -98,7 +99,7 @@ impl<'a> Cell<'a> {
             Cell::Json(Value::String(text)) => Ok(Cow::Borrowed(text)),
             Cell::Json(value) => match fields::scalar(value) {
                 Some(text) => Ok(Cow::Owned(text)),
-                None => Err((Reason::WrongType, format!("column {name:?} is {}, not text", fields::kind(value)))),
+                None => Err((Reason::WrongType, format!("column {name:?} is {}, not text", kind(value)))),
             },
         }
     }

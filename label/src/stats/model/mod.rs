@@ -248,7 +248,7 @@ impl Fit {
         for i in 0..600 {
             let z = 0.01 * (f64::from(i) + 0.5);
             let density = (-z * z / 2.0).exp();
-            sum += density * evaluate::stats::sigmoid(beta * sd * z);
+            sum += density * figures::stats::sigmoid(beta * sd * z);
             mass += density;
         }
         sum / mass

@@ -4,6 +4,7 @@
 mod charts;
 pub mod facts;
 pub mod html;
+mod notes;
 mod read;
 mod run_page;
 mod samples;

@@ -1,23 +1,19 @@
 //! `label sample`: answers drawn from models, and of them what people should be asked about.
 //!
-//! Draw ([`draw`]) or take what was drawn before ([`pool`]), score with reward models ([`score`]), choose ([`choose`]), write a table of open items. Equal arguments write equal bytes.
+//! Draw ([`draw`](crate::draw)) or take what was drawn before ([`pool`](crate::pool)), score with reward models ([`score`](crate::score)), choose ([`choose`](label::choose)), write a table of open items. Equal arguments write equal bytes.
 
-pub mod choose;
-pub mod draw;
-pub mod pool;
-pub mod score;
-
-use crate::exit::input;
+use crate::draw::{self, Answer, Tally, Writer};
+use crate::{pool, score};
 use anyhow::{Context, Result};
-use choose::{Choose, Chosen, Scores};
 use clap::ValueEnum;
 use data::config::{Quarantine, Source, Template};
 use data::labels::table::TableWriter;
 use data::labels::{Judgment, Kind};
 use data::prompts::{self, Conversation};
 use data::quarantine::QuarantineReport;
-use draw::{Answer, Tally, Writer};
 use indicatif::{ProgressBar, ProgressStyle};
+use label::choose::{self, Choose, Chosen, Scores};
+use label::exit::input;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -107,7 +103,7 @@ fn template(name: &str) -> Result<Template, String> {
 }
 
 /// A seed from a seed and places, each bit of which depends on all of them.
-fn mix(seed: u64, places: &[u64]) -> u64 {
+pub fn mix(seed: u64, places: &[u64]) -> u64 {
     let mut hasher = blake3::Hasher::new();
     std::iter::once(&seed).chain(places).for_each(|part| _ = hasher.update(&part.to_le_bytes()));
     hasher.finalize().as_bytes()[..8].iter().fold(0, |x, byte| x << 8 | u64::from(*byte))

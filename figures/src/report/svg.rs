@@ -2,6 +2,7 @@
 
 use super::facts::number;
 use super::html::escape;
+use super::notes::{self, Area};
 
 /// How a curve is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +103,7 @@ impl Chart {
         for curve in &curves {
             svg += &self.curve(curve, &px, &py);
         }
+        svg += &words(&curves, &px, &py);
         svg += "</svg>";
         let mut legend = String::new();
         if curves.len() > 1 {
@@ -128,22 +130,15 @@ impl Chart {
         };
         if matches!(curve.mark, Mark::Dots | Mark::Scatter) || (curve.points.len() == 1 && curve.mark != Mark::Bars) {
             let radius = if curve.mark == Mark::Scatter { 2.2 } else { 3.2 };
-            for &(x, y) in &curve.points {
-                let title = format!("{} {}, {} {}", escape(&self.x), number(x), escape(&curve.name), number(y));
+            for (i, &(x, y)) in curve.points.iter().enumerate() {
+                let note = curve.notes.iter().find(|(at, _)| *at == i).map_or(String::new(), |(_, note)| format!("{}: ", escape(note)));
+                let title = format!("{note}{} {}, {} {}", escape(&self.x), number(x), escape(&curve.name), number(y));
                 svg += &format!(
                     "<circle class=\"f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"><title>{title}</title></circle>",
                     curve.colour,
                     px(x),
                     py(y)
                 );
-            }
-        }
-        for (i, note) in &curve.notes {
-            if let Some(&(x, y)) = curve.points.get(*i) {
-                let (x, y) = (px(x), py(y));
-                let (anchor, dx) = if x > W * 0.7 { ("end", -6.0) } else { ("start", 6.0) };
-                let y = if y < TOP + 16.0 { y + 14.0 } else { y - 6.0 };
-                svg += &format!("<text class=\"note\" text-anchor=\"{anchor}\" x=\"{:.1}\" y=\"{y:.1}\">{}</text>", x + dx, escape(note));
             }
         }
         svg
@@ -164,6 +159,18 @@ impl Chart {
             number(y)
         )
     }
+}
+
+/// The words beside points, which leave one another and the dots room.
+fn words(curves: &[&Curve], px: &dyn Fn(f64) -> f64, py: &dyn Fn(f64) -> f64) -> String {
+    let place = |p: &(f64, f64)| (px(p.0), py(p.1));
+    let dotted = curves.iter().filter(|c| matches!(c.mark, Mark::Dots | Mark::Scatter));
+    let dots: Vec<(f64, f64)> = dotted.flat_map(|c| c.points.iter().map(place)).collect();
+    let mut notes: Vec<((f64, f64), &str)> = Vec::new();
+    for curve in curves {
+        notes.extend(curve.notes.iter().filter_map(|(i, note)| Some((place(curve.points.get(*i)?), note.as_str()))));
+    }
+    notes::draw(&notes, &dots, Area { left: LEFT, top: TOP, right: W - RIGHT, bottom: H - BOTTOM })
 }
 
 /// Least and greatest, widened by `margin` of their distance; never an empty range.
