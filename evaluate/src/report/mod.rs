@@ -10,7 +10,7 @@ mod samples;
 pub mod svg;
 mod terminal;
 
-pub use read::{Alarm, StageRun};
+pub use read::{Alarm, StageRun, read_run};
 pub use run_page::write_run;
 pub use samples::{Comparison, SideBySide};
 
