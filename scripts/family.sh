@@ -4,7 +4,7 @@
 #   scripts/family.sh zero-shot     GPT-2: tasks by likelihood, untrained: stories260K (or FAMILY_MODEL) on stories, COPA, XCOPA and SST-2
 #   scripts/family.sh few-shot      GPT-3: learning from the prompt: a small model is pre-trained for it, then asked with 0 to 16 examples
 #   scripts/family.sh llama         LLaMA: stories260K of llama2.c is read and tells its story; the Llama recipe and the GPT-2 one at equal compute
-#   scripts/family.sh scaling       GPT-4's report: a ladder of sizes foretells the loss of a larger model, which is then trained
+#   scripts/family.sh scaling       GPT-4's report: a ladder of sizes foretells the loss of a larger model (FAMILY_LARGE=width:heads), which is then trained
 #
 # Finished runs are kept and interrupted ones resumed. Binaries are built first (FAMILY_BIN names a folder that has them already). Data: ${RLHF_DATA:-../shared/data}.
 set -euo pipefail
@@ -52,21 +52,24 @@ case $chapter in
     done
     ;;
   scaling)
-    # width:heads; the learning rate falls with the width, as maximal-update parametrisation has it for matrices (arXiv 2203.03466).
+    # width:heads; the learning rate falls with the root of the width: between a constant one, which Adam wants for embeddings, and one over the width, which it
+    # wants for matrices (maximal-update parametrisation, arXiv 2203.03466). With the latter the second rung lost to the first.
     train() {
       "$bin/pretrain" --config configs/family-scaling/pretrain.toml --out "runs/family-scaling/$1" --resume \
-        --set model.width="$2" --set model.heads="$3" --set optim.lr="$(awk "BEGIN { print 0.256 / $2 }")" "${@:4}"
+        --set model.width="$2" --set model.heads="$3" --set optim.lr="$(awk "BEGIN { print 0.008 * sqrt(32 / $2) }")" "${@:4}"
     }
-    for rung in 32:2 48:3 64:4 80:5 96:6 128:8; do
+    for rung in 32:2 48:3 64:4 80:5 96:6; do
       width=${rung%:*}
       train "ladder/width-$width" "$width" "${rung#*:}"
     done
+    large=${FAMILY_LARGE:-128:8} # width:heads
+    run=large/width-${large%:*}
     # A step of the large model tells how many weights it has; nothing else of it is known when it is foretold.
-    train large/shape 256 16 --set train.steps=1 --set eval.max_rows=1
-    size=$(sed -n 's/.*"parameters": *\([0-9]*\).*/\1/p' runs/family-scaling/large/shape/summary.json)
-    "$bin/evaluate" scaling --runs runs/family-scaling/ladder --predict "$size" | tee runs/family-scaling/foretold.txt
-    train large/width-256 256 16
-    "$bin/evaluate" scaling --runs runs/family-scaling/ladder --against runs/family-scaling/large/width-256 --html runs/family-scaling/scaling.html
+    train $run-shape "${large%:*}" "${large#*:}" --set train.steps=1 --set eval.max_rows=1
+    size=$(sed -n 's/.*"parameters": *\([0-9]*\).*/\1/p' runs/family-scaling/$run-shape/summary.json)
+    "$bin/evaluate" scaling --runs runs/family-scaling/ladder --predict "$size" | tee runs/family-scaling/foretold-"${large%:*}".txt
+    train $run "${large%:*}" "${large#*:}"
+    "$bin/evaluate" scaling --runs runs/family-scaling/ladder --against runs/family-scaling/$run --html runs/family-scaling/scaling.html
     ;;
   *) die "usage: scripts/family.sh zero-shot | few-shot | llama | scaling" ;;
 esac

@@ -68,3 +68,30 @@ fn correlations_are_scipys() {
     }
     assert_eq!(spearman(&[(1.0, 2.0), (2.0, 2.0)]), None, "no correlation with what never changes");
 }
+
+#[test]
+fn the_command_reads_rows_and_says_what_is_wrong() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = dir.path().join("rows.jsonl");
+    let metrics = |rows: &str, more: &[&str]| {
+        std::fs::write(&path, rows).expect("written");
+        let mut command = assert_cmd::Command::cargo_bin("evaluate").expect("binary");
+        command.args(["metrics", "--data", path.to_str().expect("path")]).args(more).assert()
+    };
+    let json = |rows: &str, more: &[&str]| -> Value {
+        let assert = metrics(rows, &[more, &["--json"]].concat()).success();
+        serde_json::from_slice(&assert.get_output().stdout).expect("JSON")
+    };
+    let texts = "{\"prediction\": \"猫坐在垫子上\", \"reference\": [\"那只猫坐在垫子上\", \"猫\"]}\n";
+    assert_eq!(json(texts, &["--tokenize", "zh"])["bleu"]["score"], json(texts, &["--tokenize", "char"])["bleu"]["score"]);
+    assert!(json(texts, &[])["bleu"]["score"].as_f64().expect("BLEU") < 1.0, "13a takes the sentence for one word");
+    let classes = "{\"said\": 1, \"label\": 1}\n{\"said\": 0, \"label\": 1}\n";
+    let fields = ["--prediction", "said", "--reference", "label"];
+    let found = json(classes, &[&fields[..], &["--as", "class"]].concat());
+    assert_eq!((&found["accuracy"], &found["classes"][1]["name"]), (&serde_json::json!(0.5), &serde_json::json!("1")));
+    assert!(json("{\"prediction\": 1, \"reference\": 3}\n{\"prediction\": 2, \"reference\": 5.5}\n", &[])["spearman"] == 1.0);
+    let printed = metrics(classes, &[&fields[..], &["--as", "class"]].concat()).success();
+    assert!(String::from_utf8_lossy(&printed.get_output().stdout).contains("classes.1.recall"));
+    let error = metrics("{\"prediction\": \"a\"}\n", &[]).code(2);
+    assert!(String::from_utf8_lossy(&error.get_output().stderr).contains("line 1: no field \"reference\""));
+}

@@ -48,7 +48,7 @@ pub fn generate(folder: &Path, seed: u64, size: Size) -> io::Result<()> {
         let mapping = mapping(&mut dice, false);
         for _ in 0..LINES {
             let kind = dice.below(KINDS.len());
-            let _ = writeln!(text, "{}: {}", dice.pick(&KINDS[kind]), LABELS[mapping[kind]]);
+            let _ = writeln!(text, "{} {}", dice.pick(&KINDS[kind]), LABELS[mapping[kind]]);
         }
     }
     std::fs::write(folder.join("documents.txt"), text)?;
@@ -139,7 +139,7 @@ mod tests {
         for document in text.split("<|endoftext|>\n") {
             let mut mapping = BTreeMap::new();
             for line in document.lines() {
-                let (word, label) = line.split_once(": ").unwrap();
+                let (word, label) = line.split_once(' ').unwrap();
                 assert_eq!(*mapping.entry(kind_of(word)).or_insert(place(label)), place(label), "one label a kind");
             }
             if let [a, b, c, d] = mapping.values().copied().collect::<Vec<_>>()[..] {

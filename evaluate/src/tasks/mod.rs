@@ -8,6 +8,7 @@ mod page;
 pub use page::page;
 
 use crate::likelihood::{self, Likelihood, Request};
+use crate::metrics::classes;
 use crate::stats::{bootstrap_ratio, wilson};
 use data::config::TaskKind;
 use data::error::DataError;
@@ -139,7 +140,11 @@ pub fn run(
     let metrics = match task.config.kind {
         TaskKind::Perplexity => of_documents(&rows),
         TaskKind::Cloze => of_words(&rows, task.items.len()),
-        TaskKind::Choice => of_choices(&rows, task.items.len()),
+        TaskKind::Choice => {
+            let names = &task.items[0].choices;
+            let classes = task.items.iter().all(|item| item.choices == *names);
+            [of_choices(&rows, task.items.len()), if classes { of_classes(&rows, names) } else { vec![] }].concat()
+        }
     };
     let choices = task.config.kind == TaskKind::Choice;
     Ok(Outcome {
@@ -207,6 +212,13 @@ fn of_choices(rows: &[Scored], items: usize) -> Vec<Metric> {
     vec![share("acc", rows, items, |row| row.chosen == row.right), share("acc_norm", rows, items, by_length)]
 }
 
+/// Choices that all items share are classes: mean F1 and Matthews' correlation, by the summed likelihood.
+fn of_classes(rows: &[Scored], names: &[String]) -> Vec<Metric> {
+    let found = classes(rows.iter().map(|row| (names[row.chosen].as_str(), names[row.right].as_str())));
+    let metric = |name, value| Metric { name, value, ci: None };
+    found.map(|c| vec![metric("macro_f1", c.macro_f1), metric("mcc", c.matthews)]).unwrap_or_default()
+}
+
 fn of_words(rows: &[Scored], items: usize) -> Vec<Metric> {
     let mut groups = vec![(0.0, 0.0); items];
     for row in rows {
@@ -261,6 +273,9 @@ mod tests {
         let metrics = of_choices(&once, 40);
         assert_eq!((metrics[0].value, metrics[0].ci), (0.5, wilson(20.0, 40)));
         assert_eq!(metrics[1].value, 0.0, "-1 a character against -0.5");
+        let classes = of_classes(&once, &["no".into(), "yes".into()]);
+        assert!((classes[0].value - 1.0 / 3.0).abs() < 1e-12, "the mean of 2·20/(20 + 40) and 0");
+        assert_eq!((classes[1].name, classes[1].value), ("mcc", 0.0));
         let four: Vec<Scored> = (0..160).map(|i| row(i / 4, i as u64 % 4, i / 4 % 2)).collect();
         let [lo, hi] = of_choices(&four, 40)[0].ci.unwrap();
         assert!(hi - lo > 0.2, "four draws of an item say no more than one here: {lo} {hi}");

@@ -33,7 +33,12 @@ pub fn page(title: &str, outcomes: &[Outcome]) -> String {
         let (one, later) = rest.split_at(rest.iter().take_while(|o| o.task == first.task).count());
         rest = later;
         if one.len() > 1 {
-            first.metrics.iter().enumerate().for_each(|(at, metric)| drawn += &curve(one, at, metric.name).render());
+            first
+                .metrics
+                .iter()
+                .enumerate()
+                .filter(|(_, metric)| metric.ci.is_some())
+                .for_each(|(at, metric)| drawn += &curve(one, at, metric.name).render());
         }
     }
     page += &grid("Examples in the prompt", &drawn);
