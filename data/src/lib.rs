@@ -17,4 +17,5 @@ pub mod quarantine;
 pub mod rankings;
 pub mod source;
 pub mod split;
+pub mod tasks;
 pub mod tokenizer;

@@ -1,14 +1,15 @@
 //! Every configuration that we ship loads, is valid, and names stages in the order in which the pipeline runs them.
 
-use data::config::{self, PpoConfig, PretrainConfig, RewardConfig, SftConfig, plan};
+use data::config::{self, PpoConfig, PretrainConfig, RewardConfig, SftConfig, TaskConfig, plan};
 use std::path::{Path, PathBuf};
 
-/// The folder that holds no recipe but mappings for `label ingest`, which a test of `label` loads.
-const MAPPINGS: &str = "labels";
+/// Folders that hold no recipe: mappings for `label ingest`, which a test of `label` loads, and tasks for `evaluate tasks`.
+const NO_RECIPES: [&str; 2] = ["labels", TASKS];
+const TASKS: &str = "tasks";
 
 fn recipes() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs");
-    let is_recipe = |p: &PathBuf| p.is_dir() && !p.ends_with(MAPPINGS);
+    let is_recipe = |p: &PathBuf| p.is_dir() && !NO_RECIPES.iter().any(|name| p.ends_with(name));
     let mut all: Vec<PathBuf> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(is_recipe).collect();
     all.sort();
     all
@@ -39,8 +40,8 @@ fn every_shipped_configuration_is_valid() {
     assert!(seen >= 8, "only {seen} configurations found");
 }
 
-/// Recipes that stop at the base model: a published learning curve to be compared with.
-const PRETRAIN_ONLY: &[&str] = &["shakespeare-char"];
+/// Recipes that stop at the base model: a published learning curve to be compared with, and chapters of docs/family.md.
+const PRETRAIN_ONLY: &[&str] = &["shakespeare-char", "family-in-context", "family-gpt2", "family-llama", "family-scaling"];
 
 #[test]
 fn every_recipe_has_its_four_stages() {
@@ -51,6 +52,21 @@ fn every_recipe_has_its_four_stages() {
         }
         for stage in ["pretrain", "sft", "reward", "ppo"] {
             assert!(recipe.join(format!("{stage}.toml")).is_file(), "{} has no {stage}.toml", recipe.display());
+        }
+    }
+}
+
+#[test]
+fn every_task_is_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs").join(TASKS);
+    let files: Vec<PathBuf> =
+        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "toml")).collect();
+    assert!(files.len() >= 5);
+    for path in files {
+        let config = config::load::<TaskConfig>(&path, &[]).unwrap_or_else(|e| panic!("{e}"));
+        // The rows may be absent, the templates must compile: what is said is about the rows, not about a key.
+        if let Err(e) = data::tasks::Task::load("task", config, 1) {
+            assert!(!matches!(e, data::error::DataError::Config { .. }), "{}: {e}", path.display());
         }
     }
 }

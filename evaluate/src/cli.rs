@@ -19,14 +19,22 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Measure how surprised a language model is by a text.
     Score(ScoreArgs),
+    /// Let a language model solve tasks by likelihood, untrained: perplexity, cloze, multiple choice; zero-shot or with examples in the prompt.
+    Tasks(TasksArgs),
+    /// Compare predictions with what is right: BLEU and ROUGE, accuracy, F1 and Matthews' correlation, or Pearson and Spearman.
+    Metrics(MetricsArgs),
     /// Score answers with a reward model; with pairs and rankings also its accuracy.
     Reward(RewardArgs),
+    /// Fit the law of loss over size to a ladder of pre-training runs and foretell a larger one.
+    Scaling(ScalingArgs),
     /// Compute the report of a pipeline (report.json, report.html and a table) or of one run (report.html and a table).
     Report(ReportArgs),
     /// List the runs in a folder and below: state, step, rate, last evaluation, and what each was made from.
     Runs(RunsArgs),
     /// Print what a model was made from, back to its texts and rankings.
     Lineage(LineageArgs),
+    /// Make a model folder of a checkpoint of llama2.c.
+    Convert(ConvertArgs),
 }
 
 /// The model and the machine.
@@ -113,6 +121,88 @@ pub struct ScoreArgs {
     pub ids: Option<Vec<u32>>,
 }
 
+/// Arguments of `tasks`.
+#[derive(Debug, Args)]
+#[command(after_help = "A task is a TOML file (docs/config.md, `evaluate tasks --task`; configs/tasks holds some). Figures are those of \
+                        lm-evaluation-harness: acc by summed log-likelihood, acc_norm by that sum a character, perplexities over all documents.")]
+pub struct TasksArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Task files.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub task: Vec<PathBuf>,
+    /// Examples in each prompt; several numbers make a curve. Not for perplexity.
+    #[arg(long, value_name = "K,..", value_delimiter = ',', default_value = "0")]
+    pub shots: Vec<usize>,
+    /// Draws of examples for each item, each scored.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub draws: u64,
+    /// Seed of the first draw.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Score the first so many items; 0 means all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub limit: usize,
+    /// Write every item's likelihoods, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub items: Option<PathBuf>,
+    /// Write a page with the table and the curves over K.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Arguments of `metrics`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "BLEU is sacrebleu's (corpus, exponential smoothing), ROUGE is rouge-score's F1 without stemming, the figures of classes are \
+                        scikit-learn's. A reference may be a list of several."
+)]
+pub struct MetricsArgs {
+    /// Rows with a prediction and a reference: JSONL, CSV, TSV, Parquet or Arrow.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The field of what was predicted.
+    #[arg(long, value_name = "FIELD", default_value = "prediction")]
+    pub prediction: String,
+    /// The field of what is right.
+    #[arg(long, value_name = "FIELD", default_value = "reference")]
+    pub reference: String,
+    /// What the rows are [default: number where all are, else text].
+    #[arg(long = "as", value_enum)]
+    pub kind: Option<MeasureAs>,
+    /// How BLEU cuts a line into tokens.
+    #[arg(long, value_enum, default_value_t = TokenizeAs::V13a)]
+    pub tokenize: TokenizeAs,
+    /// Print one JSON object instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What predictions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MeasureAs {
+    /// Texts: BLEU and ROUGE.
+    Text,
+    /// Names of classes.
+    Class,
+    /// Numbers.
+    Number,
+}
+
+/// sacrebleu's tokenizers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TokenizeAs {
+    /// Western languages.
+    #[value(name = "13a")]
+    V13a,
+    /// Chinese.
+    Zh,
+    /// Characters.
+    Char,
+    /// Blanks.
+    None,
+}
+
 /// Arguments of `reward`.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["data", "ids"])))]
@@ -157,6 +247,30 @@ pub enum Template {
     Model,
 }
 
+/// Arguments of `scaling`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "L(x) = E + A x^-alpha over weights (losses at the end) and over compute (6 N D; the least loss any run had reached), fitted by Huber's \
+                        loss between logarithms as Chinchilla's law was. Intervals come from a residual bootstrap and are for the loss of one run."
+)]
+pub struct ScalingArgs {
+    /// A folder of pre-training runs of different sizes on the same tokens.
+    #[arg(long, value_name = "DIR")]
+    pub runs: PathBuf,
+    /// Foretell models of so many weights.
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    pub predict: Vec<f64>,
+    /// Runs to compare with what the others foretell; they are left out of the fit.
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub against: Vec<PathBuf>,
+    /// Write a page with the laws.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("folder").required(true))]
@@ -195,4 +309,18 @@ pub struct LineageArgs {
     /// Print one JSON object instead of a tree.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// A checkpoint of llama2.c, version 0, such as stories260K.bin.
+    #[arg(long, value_name = "FILE")]
+    pub llama2c: PathBuf,
+    /// Its tokenizer, such as tok512.bin.
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: PathBuf,
+    /// The model folder to be made.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }

@@ -1,12 +1,16 @@
-//! `evaluate`: generate, score, reward, report, runs, lineage.
+//! `evaluate`: generate, score, tasks, metrics, scaling, reward, report, runs, lineage, convert.
 
 mod cli;
+mod convert;
 mod exit;
+mod foretell;
 mod generate;
 mod lineage;
+mod measure;
 mod open;
 mod reward;
 mod score;
+mod solve;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -19,10 +23,14 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Generate(args) => generate::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Tasks(args) => solve::run(&args),
+        Command::Metrics(args) => measure::run(&args),
         Command::Reward(args) => reward::run(&args),
+        Command::Scaling(args) => foretell::run(&args),
         Command::Report(args) => report(&args),
         Command::Runs(args) => runs(&args),
         Command::Lineage(args) => lineage::run(&args),
+        Command::Convert(args) => convert::run(&args),
     };
     exit::code(result)
 }

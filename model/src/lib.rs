@@ -21,6 +21,7 @@ pub mod generate;
 mod init;
 mod layers;
 pub mod lineage;
+pub mod llama2c;
 mod model;
 mod names;
 mod rotary;

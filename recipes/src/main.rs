@@ -1,9 +1,9 @@
 //! `recipes`: writes the demo's world and scores samples of both recipes.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use recipes::samples::{SampleError, mean, score_file};
-use recipes::{demo, e2e, judgments};
+use recipes::{demo, e2e, in_context, judgments};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,10 +27,34 @@ enum Recipe {
         #[command(subcommand)]
         action: E2e,
     },
+    /// The task of configs/family-in-context, which can only be learned from the prompt.
+    InContext {
+        #[command(subcommand)]
+        action: InContext,
+    },
     /// Chores with tables of judgments.
     Judgments {
         #[command(subcommand)]
         action: Judgments,
+    },
+}
+
+#[derive(Subcommand)]
+enum InContext {
+    /// Write documents to learn from, and items with examples to ask about.
+    Generate {
+        /// Folder; made if absent.
+        #[arg(long)]
+        out: PathBuf,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Documents to learn from.
+        #[arg(long, default_value_t = 60_000)]
+        documents: usize,
+        /// Items of the test.
+        #[arg(long, default_value_t = 500)]
+        items: usize,
     },
 }
 
@@ -221,6 +245,11 @@ fn run(cli: Cli) -> Result<()> {
                 crowd.judges.len(),
                 100.0 * crowd.agreement
             );
+        }
+        Recipe::InContext { action: InContext::Generate { out, seed, documents, items } } => {
+            in_context::generate(&out, seed, in_context::Size { documents, items }).with_context(|| out.display().to_string())?;
+            let best: Vec<String> = [0, 1, 2, 4, 8, 16].iter().map(|&k| format!("{k}: {:.3}", in_context::ideal(k))).collect();
+            println!("{}: {documents} documents, {items} items; the best guess after so many examples: {}", out.display(), best.join(", "));
         }
         Recipe::Judgments { action: Judgments::Split { config, seed, train, heldout } } => {
             let config = data::config::load(&config, &[])?;

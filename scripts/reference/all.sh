@@ -51,6 +51,8 @@ run model.py # first: others read its folders
 for path in $here/*.py; do
     case $(basename "$path") in
     model.py | check_folder.py | label_counts.py) ;; # done; no generators
+    tasks.py | metrics.py | scaling.py) ;; # other packages: each names them
+    llama2c.py) ;; # wants llama2.c's program
     argilla_exports.py) ;; # two versions of Argilla, each with its own Python
     chat_templates.py) with_data chat_templates.py t03-minimind-hf-tokenizer ;;
     pretrain_curve.py) with_data pretrain_curve.py 'p01-tinyshakespeare/*.txt' ;;

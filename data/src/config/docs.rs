@@ -1,7 +1,7 @@
 //! `docs/config.md` and the key list of `--help`, from the structs.
 
 use super::keys::{self, Key, KeyTree};
-use super::{PpoConfig, PretrainConfig, RewardConfig, SftConfig, preset};
+use super::{PpoConfig, PretrainConfig, RewardConfig, SftConfig, TaskConfig, preset};
 use schemars::JsonSchema;
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub fn markdown() -> String {
     let mut page = String::from(
         "# Configuration\n\nGenerated from the structs in `data/src/config` by `cargo xtask docs`; do not edit.\n\n\
-         Each stage reads one TOML file. Unknown keys are errors. `--set section.key=value` overrides any of them\n\
+         Each stage, and each task of `evaluate tasks`, reads one TOML file. Unknown keys are errors. `--set section.key=value` overrides any of them\n\
          (`--set data.sources.0.path=x` reaches into lists), and `${NAME:-default}` in a string takes an environment variable.\n",
     );
     for (name, tree) in stages() {
@@ -24,13 +24,14 @@ pub fn presets() -> String {
     preset::markdown()
 }
 
-/// Name and keys of the four stages.
-pub fn stages() -> [(&'static str, KeyTree); 4] {
+/// Name and keys of the four stages, and of a task for `evaluate tasks`.
+pub fn stages() -> [(&'static str, KeyTree); 5] {
     [
         ("pretrain", keys::tree::<PretrainConfig>()),
         ("sft", keys::tree::<SftConfig>()),
         ("reward", keys::tree::<RewardConfig>()),
         ("ppo", keys::tree::<PpoConfig>()),
+        ("evaluate tasks --task", keys::tree::<TaskConfig>()),
     ]
 }
 

@@ -13,6 +13,7 @@ mod preset;
 mod pretrain;
 mod reward;
 mod sft;
+mod task;
 mod watch;
 
 pub use change::{Change, HARMLESS, changes};
@@ -23,4 +24,5 @@ pub use preset::{Preset, StageConfig};
 pub use pretrain::*;
 pub use reward::*;
 pub use sft::*;
+pub use task::*;
 pub use watch::*;

@@ -135,7 +135,8 @@ fn document(vocab: Map<String, Value>, pre_tokenizer: Value, decoder: Value, byt
     })
 }
 
-fn from_json(json: &Value, origin: &str) -> Result<HfTokenizer, DataError> {
+/// A `tokenizer.json` in memory.
+pub(super) fn from_json(json: &Value, origin: &str) -> Result<HfTokenizer, DataError> {
     HfTokenizer::from_bytes(json.to_string()).map_err(|e| failed(origin, "is not a tokenizer.json that this program can read", &e))
 }
 

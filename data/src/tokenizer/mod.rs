@@ -7,6 +7,7 @@
 mod build;
 mod encoder;
 mod from_config;
+mod llama2c;
 mod pieces;
 mod special;
 mod words;
@@ -106,6 +107,15 @@ impl Tokenizer {
         Tokenizer::ours(build::characters(texts)?, "character tokenizer")
     }
 
+    /// Reads a tokenizer of llama2.c (`tokenizer.bin`, `tok512.bin`: SentencePiece's pieces with their scores) for a model of `vocab_size` tokens.
+    pub fn load_llama2c(path: &Path, vocab_size: usize) -> Result<Tokenizer, DataError> {
+        let bytes = std::fs::read(path).map_err(DataError::io("read", path))?;
+        let origin = path.display().to_string();
+        let json = llama2c::tokenizer_json(&bytes, vocab_size).map_err(|why| failed(&origin, "is no tokenizer of llama2.c", &why))?;
+        let specials = Specials { eos: llama2c::EOS, bos: Some(llama2c::BOS), pad: llama2c::EOS };
+        Tokenizer::assemble(build::from_json(&json, &origin)?, llama2c::config(), None, specials, origin)
+    }
+
     /// Wraps a tokenizer made here, whose special tokens are [`SPECIAL_TOKENS`].
     fn ours(hf: HfTokenizer, origin: &str) -> Result<Tokenizer, DataError> {
         let specials = Specials { eos: 0, bos: Some(0), pad: 1 };
@@ -159,6 +169,14 @@ impl Tokenizer {
         });
         let encoding = hf.encode_fast(text, false).map_err(|e| failed(&self.origin, "cannot encode a text", &e))?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokens that the tokenizer's own post-processor puts before a text (`add_special_tokens` in transformers): a begin token, or nothing.
+    pub fn beginning(&self) -> Result<Vec<u32>, DataError> {
+        let ids = |special| self.plain.encode_fast("a", special).map_err(|e| failed(&self.origin, "cannot encode a text", &e));
+        let (bare, whole) = (ids(false)?.get_ids().to_vec(), ids(true)?.get_ids().to_vec());
+        let at = whole.windows(bare.len().max(1)).position(|w| w == bare.as_slice());
+        Ok(whole[..at.unwrap_or(0)].to_vec())
     }
 
     /// The text of token ids. Bytes that are not UTF-8 (a character cut in two) become U+FFFD.

@@ -11,7 +11,7 @@ mod samples;
 pub mod svg;
 mod terminal;
 
-pub use read::{Alarm, StageRun, stage_of};
+pub use read::{Alarm, StageRun, read_run, stage_of};
 pub use run_page::write_run;
 pub use samples::{Comparison, SideBySide};
 

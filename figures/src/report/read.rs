@@ -27,6 +27,13 @@ pub struct StageRun {
     pub notes: Vec<String>,
 }
 
+impl StageRun {
+    /// All (x, y) of the rows of `metrics.jsonl` that have both.
+    pub fn points(&self, x: &str, y: &str) -> Result<Vec<(f64, f64)>, ReportError> {
+        Ok(self.metrics.as_ref().map(|table| series(table, x, y, usize::MAX)).transpose()?.unwrap_or_default())
+    }
+}
+
 /// A line of `metrics.jsonl` that is an alarm.
 #[derive(Debug, Clone)]
 pub struct Alarm {
