@@ -68,6 +68,6 @@ fn kernels() {
         bf16.flag("-march=x86-64-v4").flag("-mavx512bf16").flag("-fno-exceptions").flag("-fno-rtti");
         bf16.flag("-Wno-maybe-uninitialized"); // GCC 12 warns of its own headers
     }
-    bf16.file("src/cpp/matmul.cpp").file("src/cpp/attention.cpp").compile("rlhf_bf16");
+    bf16.file("src/cpp/matmul.cpp").file("src/cpp/attention.cpp").file("src/cpp/decode.cpp").compile("rlhf_bf16");
     println!("cargo:rustc-link-lib=gomp");
 }

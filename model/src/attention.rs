@@ -1,11 +1,12 @@
 //! Causal self-attention, of whole sequences and of one more token a row.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Places};
 use crate::config::Config;
 use crate::layers::{Linear, NormLayer, kernels, sound};
 use crate::rotary::Rotary;
 use crate::segments::Segments;
 use native::bf16::{self, Heads};
+use native::decode;
 use tch::{Device, Kind, Tensor};
 
 /// One forward pass.
@@ -21,10 +22,11 @@ pub(crate) struct Pass<'a> {
 pub(crate) enum Tokens<'a> {
     /// Whole sequences; nothing is kept.
     Whole(&'a Segments),
-    /// B rows of T, padded on the right. Keys and values of the prompts, whose lengths are given, go into the cache.
-    Prompts { time: i64, window_mask: Option<Tensor>, cache: &'a Cache, lengths: &'a [i64] },
-    /// One more token a row, which looks at all before it in the cache. `mask`: 0 where it may look and minus infinity elsewhere, `[B, 1, 1, t]`.
-    Step { cache: &'a Cache, mask: Option<&'a Tensor> },
+    /// Whole sequences, whose keys and values go into the cache.
+    Prompts { segments: &'a Segments, cache: &'a Cache, places: &'a Places },
+    /// One more token a row, row i in slot i, which looks at all before it in the cache, columns `first` to `end` at most. `masks`: 0 where it may look and
+    /// minus infinity elsewhere, `[B, 1, 1, end]`, for blocks without and with a window; `None` where all of them is seen.
+    Step { cache: &'a Cache, places: &'a Places, end: i64, first: i64, masks: [Option<Tensor>; 2] },
 }
 
 /// Query, key and value as the family stores them.
@@ -53,6 +55,15 @@ pub(crate) struct Attention {
     pub dropout: f64,
 }
 
+/// A block's attention for `native::decode`.
+pub(crate) struct Decoder {
+    pub qkv: Vec<decode::Linear>,
+    pub qk_norm: Option<(decode::Norm, decode::Norm)>,
+    pub out: decode::Linear,
+    pub scale: f64,
+    pub window: i64,
+}
+
 impl Attention {
     /// Block `layer`'s attention of these parts.
     pub fn new(qkv: Qkv, out: Linear, qk_norm: Option<(NormLayer, NormLayer)>, c: &Config, layer: usize) -> Attention {
@@ -69,33 +80,46 @@ impl Attention {
         }
     }
 
-    /// Lays the weights out for decoding in bfloat16.
-    pub fn pack(&mut self) {
-        match &mut self.qkv {
-            Qkv::Fused(all) | Qkv::ByHead(all) => all.pack(),
-            Qkv::Split(q, k, v) => [q, k, v].into_iter().for_each(Linear::pack),
-        }
-        self.out.pack();
+    /// Does `native::decode` take this block's attention?
+    pub fn can_decode(&self) -> bool {
+        let maps = match &self.qkv {
+            Qkv::Fused(all) | Qkv::ByHead(all) => all.can_pack(),
+            Qkv::Split(q, k, v) => [q, k, v].into_iter().all(Linear::can_pack),
+        };
+        maps && self.out.can_pack() && self.head_dim % 2 == 0 && self.head_dim <= 512
+    }
+
+    /// As `native::decode` reads it.
+    pub fn decoder(&self) -> Decoder {
+        let qkv = match &self.qkv {
+            Qkv::Fused(all) | Qkv::ByHead(all) => vec![all.packed()],
+            Qkv::Split(q, k, v) => [q, k, v].map(Linear::packed).into(),
+        };
+        let qk_norm = self.qk_norm.as_ref().map(|(q, k)| (q.native(), k.native()));
+        Decoder { qkv, qk_norm, out: self.out.packed(), scale: self.scale, window: self.window.unwrap_or(0) }
+    }
+
+    /// Query heads, key-value heads, features of one, and whether they lie head by head.
+    pub fn shape(&self) -> (i64, i64, i64, bool) {
+        (self.heads, self.kv_heads, self.head_dim, matches!(self.qkv, Qkv::ByHead(_)))
     }
 
     /// `[N, D]` to `[N, D]`.
     pub fn forward(&self, x: &Tensor, pass: &Pass<'_>, block: usize) -> Tensor {
         let y = match &pass.tokens {
             Tokens::Whole(segments) if self.has_kernels(x, pass.train) => self.by_kernel(x, segments, pass),
-            Tokens::Whole(segments) => self.whole(x, segments, pass),
-            Tokens::Prompts { time, window_mask, cache, lengths } => {
-                let (q, k, v) = self.by_row(x, *time, pass);
-                cache.fill(block, &k, &v, lengths);
-                self.causal(&q, &k, &v, window_mask.as_ref(), false)
-            }
-            Tokens::Step { cache, mask } => {
-                let (q, k, v) = self.by_row(x, 1, pass);
-                let first = cache.first_seen(self.window);
-                let (keys, values) = cache.push(block, &k, &v, first); // [B, K, t, C]
-                let cut = mask.filter(|_| first > 0).map(|m| m.slice(3, first, None, 1));
+            Tokens::Whole(segments) => self.whole(x, segments, pass, None),
+            Tokens::Prompts { segments, cache, places } => self.whole(x, segments, pass, Some((cache, block, places))),
+            Tokens::Step { cache, places, end, first, masks } => {
+                let (q, k, v) = self.by_row(x, 1, pass); // [B, H, 1, C]
+                cache.put(block, &k.squeeze_dim(2), &v.squeeze_dim(2), places);
+                let rows = x.size()[0];
+                let (first, mask) = if self.window.is_some() { (*first, &masks[1]) } else { (0, &masks[0]) };
+                let (keys, values) = cache.get(block, rows, first, *end); // [B, K, t, C]
+                let mask = mask.as_ref().map(|m| m.slice(3, first, None, 1));
                 // Heads that share a key-value head stand as its queries, so keys need not be repeated.
                 let q = q.reshape([-1, self.kv_heads, self.heads / self.kv_heads, self.head_dim]);
-                let y = attend(&q, &keys, &values, cut.as_ref().or(*mask), 0.0, false, self.scale);
+                let y = attend(&q, &keys, &values, mask.as_ref(), 0.0, false, self.scale);
                 y.reshape([-1, self.heads, 1, self.head_dim])
             }
         };
@@ -145,15 +169,23 @@ impl Attention {
         attend(q, &self.repeat(k), &self.repeat(v), mask, if train { self.dropout } else { 0.0 }, mask.is_none(), self.scale)
     }
 
-    /// Whole sequences by libtorch's operators, `[B, H, T, C]` or `[1, H, N, C]`.
-    fn whole(&self, x: &Tensor, segments: &Segments, pass: &Pass<'_>) -> Tensor {
+    /// Whole sequences by libtorch's operators, `[B, H, T, C]` or `[1, H, N, C]`; keys and values are kept where asked for.
+    fn whole(&self, x: &Tensor, segments: &Segments, pass: &Pass<'_>, keep: Option<(&Cache, usize, &Places)>) -> Tensor {
         let device = x.device();
+        let put = |k: &Tensor, v: &Tensor| {
+            let flat = |x: &Tensor| x.transpose(1, 2).flatten(0, 1); // [N, K, C]
+            if let Some((cache, block, places)) = keep {
+                cache.put(block, &flat(k), &flat(v), places);
+            }
+        };
         let band = |time: i64| self.window.filter(|&w| w < time).map(|w| band(time, w, device));
         if let Some((_, time)) = segments.rows() {
             let (q, k, v) = self.by_row(x, time, pass);
+            put(&k, &v);
             return self.causal(&q, &k, &v, band(time).as_ref(), pass.train);
         }
         let (q, k, v) = self.by_row(x, segments.tokens(), pass); // [1, H, N, C]
+        put(&k, &v);
         let padded = segments.padded();
         let rows = |x: &Tensor| {
             let (heads, c) = (x.size()[1], x.size()[3]);
@@ -208,7 +240,7 @@ fn attend(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>, dropout: f6
 }
 
 /// 0 where a token may look and minus infinity elsewhere, `[1, 1, T, T]`: at itself and the `window - 1` tokens before it.
-pub(crate) fn band(time: i64, window: i64, device: Device) -> Tensor {
+fn band(time: i64, window: i64, device: Device) -> Tensor {
     let seen = Tensor::ones([time, time], (Kind::Bool, device)).tril(0).triu(1 - window);
     let mask = Tensor::zeros([time, time], (Kind::Float, device)).masked_fill(&seen.logical_not(), f64::NEG_INFINITY);
     mask.view([1, 1, time, time])

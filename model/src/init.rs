@@ -25,8 +25,6 @@ pub(crate) enum Supply<'a> {
     Files { files: &'a mut WeightFiles, fresh: &'a [&'a str], device: Device },
     /// Copies of another model's, in this precision.
     Copy(&'a [Parameter], Kind),
-    /// Another model's own tensors: what is learnt there shows here.
-    Share(&'a [Parameter]),
 }
 
 /// Collects the parameters of a network while it is built.
@@ -49,7 +47,6 @@ impl<'a> Builder<'a> {
             }
             Supply::Files { files, device, .. } => files.take(name, shape, *device)?,
             Supply::Copy(list, kind) => named(list, name)?.to_dtype(*kind, false, true),
-            Supply::Share(list) => named(list, name)?,
         };
         let tensor = tensor.set_requires_grad(true);
         self.parameters.push(Parameter { name: name.into(), tensor: tensor.shallow_clone(), decay: shape.len() >= 2 });

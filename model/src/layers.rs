@@ -4,6 +4,7 @@ use crate::config::{Activation, Norm};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
 use native::bf16::{self, Map, Packed};
+use native::decode;
 use tch::{Device, Kind, Tensor};
 
 /// A linear map on rows, with the weight in the orientation of its family's folders.
@@ -13,8 +14,6 @@ pub(crate) struct Linear {
     bias: Option<Tensor>,
     /// `[in, out]` (GPT-2's "Conv1D") instead of `[out, in]`.
     in_out: bool,
-    /// The weight as decoding reads it, again and again.
-    packed: Option<Packed>,
 }
 
 /// Sizes and first values of a [`Linear`].
@@ -33,14 +32,11 @@ impl Linear {
         let shape = if s.in_out { [i, o] } else { [o, i] };
         let weight = b.take(&format!("{name}.weight"), &shape, Init::Normal(s.std))?;
         let bias = if s.bias { Some(b.take(&format!("{name}.bias"), &[o], Init::Zeros)?) } else { None };
-        Ok(Linear { weight, bias, in_out: s.in_out, packed: None })
+        Ok(Linear { weight, bias, in_out: s.in_out })
     }
 
     /// `[N, in]` to `[N, out]`, in `x`'s precision; the result is fresh memory that the caller may change in place.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        if let Some(packed) = &self.packed {
-            return sound(packed.multiply(x, self.bias.as_ref(), x.kind()));
-        }
         if self.has_kernels(x) {
             return sound(bf16::linear(x, self.map()));
         }
@@ -52,23 +48,20 @@ impl Linear {
         }
     }
 
-    /// activation(x·W + b).
-    pub fn forward_activated(&self, x: &Tensor, activation: Activation) -> Tensor {
-        match &self.packed {
-            Some(packed) => sound(packed.multiply_activated(x, self.bias.as_ref(), activation.kernel())),
-            None => activation.apply(self.forward(x)),
-        }
+    /// The map as `native::decode` reads it. It no longer follows the weight, which may be trained further.
+    pub fn packed(&self) -> decode::Linear {
+        let weight = if self.in_out { Packed::across(&self.weight) } else { Packed::along(&self.weight) };
+        decode::Linear { weight: sound(weight), bias: self.bias.as_ref().map(Tensor::detach) }
     }
 
-    /// Lays the weight out for decoding in bfloat16. It no longer follows the weight, which may be trained further.
-    pub fn pack(&mut self) {
-        let packed = if self.in_out { Packed::across(&self.weight) } else { Packed::along(&self.weight) };
-        self.packed = Some(sound(packed));
+    /// Can it be packed, and what comes of it be multiplied on?
+    pub fn can_pack(&self) -> bool {
+        fits(&self.weight)
     }
 
     /// Do our own kernels take these rows and this weight?
     pub fn has_kernels(&self, x: &Tensor) -> bool {
-        kernels(x.kind(), x.device()) && fits(&self.weight) && self.packed.is_none()
+        kernels(x.kind(), x.device()) && fits(&self.weight)
     }
 
     /// For the kernels.
@@ -115,6 +108,13 @@ impl NormLayer {
             }
             Norm::Rms { eps } => NormLayer { weight, bias: None, eps },
         })
+    }
+
+    /// The norm as `native::decode` reads it, sharing its weights; without a bias the weight is bfloat16's, as in [`NormLayer::forward`].
+    pub fn native(&self) -> decode::Norm {
+        let weight = self.weight.detach();
+        let weight = if self.bias.is_some() { weight } else { weight.to_kind(Kind::BFloat16).to_kind(Kind::Float) };
+        decode::Norm { weight, bias: self.bias.as_ref().map(Tensor::detach), eps: self.eps }
     }
 
     pub fn forward(&self, x: &Tensor) -> Tensor {

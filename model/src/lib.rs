@@ -2,7 +2,8 @@
 //!
 //! - [`Config`]: the shape, read from and written to `config.json`; the GPT-2, Llama and GPT-NeoX families are settings of one network.
 //! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
-//! - [`generate`](mod@generate): batched sampling with a cache. Token ids in, token ids out; text is the binaries' business.
+//! - [`generate`](mod@generate): continues a list of prompts; [`batcher`]: the same for prompts that come and go. Token ids in, token ids out; text is the
+//!   binaries' business.
 //! - [`lineage`]: where a folder came from.
 //!
 //! Sequences are padded on the right, so a causal network needs no padding mask: what stands after a token cannot change it.
@@ -10,8 +11,10 @@
 //! Letters of the shapes: B rows, T tokens, N = B·T, D width, H heads, K key-value heads, C features of a head, V vocabulary.
 
 mod attention;
+pub mod batcher;
 mod cache;
 pub mod config;
+mod engine;
 mod error;
 mod files;
 pub mod generate;
@@ -28,6 +31,6 @@ mod transformer;
 pub use config::Config;
 pub use error::ModelError;
 pub use files::resolve;
-pub use generate::{Generation, Sampling, generate};
+pub use generate::{Generation, Sampling, generate, generate_rows};
 pub use model::{HeadKind, Model, Parameter};
 pub use segments::Segments;

@@ -9,7 +9,7 @@ use crate::layers::{cast, fits, kernels, sound};
 use crate::names::{self, Names, SCALAR_HEAD};
 use crate::segments::Segments;
 use crate::transformer::Transformer;
-use native::bf16::{self, Packed};
+use native::{bf16, decode};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -42,8 +42,6 @@ pub struct Model {
     trunk: Transformer,
     /// `[V, D]` or `[1, D]`; the embedding itself where the head is tied.
     head_weight: Tensor,
-    /// The head as decoding reads it.
-    packed_head: Option<Packed>,
     parameters: Vec<Parameter>,
     device: Device,
 }
@@ -87,7 +85,7 @@ impl Model {
             HeadKind::Lm => b.take(Names::of(config.family).head, &[config.vocab_size as i64, width], Init::Normal(config.init_std))?,
             HeadKind::Scalar => b.take(SCALAR_HEAD, &[1, width], Init::Normal(1.0 / (width as f64 + 1.0).sqrt()))?,
         };
-        Ok(Model { config, head, trunk, head_weight, packed_head: None, parameters: b.parameters, device })
+        Ok(Model { config, head, trunk, head_weight, parameters: b.parameters, device })
     }
 
     /// Writes config.json, generation_config.json and model.safetensors (in shards above 5 GB) into `folder`, which is made if need be. The
@@ -118,21 +116,22 @@ impl Model {
         Ok(copy)
     }
 
-    /// A frozen model with the weights laid out as decoding reads them again and again: half as large in bfloat16. `None` where they are so already.
-    pub(crate) fn decoder(&self) -> Result<Option<Model>, ModelError> {
+    /// The weights as generation reads them again and again, in `native::decode`'s layout; `None` where that does not take this model.
+    pub(crate) fn decoder(&self) -> Option<decode::Network> {
+        let fits = self.head_weight.kind() == Kind::Float && self.trunk.can_decode();
+        fits.then(|| self.trunk.decoder(&self.head_weight))
+    }
+
+    /// A frozen copy in the precision of the activations, which spares each step the rounding; `None` where the weights are so already.
+    pub(crate) fn rounded(&self) -> Result<Option<Model>, ModelError> {
         let compute = self.compute();
         if self.head_weight.kind() == compute {
             return Ok(None);
         }
-        let packs = kernels(compute, self.device) && self.parameters.iter().filter(|p| p.decay).all(|p| fits(&p.tensor));
-        let supply = if packs { Supply::Share(&self.parameters) } else { Supply::Copy(&self.parameters, compute) };
+        let supply = Supply::Copy(&self.parameters, compute);
         let mut copy = Model::build(self.config.clone(), self.head, self.device, Builder::new(supply))?;
         copy.set_compute(compute);
         copy.freeze();
-        if packs {
-            copy.trunk.pack();
-            copy.packed_head = Some(sound(Packed::along(&copy.head_weight)));
-        }
         Ok(Some(copy))
     }
 
@@ -217,17 +216,18 @@ impl Model {
 
     /// Logits of a language model: `[.., D]` to `[.., V]`, in float32.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
+        self.rounded_logits(hidden).to_kind(Kind::Float)
+    }
+
+    /// The same in the precision of `hidden`, for functions that read either: in bfloat16 half the memory.
+    pub fn rounded_logits(&self, hidden: &Tensor) -> Tensor {
         assert_eq!(self.head, HeadKind::Lm, "this model has a scalar head: it gives no logits");
-        let flat = || hidden.reshape([-1, self.config.width as i64]);
-        let shape = || [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
-        if let Some(packed) = &self.packed_head {
-            return sound(packed.multiply(&flat(), None, Kind::Float)).view(shape().as_slice());
-        }
         if kernels(hidden.kind(), self.device) && fits(&self.head_weight) {
             let map = bf16::Map { weight: &self.head_weight, bias: None, in_out: false };
-            return sound(bf16::linear(&flat(), map)).view(shape().as_slice()).to_kind(Kind::Float);
+            let shape = [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
+            return sound(bf16::linear(&hidden.reshape([-1, self.config.width as i64]), map)).view(shape.as_slice());
         }
-        hidden.linear::<Tensor>(&cast(&self.head_weight, hidden.kind()), None).to_kind(Kind::Float)
+        hidden.linear::<Tensor>(&cast(&self.head_weight, hidden.kind()), None)
     }
 
     /// Scores of a scalar model: `[.., D]` to `[..]`, worked out in float32.
@@ -257,18 +257,21 @@ impl Model {
 
     /// Refuses empty rows, rows longer than the context, and ids outside the vocabulary.
     pub fn check_ids(&self, rows: &[&[u32]]) -> Result<(), ModelError> {
+        rows.iter().enumerate().try_for_each(|(i, row)| self.check_row(row, i))
+    }
+
+    /// The same for row `i`.
+    pub(crate) fn check_row(&self, row: &[u32], i: usize) -> Result<(), ModelError> {
         let c = &self.config;
-        for (i, row) in rows.iter().enumerate() {
-            if row.is_empty() {
-                return Err(ModelError::Input(format!("row {i} has no tokens: give it at least one, for example the end token")));
-            }
-            if row.len() > c.context {
-                return Err(ModelError::Input(format!("row {i} has {} tokens, the model's context is {}", row.len(), c.context)));
-            }
-            if let Some(id) = row.iter().find(|&&id| id as usize >= c.vocab_size) {
-                let reason = format!("row {i} holds token {id}, the model knows {}: is this its own tokenizer?", c.vocab_size);
-                return Err(ModelError::Input(reason));
-            }
+        if row.is_empty() {
+            return Err(ModelError::Input(format!("row {i} has no tokens: give it at least one, for example the end token")));
+        }
+        if row.len() > c.context {
+            return Err(ModelError::Input(format!("row {i} has {} tokens, the model's context is {}", row.len(), c.context)));
+        }
+        if let Some(id) = row.iter().find(|&&id| id as usize >= c.vocab_size) {
+            let reason = format!("row {i} holds token {id}, the model knows {}: is this its own tokenizer?", c.vocab_size);
+            return Err(ModelError::Input(reason));
         }
         Ok(())
     }
@@ -304,13 +307,4 @@ impl Model {
     pub(crate) fn trunk(&self) -> &Transformer {
         &self.trunk
     }
-}
-
-/// Rows as `[B, longest]` i64 on the CPU, filled up with `pad`.
-pub(crate) fn pad_right(rows: &[&[u32]], longest: usize, pad: u32) -> Tensor {
-    let mut ids = vec![i64::from(pad); rows.len() * longest];
-    for (slot, row) in ids.chunks_mut(longest).zip(rows) {
-        slot.iter_mut().zip(*row).for_each(|(s, &id)| *s = i64::from(id));
-    }
-    Tensor::from_slice(&ids).view([rows.len() as i64, longest as i64])
 }

@@ -11,10 +11,8 @@ use tch::{Device, Kind, Tensor};
 pub(crate) enum Reach<'a> {
     /// As long as the farthest place of the pass: transformers' rule.
     Pass,
-    /// The lengths of the rows.
-    Rows(&'a [i64]),
-    /// Each token is its row's newest.
-    Newest,
+    /// So long is the sequence of each token of the pass.
+    Tokens(&'a [i64]),
 }
 
 /// Radians a place, `[R/2]`.
@@ -104,6 +102,11 @@ impl Rotary {
         }
     }
 
+    /// Features of a head that turn.
+    pub fn width(&self) -> i64 {
+        self.width
+    }
+
     /// Turns `[B, H, T, C]`: the first R features of each head, all of them in most families.
     pub fn turn(&self, x: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Tensor {
         let c = x.size()[3];
@@ -126,8 +129,7 @@ fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
 fn lengths(places: &Tensor, reach: Reach<'_>) -> Tensor {
     match reach {
         Reach::Pass => places.max() + 1.0,
-        Reach::Rows(rows) => Tensor::from_slice(rows).to_kind(Kind::Float).to_device(places.device()).view([-1, 1, 1]),
-        Reach::Newest => places + 1.0,
+        Reach::Tokens(tokens) => Tensor::from_slice(tokens).to_kind(Kind::Float).to_device(places.device()).view_as(places),
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! Between the blocks a batch is one matrix `[N, D]`, N = B·T: linear maps need no other shape.
 
-use crate::attention::{Attention, Pass, Qkv, band};
+use crate::attention::{Attention, Pass, Qkv};
 use crate::config::{Activation, Config, Dropout, Family, Position};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
-use crate::layers::{Linear, LinearShape, NormLayer, cast, sound};
+use crate::layers::{Linear, LinearShape, NormLayer, cast, kernels, sound};
 use crate::names::Names;
 use crate::rotary::{Reach, Rotary};
 use crate::segments::Segments;
-use native::bf16;
+use native::bf16::{self, Packed};
+use native::decode;
 use tch::{Device, Kind, Tensor};
 
 /// Two linear maps with a non-linearity between them, gated or not.
@@ -25,17 +26,17 @@ struct Mlp {
 impl Mlp {
     fn forward(&self, x: &Tensor) -> Tensor {
         let inner = match &self.gate {
-            Some(gate) => gate.forward_activated(x, self.activation) * self.up.forward(x),
+            Some(gate) => self.activation.apply(gate.forward(x)) * self.up.forward(x),
             None if self.up.has_kernels(x) && self.down.has_kernels(x) => {
                 return sound(bf16::mlp(x, self.up.map(), self.down.map(), self.activation.kernel()));
             }
-            None => self.up.forward_activated(x, self.activation),
+            None => self.activation.apply(self.up.forward(x)),
         };
         self.down.forward(&inner)
     }
 
-    fn pack(&mut self) {
-        [self.gate.as_mut(), Some(&mut self.up), Some(&mut self.down)].into_iter().flatten().for_each(Linear::pack);
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.gate.iter().chain([&self.up, &self.down])
     }
 }
 
@@ -134,17 +135,54 @@ impl Transformer {
         self.rotary.as_ref().map(|r| (r, r.tables(&Tensor::arange(time, (Kind::Int64, self.embedding.device())), reach)))
     }
 
-    /// What blocks with a window add to the scores of a pass over rows of this length; `None` where no window cuts.
-    pub fn window_mask(&self, time: i64) -> Option<Tensor> {
-        self.window.filter(|&w| w < time).map(|window| band(time, window, self.embedding.device()))
+    /// Does `native::decode` take this network?
+    pub fn can_decode(&self) -> bool {
+        let width = self.embedding.size()[1];
+        let block = |b: &Block| b.attention.can_decode() && b.mlp.linears().all(Linear::can_pack);
+        kernels(self.compute, self.embedding.device())
+            && self.embedding.kind() == Kind::Float
+            && width % 2 == 0
+            && self.blocks.iter().all(block)
     }
 
-    /// Lays the weights of linear maps out for decoding in bfloat16.
-    pub fn pack(&mut self) {
-        for block in &mut self.blocks {
-            block.attention.pack();
-            block.mlp.pack();
+    /// The network as `native::decode` reads it, with this head `[V, D]`: linear maps packed, the rest shared.
+    pub fn decoder(&self, head: &Tensor) -> decode::Network {
+        let packed = self.blocks.iter().map(|b| {
+            let part = b.attention.decoder();
+            decode::Block {
+                norm1: b.norm1.native(),
+                norm2: b.norm2.native(),
+                qk_norm: part.qk_norm,
+                qkv: part.qkv,
+                out: part.out,
+                gate: b.mlp.gate.as_ref().map(Linear::packed),
+                up: b.mlp.up.packed(),
+                down: b.mlp.down.packed(),
+                scale: part.scale,
+                window: part.window,
+            }
+        });
+        let first = &self.blocks[0];
+        let (heads, kv_heads, head_width, by_head) = first.attention.shape();
+        decode::Network {
+            blocks: packed.collect(),
+            heads,
+            kv_heads,
+            head_width,
+            turning: self.rotary.as_ref().map_or(0, Rotary::width),
+            by_head,
+            parallel: first.parallel,
+            activation: first.mlp.activation.kernel(),
+            embedding: self.embedding.detach(),
+            positions: self.positions.as_ref().map(Tensor::detach),
+            norm: self.norm.native(),
+            head: decode::Linear { weight: sound(Packed::along(&head.detach())), bias: None },
         }
+    }
+
+    /// Reach of the blocks that have a window.
+    pub fn window(&self) -> Option<i64> {
+        self.window
     }
 
     /// Token ids `[B, T]` or `[N]` to `[N, D]`, with learned positions added: places 0 to T, or the given ones, of the ids' shape.

@@ -194,7 +194,6 @@ struct Out {
 
 const PLAIN: c_int = 0;
 const EXACT: c_int = 1;
-const ACTIVATE: c_int = 2;
 /// Columns of a tile.
 const TILE: i64 = 64;
 
@@ -243,14 +242,26 @@ impl Packed {
         self.n
     }
 
-    /// x·W + b: x `[m, k]` bfloat16 (an odd k rounded up by a column of 0) to `[m, n]` in `kind`, bfloat16 or float32.
-    pub fn multiply(&self, x: &Tensor, bias: Option<&Tensor>, kind: Kind) -> Result<Tensor, NativeError> {
-        self.product(x, bias, None, kind)
+    /// The size that is summed over.
+    pub(crate) fn rows(&self) -> i64 {
+        self.k
     }
 
-    /// activation(x·W + b) in bfloat16.
-    pub fn multiply_activated(&self, x: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor, NativeError> {
-        self.product(x, bias, Some(activation), Kind::BFloat16)
+    /// The tiles.
+    pub(crate) fn words(&self) -> *const u32 {
+        self.words.data_ptr().cast_const().cast()
+    }
+
+    /// x·W + b: x `[m, k]` bfloat16 (an odd k rounded up by a column of 0) to `[m, n]` in `kind`, bfloat16 or float32.
+    pub fn multiply(&self, x: &Tensor, bias: Option<&Tensor>, kind: Kind) -> Result<Tensor, NativeError> {
+        let out_kind = match kind {
+            Kind::BFloat16 => PLAIN,
+            Kind::Float => EXACT,
+            _ => return Err(wrong("result", format!("{kind:?}"))),
+        };
+        let out = Tensor::empty([x.size()[0], self.n], (kind, Device::Cpu));
+        self.product_into(x, bias, out_kind, &out)?;
+        Ok(out)
     }
 
     /// x·W in bfloat16 as rows of an even number of columns, which can be multiplied on: behind an odd n stands a column of 0.
@@ -259,24 +270,12 @@ impl Packed {
         if self.n % 2 == 1 {
             let _ = out.narrow(1, self.n, 1).zero_();
         }
-        self.product_into(x, None, PLAIN, 0, &out)?;
-        Ok(out)
-    }
-
-    fn product(&self, x: &Tensor, bias: Option<&Tensor>, activation: Option<Activation>, kind: Kind) -> Result<Tensor, NativeError> {
-        let out_kind = match (activation, kind) {
-            (Some(_), _) => ACTIVATE,
-            (None, Kind::BFloat16) => PLAIN,
-            (None, Kind::Float) => EXACT,
-            _ => return Err(wrong("result", format!("{kind:?}"))),
-        };
-        let out = Tensor::empty([x.size()[0], self.n], (kind, Device::Cpu));
-        self.product_into(x, bias, out_kind, activation.map_or(0, |a| a as c_int), &out)?;
+        self.product_into(x, None, PLAIN, &out)?;
         Ok(out)
     }
 
     /// Into the first n columns of `out` `[m, n or more]`, of the type that `kind` says.
-    fn product_into(&self, x: &Tensor, bias: Option<&Tensor>, kind: c_int, activation: c_int, out: &Tensor) -> Result<(), NativeError> {
+    fn product_into(&self, x: &Tensor, bias: Option<&Tensor>, kind: c_int, out: &Tensor) -> Result<(), NativeError> {
         let _call = Range::operator(c"rlhf::product");
         let x = x.contiguous();
         let shape = x.size();
@@ -290,7 +289,7 @@ impl Packed {
             return Err(wrong("bias", format!("{:?} of {:?}, instead of {} float32", b.size(), b.kind(), self.n)));
         }
         let bias = bias.map_or(null(), |b| b.data_ptr().cast_const().cast());
-        let to = Out { kind, activation, add: 0, c: out.data_ptr(), stride: out.stride()[0], bias, inner: std::ptr::null_mut() };
+        let to = Out { kind, activation: 0, add: 0, c: out.data_ptr(), stride: out.stride()[0], bias, inner: std::ptr::null_mut() };
         let a = x.data_ptr().cast_const().cast();
         let product = Product { m, n: self.n, k, a, stride: k / 2, tiled: 0, b: self.words.data_ptr().cast_const().cast() };
         // SAFETY: shapes and types were checked; `out` was made for the result.

@@ -1,7 +1,7 @@
 //! Work on rows in memory that libtorch does in several passes, in one: CPU only.
 
-use crate::{NativeError, Range};
-use std::os::raw::{c_int, c_void};
+use crate::{NativeError, Range, check};
+use std::ffi::{c_char, c_int, c_void};
 use tch::{Device, Kind, Tensor};
 
 unsafe extern "C" {
@@ -16,6 +16,14 @@ unsafe extern "C" {
         scale: f32,
         threads: c_int,
     ) -> f64;
+    fn rlhf_token_log_probs(
+        logits: *const c_void,
+        targets: *const c_void,
+        factor: f64,
+        log_probs: *mut *mut c_void,
+        entropy: *mut *mut c_void,
+    ) -> *mut c_char;
+    fn rlhf_exponentials(x: *mut f32, rows: i64, n: i64, factor: f32, runs: *mut f32, threads: c_int);
 }
 
 /// Softmax cross-entropy, forward and backward at once and in place. `logits` `[N, V]` (float32 or bfloat16) become
@@ -55,6 +63,39 @@ pub fn cross_entropy_in_place(logits: &mut Tensor, targets: &Tensor, ignore: i64
             tch::get_num_threads(),
         )
     })
+}
+
+/// log softmax(factor · logits)\[target\] and the entropy of that softmax in nats, both `[N]` float32, with autograd. `logits` `[N, V]` float32 or bfloat16 on
+/// the CPU, `targets` `[N]` int64. Exponentials and sums are float32 or better; for the backward pass nothing but the logits and two numbers a row are kept.
+///
+/// d log p / d logit = factor · (onehot − p);  dH / d logit = −factor · p · (log p + H)
+pub fn token_log_probs(logits: &Tensor, targets: &Tensor, factor: f64) -> Result<(Tensor, Tensor), NativeError> {
+    let _call = Range::operator(c"rlhf::token_log_probs");
+    let (mut log_probs, mut entropy) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: pointers of live tensors, which the shim checks for shape, type and range.
+    check(unsafe { rlhf_token_log_probs(logits.as_ptr() as _, targets.as_ptr() as _, factor, &mut log_probs, &mut entropy) })?;
+    // SAFETY: without an error the shim has stored two tensors of its own, which tch now owns.
+    Ok(unsafe { (Tensor::from_ptr(log_probs.cast()), Tensor::from_ptr(entropy.cast())) })
+}
+
+/// Numbers that [`exponentials`] sums at a time.
+pub const RUN: usize = 256;
+
+/// Rows of `n` numbers become e^(factor · (x − the row's largest)), the weights of a softmax at temperature 1 / factor, to 2 ulp; weights below e^-87 are
+/// e^-87. `runs` is extended, row by row, by the sums of [`RUN`] of them at a time, ⌈n / RUN⌉ a row.
+///
+/// Panics where the numbers are no whole rows.
+pub fn exponentials(x: &mut [f32], n: usize, factor: f64, runs: &mut Vec<f32>) {
+    assert!(n > 0 && x.len().is_multiple_of(n), "{} numbers are no rows of {n}", x.len());
+    let rows = x.len() / n;
+    let start = runs.len();
+    runs.resize(start + rows * n.div_ceil(RUN), 0.0);
+    let _call = Range::operator(c"rlhf::exponentials");
+    // SAFETY: `x` holds `rows` rows of `n`, and `runs` from `start` on a number for each of their runs.
+    unsafe {
+        let runs = runs.as_mut_ptr().add(start);
+        rlhf_exponentials(x.as_mut_ptr(), rows as i64, n as i64, factor as f32, runs, tch::get_num_threads());
+    }
 }
 
 fn wrong(what: &'static str, detail: String) -> NativeError {

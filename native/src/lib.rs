@@ -2,8 +2,9 @@
 //!
 //! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`]: multi-tensor optimiser kernels, through a C++ shim whose
 //!   exceptions become [`NativeError`].
-//! - [`cross_entropy_in_place`]: kernels of our own on tensors' memory.
+//! - [`cross_entropy_in_place`], [`token_log_probs`], [`exponentials`]: kernels of our own on rows of logits.
 //! - [`bf16`]: linear maps, MLP and attention in bfloat16, forward and backward.
+//! - [`decode`]: a transformer's forward pass for generation, all blocks in one call.
 //! - [`Profiler`], [`Range`]: libtorch's profiler.
 //! - [`MappedFile`]: a read-only memory map.
 //! - [`Store`], [`Group`], [`Reducer`]: libtorch's engine for several processes, c10d.
@@ -13,6 +14,7 @@
 mod alloc;
 pub mod bf16;
 mod c10d;
+pub mod decode;
 mod kernels;
 mod map;
 mod optim;
@@ -21,7 +23,7 @@ mod profile;
 
 pub use alloc::keep_freed_pages;
 pub use c10d::{Group, HAS_NCCL, Joining, Reducer, Reduction, Store, quiet_logging};
-pub use kernels::cross_entropy_in_place;
+pub use kernels::{RUN, cross_entropy_in_place, exponentials, token_log_probs};
 pub use map::MappedFile;
 pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
 pub use process::{Signal, die_with_parent, exit_now, signal_process};

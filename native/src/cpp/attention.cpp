@@ -23,13 +23,7 @@ INLINE int64_t padded(int64_t n) { return (n + TILE - 1) / TILE * TILE; }
 // A head's row of a token in float32, turned by `sign` times its place's angles.
 INLINE void turn(float *x, const Attention &a, int64_t token, float sign) {
   const int64_t half = a.turning / 2;
-  const float *cos = a.cos + token * half, *sin = a.sin + token * half;
-  for (int64_t i = 0; i < half; i += 16) {
-    const __mmask16 m = first(half - i);
-    const Floats c = load(cos + i, m), s = _mm512_mul_ps(load(sin + i, m), all(sign)), x1 = load(x + i, m), x2 = load(x + half + i, m);
-    store(x + i, _mm512_fmsub_ps(x1, c, _mm512_mul_ps(x2, s)), m);
-    store(x + half + i, _mm512_fmadd_ps(x2, c, _mm512_mul_ps(x1, s)), m);
-  }
+  turn(x, a.cos + token * half, a.sin + token * half, half, sign);
 }
 
 INLINE const bf16 *row_at(const Heads &h, int64_t token, int64_t head) { return (const bf16 *)h.at + token * h.row + head * h.head; }

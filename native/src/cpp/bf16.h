@@ -100,4 +100,14 @@ template <int A> INLINE Floats slope(Floats x) {
   return one;
 }
 
+// Rotary positions: feature i turns with feature i + half by `sign` times its angle.
+INLINE void turn(float *x, const float *cos, const float *sin, int64_t half, float sign) {
+  for (int64_t i = 0; i < half; i += 16) {
+    const __mmask16 m = first(half - i);
+    const Floats c = load(cos + i, m), s = _mm512_mul_ps(load(sin + i, m), all(sign)), x1 = load(x + i, m), x2 = load(x + half + i, m);
+    store(x + i, _mm512_fmsub_ps(x1, c, _mm512_mul_ps(x2, s)), m);
+    store(x + half + i, _mm512_fmadd_ps(x2, c, _mm512_mul_ps(x1, s)), m);
+  }
+}
+
 } // namespace

@@ -1,9 +1,10 @@
-// Differentiable functions on bfloat16 activations with float32 weights, made of the kernels in matmul.cpp and attention.cpp.
+// Differentiable functions on bfloat16 activations with float32 weights, made of the kernels in matmul.cpp, attention.cpp and kernels.cpp.
 //
 // Products are of bfloat16, sums float32; the gradients of weights and biases are float32 and never rounded. Activations are [N, features], contiguous.
 
 #include "attention.h"
 #include "guarded.h"
+#include "kernels.h"
 #include "matmul.h"
 
 #include <ATen/Parallel.h>
@@ -240,8 +241,48 @@ struct Attend : Function<Attend> {
   }
 };
 
+// log softmax(factor · logits)[target] and the entropy of that softmax, both [N] float32.
+struct TokenLogProbs : Function<TokenLogProbs> {
+  static variable_list forward(AutogradContext *ctx, const Tensor &input, const Tensor &targets, double factor) {
+    const Tensor logits = input.contiguous();
+    TORCH_CHECK(logits.dim() == 2 && (logits.scalar_type() == at::kFloat || logits.scalar_type() == at::kBFloat16) && logits.device().is_cpu(),
+                "logits [N, V] of float32 or bfloat16 on the CPU, not ", logits.sizes(), " of ", logits.scalar_type());
+    TORCH_CHECK(targets.scalar_type() == at::kLong && targets.is_contiguous() && targets.dim() == 1 && targets.size(0) == logits.size(0),
+                "targets: ", logits.size(0), " contiguous int64");
+    const int64_t *id = targets.const_data_ptr<int64_t>();
+    for (int64_t i = 0; i < targets.numel(); ++i) TORCH_CHECK(id[i] >= 0 && id[i] < logits.size(1), "a target ", id[i], " outside the vocabulary");
+    const auto row = [&] { return at::empty({logits.size(0)}, logits.options().dtype(at::kFloat).requires_grad(false)); };
+    Tensor log_prob = row(), entropy = row(), lse = row();
+    const Tokens tokens = describe(logits, targets, factor, entropy, lse, log_prob.data_ptr<float>());
+    rlhf_tokens(&tokens, at::get_num_threads());
+    if (ctx) {
+      ctx->save_for_backward({logits, targets, entropy, lse});
+      ctx->saved_data["factor"] = factor;
+      ctx->set_materialize_grads(false);
+    }
+    return {log_prob, entropy};
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &logits = saved[0], &targets = saved[1];
+    Tensor entropy = saved[2], lse = saved[3], out = at::empty_like(logits);
+    const Tokens tokens = describe(logits, targets, ctx->saved_data["factor"].toDouble(), entropy, lse, nullptr);
+    const auto flat = [](const Tensor &g) { return g.defined() ? g.to(at::kFloat).contiguous() : g; };
+    const auto at = [](const Tensor &g) { return g.defined() ? g.const_data_ptr<float>() : nullptr; };
+    const Tensor g = flat(grads[0]), h = flat(grads[1]);
+    rlhf_tokens_backward(&tokens, at(g), at(h), out.data_ptr(), at::get_num_threads());
+    return {out, Tensor(), Tensor()};
+  }
+
+  static Tokens describe(const Tensor &logits, const Tensor &targets, double factor, Tensor &entropy, Tensor &lse, float *log_prob) {
+    return Tokens{logits.const_data_ptr(), logits.scalar_type() == at::kBFloat16, targets.const_data_ptr<int64_t>(), logits.size(0), logits.size(1),
+                  float(factor), log_prob, const_cast<float *>(entropy.const_data_ptr<float>()), const_cast<float *>(lse.const_data_ptr<float>())};
+  }
+};
+
 // Without autograd nothing is kept for a backward pass.
-template <class F, class... Args> Tensor apply(bool differentiable, Args... args) {
+template <class F, class... Args> auto apply(bool differentiable, Args... args) {
   return differentiable && at::GradMode::is_enabled() ? F::apply(args...) : F::forward(nullptr, args...);
 }
 
@@ -279,6 +320,14 @@ char *rlhf_attend(const Tensor *const *qkv, size_t parts, const Tensor *const *t
     const Shape shape{heads, kv_heads, width, tables ? turning : 0, window, scale, by_head != 0, tables ? *tables[0] : Tensor(),
                       tables ? *tables[1] : Tensor(), *bounds, *segments};
     *out = new Tensor(apply<Attend>(learns, at::TensorList(list), shape));
+  });
+}
+
+char *rlhf_token_log_probs(const Tensor *logits, const Tensor *targets, double factor, Tensor **log_prob, Tensor **entropy) {
+  return guarded([&] {
+    const variable_list both = apply<TokenLogProbs>(logits->requires_grad(), *logits, *targets, factor);
+    *log_prob = new Tensor(both[0]);
+    *entropy = new Tensor(both[1]);
   });
 }
 

@@ -1,6 +1,8 @@
 // Element-wise work on rows of float32 or bfloat16 that libtorch does in several passes over memory, in one. Plain C++ on raw memory, no torch
 // headers. Built with -O3 -fopenmp; each function is compiled for several instruction sets and chosen when the program starts.
 
+#include "kernels.h"
+
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -103,6 +105,79 @@ CLONES void cross_entropy_bf16(bf16 *logits, const int64_t *targets, int64_t beg
   cross_entropy_range(logits, targets, begin, end, vocab, stride, ignore, scale, row, nll);
 }
 
+// log p of the target and the entropy of one row, p = softmax(factor · logits); and the log of the sum of exponentials. `row`: V floats of scratch.
+template <class T> INLINE void token_row(const T *logits, int64_t vocab, int64_t target, float factor, float *row, float *log_prob, float *entropy, float *lse) {
+  float most = to_float(logits[0]) * factor;
+#pragma omp simd reduction(max : most)
+  for (int64_t i = 0; i < vocab; ++i) {
+    const float x = to_float(logits[i]) * factor;
+    row[i] = x;
+    most = x > most ? x : most;
+  }
+  double total = 0.0, weighted = 0.0;
+  for (int64_t start = 0; start < vocab; start += 4096) { // float sums of pieces, added up in double
+    const int64_t end = start + 4096 < vocab ? start + 4096 : vocab;
+    float sum = 0.0f, inner = 0.0f;
+#pragma omp simd reduction(+ : sum, inner)
+    for (int64_t i = start; i < end; ++i) {
+      const float x = row[i] - most, e = exp_of(x);
+      sum += e;
+      inner += e * x;
+    }
+    total += sum;
+    weighted += inner;
+  }
+  const double log_total = __builtin_log(total);
+  *log_prob = float(row[target] - most - log_total);
+  *entropy = float(log_total - weighted / total);
+  *lse = float(most + log_total);
+}
+
+// The gradient of one row: factor · (g · (onehot − p) − h · p · (log p + entropy)), g and h those of log p and the entropy.
+template <class T> INLINE void token_row_gradient(const T *logits, int64_t vocab, int64_t target, float factor, float lse, float entropy, float g, float h, T *out) {
+  const float a = factor * g, b = factor * h;
+#pragma omp simd
+  for (int64_t i = 0; i < vocab; ++i) {
+    float x = to_float(logits[i]) * factor - lse;
+    x = x > 0.0f ? 0.0f : x;
+    put(out[i], -exp_of(x) * (a + b * (x + entropy)));
+  }
+  float x = to_float(logits[target]) * factor - lse;
+  x = x > 0.0f ? 0.0f : x;
+  put(out[target], a - exp_of(x) * (a + b * (x + entropy)));
+}
+
+CLONES void token_f32(const float *logits, int64_t vocab, int64_t target, float factor, float *row, float *log_prob, float *entropy, float *lse) {
+  token_row(logits, vocab, target, factor, row, log_prob, entropy, lse);
+}
+CLONES void token_bf16(const bf16 *logits, int64_t vocab, int64_t target, float factor, float *row, float *log_prob, float *entropy, float *lse) {
+  token_row(logits, vocab, target, factor, row, log_prob, entropy, lse);
+}
+CLONES void token_gradient_f32(const float *logits, int64_t vocab, int64_t target, float factor, float lse, float entropy, float g, float h, float *out) {
+  token_row_gradient(logits, vocab, target, factor, lse, entropy, g, h, out);
+}
+CLONES void token_gradient_bf16(const bf16 *logits, int64_t vocab, int64_t target, float factor, float lse, float entropy, float g, float h, bf16 *out) {
+  token_row_gradient(logits, vocab, target, factor, lse, entropy, g, h, out);
+}
+
+// One row becomes e^(factor · (x − largest)); `runs`: the sums of 256 numbers at a time.
+CLONES void exponentials_f32(float *row, int64_t n, float factor, float *runs) {
+  float most = row[0];
+#pragma omp simd reduction(max : most)
+  for (int64_t i = 0; i < n; ++i) most = row[i] > most ? row[i] : most;
+  for (int64_t start = 0; start < n; start += 256) {
+    const int64_t end = start + 256 < n ? start + 256 : n;
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = start; i < end; ++i) {
+      const float e = exp_of((row[i] - most) * factor);
+      row[i] = e;
+      sum += e;
+    }
+    runs[start / 256] = sum;
+  }
+}
+
 } // namespace
 
 extern "C" {
@@ -126,6 +201,38 @@ double rlhf_cross_entropy(void *logits, int is_bf16, const int64_t *targets, int
   double sum = 0.0;
   for (double x : nll) sum += x;
   return sum;
+}
+
+// Rows [rows, n] become e^(factor · (x − the row's largest)); `runs` [rows, ⌈n / 256⌉] are the sums of 256 of them at a time.
+void rlhf_exponentials(float *x, int64_t rows, int64_t n, float factor, float *runs, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t i = 0; i < rows; ++i) exponentials_f32(x + i * n, n, factor, runs + i * ((n + 255) / 256));
+}
+
+void rlhf_tokens(const Tokens *t, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> row(t->vocab);
+#pragma omp for schedule(static)
+    for (int64_t n = 0; n < t->rows; ++n) {
+      if (t->is_bf16)
+        token_bf16((const bf16 *)t->logits + n * t->vocab, t->vocab, t->targets[n], t->factor, row.data(), t->log_prob + n, t->entropy + n, t->lse + n);
+      else
+        token_f32((const float *)t->logits + n * t->vocab, t->vocab, t->targets[n], t->factor, row.data(), t->log_prob + n, t->entropy + n, t->lse + n);
+    }
+  }
+}
+
+void rlhf_tokens_backward(const Tokens *t, const float *grad_log_prob, const float *grad_entropy, void *out, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t n = 0; n < t->rows; ++n) {
+    const float g = grad_log_prob ? grad_log_prob[n] : 0.0f, h = grad_entropy ? grad_entropy[n] : 0.0f;
+    const int64_t at = n * t->vocab;
+    if (t->is_bf16)
+      token_gradient_bf16((const bf16 *)t->logits + at, t->vocab, t->targets[n], t->factor, t->lse[n], t->entropy[n], g, h, (bf16 *)out + at);
+    else
+      token_gradient_f32((const float *)t->logits + at, t->vocab, t->targets[n], t->factor, t->lse[n], t->entropy[n], g, h, (float *)out + at);
+  }
 }
 
 } // extern "C"

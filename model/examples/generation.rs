@@ -1,0 +1,63 @@
+//! How fast prompts are continued: `scripts/bench/compare.py generate` runs this.
+//!
+//!     generation --model DIR --prompts IDS.json --batch N --new N [--float32] [--repeat N] [--bandwidth]
+//!
+//! IDS.json holds lists of token ids. Prints one JSON line: tokens a second of each repeat (packing the weights included), bytes of weights that a token
+//! reads at batch 1, and with --bandwidth the bytes a second that all threads together can read from memory.
+
+use model::config::Position;
+use model::{Model, Sampling, generate};
+use serde_json::json;
+use std::time::Instant;
+use tch::{Device, Kind};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// The value behind `--name`.
+fn value(name: &str) -> Result<String> {
+    let mut args = std::env::args().skip_while(|a| a != name).skip(1);
+    args.next().ok_or_else(|| format!("{name} is missing").into())
+}
+
+fn main() -> Result<()> {
+    let model = Model::load(value("--model")?.as_ref(), Device::Cpu)?;
+    let measure = std::env::args().any(|a| a == "--bandwidth");
+    let float32 = std::env::args().any(|a| a == "--float32");
+    let model = model.with_compute(if float32 { Kind::Float } else { Kind::BFloat16 });
+    model.freeze();
+    let (batch, new): (usize, usize) = (value("--batch")?.parse()?, value("--new")?.parse()?);
+    let repeat = value("--repeat").map_or(Ok(3), |n| n.parse())?;
+    let prompts: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(value("--prompts")?)?)?;
+    let prompts: Vec<Vec<u32>> = prompts.into_iter().cycle().take(batch).collect();
+    let mut rates = Vec::new();
+    for seed in 0..repeat {
+        let sampling = Sampling { max_new: new, seed, ..Sampling::default() };
+        let start = Instant::now();
+        let done = generate(&model, &prompts, &sampling)?;
+        rates.push(done.iter().map(|g| g.ids.len()).sum::<usize>() as f64 / start.elapsed().as_secs_f64());
+    }
+    // Every matrix but the embeddings, of which a token reads a row; a tied head is the embedding read whole.
+    let c = model.config();
+    let matrices: usize = model.parameters().iter().filter(|p| p.decay).map(|p| p.tensor.numel()).sum();
+    let places = if c.position == Position::Learned { c.context * c.width } else { 0 };
+    let weights = matrices - places - if c.tied { 0 } else { c.vocab_size * c.width };
+    let bytes = weights * if float32 { 4 } else { 2 };
+    println!("{}", json!({"batch": batch, "tokens_per_s": rates, "bytes_a_token": bytes, "bandwidth": measure.then(bandwidth)}));
+    Ok(())
+}
+
+/// Bytes a second: the best of five readings of 512 MiB by all threads.
+fn bandwidth() -> f64 {
+    let words = vec![1u64; 64 << 20];
+    let threads = tch::get_num_threads() as usize;
+    let read = || {
+        let start = Instant::now();
+        let sum = |part: &[u64]| part.chunks(8).map(|c| c.iter().fold(0u64, |a, b| a ^ b)).fold(0u64, |a, b| a ^ b);
+        std::thread::scope(|s| {
+            let parts: Vec<_> = words.chunks(words.len() / threads).map(|part| s.spawn(move || sum(part))).collect();
+            parts.into_iter().for_each(|p| assert!(std::hint::black_box(p.join().unwrap()) <= 1));
+        });
+        (words.len() * 8) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..5).map(|_| read()).fold(0.0, f64::max)
+}

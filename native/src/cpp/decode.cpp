@@ -1,0 +1,376 @@
+// One forward pass for generation, for AVX512-BF16: a few tokens through all blocks in one parallel region. With one token the weights are read once and that
+// is the bound; nothing here may cost more than a little beside it.
+//
+// Roundings are those of the training pass (attention.cpp, and libtorch's norms): activations, keys, values and attention weights are bfloat16, sums float32. A
+// token's numbers depend on its own sequence alone, bit for bit, whatever else is in the pass and however many threads there are.
+//
+// The cache: keys by sixteen places, [columns / 16][head / 2][16] words of two features, so that one vector of sums is sixteen scores; values by two places,
+// [columns / 2][features, rounded up to 16] words of two places, so that it is sixteen features of the result.
+
+#include "decode.h"
+
+#ifdef __AVX512BF16__
+
+#include "products.h"
+#include <omp.h>
+#include <sched.h>
+#include <stdlib.h>
+
+namespace {
+
+constexpr int64_t ALONE = 1 << 21; // multiplications below which one thread works: some ten microseconds
+constexpr int64_t QUERIES = 4; // heads that share keys and values and are worked on together
+
+// Rows between the stages, all bfloat16.
+struct Work {
+  bf16 *x;      // residual stream, [tokens][width]
+  bf16 *branch; // what is to be added to it, [tokens][width]
+  bf16 *normed, *normed2;
+  bf16 *kept;   // the wanted rows of x
+  bf16 *qkv;    // [tokens][(heads + 2 · kv_heads) · head]
+  bf16 *seen;   // attention's result, [tokens][heads · head]
+  bf16 *mixed;  // the same after its projection, where both branches are parallel
+  bf16 *gate, *inner;
+};
+
+// Where threads wait for one another, some sixty times a token. It gives way sooner than OpenMP's: where other programs run, a thread that spins keeps the
+// one that it waits for from running.
+struct Meeting {
+  int arrived = 0, round = 0;
+  void wait(int threads) {
+    const int now = __atomic_load_n(&round, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == threads) {
+      arrived = 0;
+      __atomic_store_n(&round, now + 1, __ATOMIC_RELEASE);
+      return;
+    }
+    for (int spins = 0; __atomic_load_n(&round, __ATOMIC_ACQUIRE) == now; ++spins) spins < 2000 ? _mm_pause() : (void)sched_yield();
+  }
+};
+
+INLINE float sum_of(const float *x, int64_t n) {
+  Floats sum = _mm512_setzero_ps();
+  for (int64_t i = 0; i < n; i += 16) sum = _mm512_add_ps(sum, load(x + i, first(n - i)));
+  return _mm512_reduce_add_ps(sum);
+}
+
+// A row of bfloat16 under a norm. `x`: room for a row.
+INLINE void norm(const DecodeNorm &w, const bf16 *from, bf16 *to, float *x, int64_t n) {
+  Floats squares = _mm512_setzero_ps();
+  for (int64_t i = 0; i < n; i += 16) store(x + i, load(from + i, first(n - i)));
+  const float mean = w.bias ? sum_of(x, n) / float(n) : 0.0f;
+  for (int64_t i = 0; i < n; i += 16) {
+    const Floats y = _mm512_maskz_sub_ps(first(n - i), load(x + i), all(mean));
+    squares = _mm512_fmadd_ps(y, y, squares);
+  }
+  const Floats rate = all(1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(squares) / float(n) + w.eps));
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 m = first(n - i);
+    const Floats y = _mm512_mul_ps(_mm512_sub_ps(load(x + i), all(mean)), rate);
+    store(to + i, w.bias ? _mm512_fmadd_ps(y, load(w.weight + i, m), load(w.bias + i, m)) : _mm512_mul_ps(y, load(w.weight + i, m)), m);
+  }
+}
+
+INLINE void add(bf16 *x, const bf16 *y, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) store(x + i, _mm512_add_ps(load(x + i, first(n - i)), load(y + i, first(n - i))), first(n - i));
+}
+
+INLINE void copy(bf16 *to, const bf16 *from, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) _mm256_mask_storeu_epi16(to + i, first(n - i), _mm256_maskz_loadu_epi16(first(n - i), from + i));
+}
+
+// rows · W into rows `stride` apart.
+template <class Put, int A>
+INLINE void multiply_rows(const bf16 *x, int64_t rows, const DecodeLinear &w, void *to, int64_t stride, void *inner, int thread, int threads) {
+  const Product p{rows, w.n, w.k, (const uint32_t *)x, w.k / 2, 0, w.words};
+  const Out o{0, 0, 0, to, stride, w.bias, inner};
+  share<Put, A>(p, o, thread, threads);
+}
+
+template <int A> void up_as(const Work &w, int64_t rows, const DecodeBlock &b, const bf16 *x, int t, int threads) {
+  const int64_t n = b.up.n;
+  if (!b.gate.words) return multiply_rows<Activate, A>(x, rows, b.up, w.inner, n, nullptr, t, threads);
+  multiply_rows<Activate, A>(x, rows, b.gate, w.gate, n, nullptr, t, threads);
+  multiply_rows<Times, NONE>(x, rows, b.up, w.inner, n, w.gate, t, threads); // the same rows and columns as this thread's of the gate
+}
+
+void up(const Work &w, int64_t rows, const Decode &d, const DecodeBlock &b, const bf16 *x, int t, int threads) {
+  switch (d.activation) {
+  case GELU_TANH: return up_as<GELU_TANH>(w, rows, b, x, t, threads);
+  case GELU: return up_as<GELU>(w, rows, b, x, t, threads);
+  case RELU: return up_as<RELU>(w, rows, b, x, t, threads);
+  default: return up_as<SILU>(w, rows, b, x, t, threads);
+  }
+}
+
+// Where a head of a token's queries (part 0), keys (1) or values (2) begins.
+INLINE const bf16 *head_of(const Work &w, const Decode &d, int64_t token, int part, int64_t head) {
+  const int64_t skip = part == 0 ? 0 : part == 1 ? d.heads : d.heads + d.kv_heads;
+  return w.qkv + (token * (d.heads + 2 * d.kv_heads) + (d.by_head ? 3 * head + part : skip + head)) * d.head;
+}
+
+// A query or key, normed and turned.
+INLINE void prepare(const Decode &d, const DecodeNorm &w, const bf16 *from, bf16 *to, int64_t token) {
+  float x[512 + 16];
+  if (w.weight) {
+    norm(w, from, to, x, d.head);
+    from = to;
+  }
+  for (int64_t i = 0; i < d.head; i += 16) store(x + i, load(from + i, first(d.head - i)));
+  const int64_t half = d.turning / 2;
+  if (half) turn(x, d.cos + token * half, d.sin + token * half, half, 1.0f);
+  for (int64_t i = 0; i < d.head; i += 16) store(to + i, load(x + i), first(d.head - i));
+}
+
+INLINE uint32_t *cached(const Decode &d, int64_t layer, int part, int64_t slot, int64_t head) {
+  return d.cache + (((2 * layer + part) * d.slots + slot) * d.kv_heads + head) * decode_words(d.columns, d.head);
+}
+
+// Writes the tokens' keys and values of one head.
+void keep(const Work &w, const Decode &d, const DecodeBlock &b, int64_t layer, int64_t head) {
+  alignas(64) bf16 key[512 + 16];
+  const int64_t pairs = d.head / 2, features = (d.head + 15) / 16 * 16;
+  for (int64_t i = 0; i < d.tokens; ++i) {
+    const int64_t place = d.place[i];
+    prepare(d, b.k_norm, head_of(w, d, i, 1, head), key, i);
+    uint32_t *keys = cached(d, layer, 0, d.slot[i], head) + place / 16 * pairs * 16 + place % 16;
+    for (int64_t p = 0; p < pairs; ++p) keys[p * 16] = ((const uint32_t *)key)[p];
+    uint32_t *values = cached(d, layer, 1, d.slot[i], head) + place / 2 * features;
+    const bf16 *value = head_of(w, d, i, 2, head);
+    for (int64_t c = 0; c < d.head; c += 16) { // the later of two places is finite, and has the weight 0, until its token comes
+      const __mmask16 m = first(d.head - c);
+      const __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, value + c));
+      const __m512i before = _mm512_and_si512(_mm512_maskz_loadu_epi32(m, values + c), _mm512_set1_epi32(0xffff));
+      const __m512i word = place % 2 ? _mm512_or_si512(before, _mm512_slli_epi32(x, 16)) : x;
+      _mm512_mask_storeu_epi32(values + c, m, word);
+    }
+  }
+}
+
+// Scores of R queries with V times sixteen keys.
+template <int R, int V> INLINE void score(int64_t pairs, const uint32_t *const *q, const uint32_t *keys, Floats (&c)[R][V]) {
+  clear(c);
+  for (int64_t p = 0; p < pairs; ++p) {
+    __m512bh y[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) y[v] = (__m512bh)_mm512_loadu_si512(keys + (v * pairs + p) * 16);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) c[r][v] = _mm512_dpbf16_ps(c[r][v], (__m512bh)_mm512_set1_epi32(int(q[r][p])), y[v]);
+  }
+}
+
+// V times sixteen features of R results.
+template <int R, int V> INLINE void mix(int64_t from, int64_t to, const uint32_t *const *weights, const uint32_t *values, int64_t features, Floats (&c)[R][V]) {
+  clear(c);
+  for (int64_t j = from; j < to; ++j) {
+    __m512bh y[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) y[v] = (__m512bh)_mm512_loadu_si512(values + j * features + 16 * v);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) c[r][v] = _mm512_dpbf16_ps(c[r][v], (__m512bh)_mm512_set1_epi32(int(weights[r][j])), y[v]);
+  }
+}
+
+// R queries of one token that share keys and values. `scores`, `weights`: room for R rows of columns.
+template <int R>
+void look(const Decode &d, const DecodeBlock &b, const bf16 *const (&q)[R], const uint32_t *keys, const uint32_t *values, int64_t place, float *scores,
+          bf16 *weights, bf16 *out) {
+  const int64_t pairs = d.head / 2, features = (d.head + 15) / 16 * 16;
+  const int64_t oldest = b.window && place >= b.window ? place - b.window + 1 : 0, begin = oldest / 16 * 16, end = (place + 16) / 16 * 16;
+  const Floats scale = all(b.scale), nothing = all(-__builtin_inff());
+  const uint32_t *query[R], *weight[R];
+  Floats most[R];
+  for (int r = 0; r < R; ++r) {
+    query[r] = (const uint32_t *)q[r];
+    weight[r] = (const uint32_t *)(weights + r * d.columns);
+    most[r] = nothing;
+  }
+  const auto put = [&](int r, int64_t j, Floats x) {
+    const __mmask16 seen = first(place + 1 - j) & ~first(oldest - j);
+    x = _mm512_mask_mul_ps(nothing, seen, x, scale);
+    store(scores + r * d.columns + j, x);
+    most[r] = _mm512_max_ps(most[r], x);
+  };
+  int64_t j = begin;
+  for (; j + 64 <= end; j += 64) {
+    Floats c[R][4];
+    score(pairs, query, keys + j * pairs, c);
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < 4; ++v) put(r, j + 16 * v, c[r][v]);
+  }
+  for (; j < end; j += 16) {
+    Floats c[R][1];
+    score(pairs, query, keys + j * pairs, c);
+    for (int r = 0; r < R; ++r) put(r, j, c[r][0]);
+  }
+  float total[R];
+  for (int r = 0; r < R; ++r) {
+    const Floats largest = all(_mm512_reduce_max_ps(most[r])), little = all(-1e30f);
+    Floats sum = _mm512_setzero_ps();
+    for (j = begin; j < end; j += 16) {
+      const Floats y = load(scores + r * d.columns + j);
+      const Floats p = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, little, _CMP_GT_OQ), exp_of(_mm512_sub_ps(y, largest)));
+      sum = _mm512_add_ps(sum, p);
+      store(weights + r * d.columns + j, p);
+    }
+    total[r] = _mm512_reduce_add_ps(sum);
+  }
+  const auto give = [&](int r, int64_t f, Floats x) {
+    store(out + r * d.head + f, _mm512_mul_ps(x, all(1.0f / total[r])), first(d.head - f));
+  };
+  int64_t f = 0;
+  for (; f + 64 <= features; f += 64) {
+    Floats c[R][4];
+    mix(begin / 2, place / 2 + 1, weight, values + f, features, c);
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < 4; ++v) give(r, f + 16 * v, c[r][v]);
+  }
+  for (; f < features; f += 16) {
+    Floats c[R][1];
+    mix(begin / 2, place / 2 + 1, weight, values + f, features, c);
+    for (int r = 0; r < R; ++r) give(r, f, c[r][0]);
+  }
+}
+
+// All queries of one token that read one head of keys and values. `to`: the token's row of results.
+void attend(const Work &w, const Decode &d, const DecodeBlock &b, int64_t layer, int64_t token, int64_t kv_head, float *scores, bf16 *weights, bf16 *to) {
+  const int64_t shared = d.heads / d.kv_heads;
+  const uint32_t *keys = cached(d, layer, 0, d.slot[token], kv_head), *values = cached(d, layer, 1, d.slot[token], kv_head);
+  alignas(64) bf16 rows[QUERIES][512 + 16];
+  for (int64_t h = kv_head * shared; h < (kv_head + 1) * shared; h += QUERIES) {
+    const int64_t n = least(QUERIES, (kv_head + 1) * shared - h);
+    for (int64_t r = 0; r < n; ++r) prepare(d, b.q_norm, head_of(w, d, token, 0, h + r), rows[r], token);
+    bf16 *out = to + h * d.head;
+    const int64_t place = d.place[token];
+    switch (n) {
+    case 1: look<1>(d, b, {rows[0]}, keys, values, place, scores, weights, out); break;
+    case 2: look<2>(d, b, {rows[0], rows[1]}, keys, values, place, scores, weights, out); break;
+    case 3: look<3>(d, b, {rows[0], rows[1], rows[2]}, keys, values, place, scores, weights, out); break;
+    default: look<4>(d, b, {rows[0], rows[1], rows[2], rows[3]}, keys, values, place, scores, weights, out);
+    }
+  }
+}
+
+// One thread's part of everything.
+void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *memory) {
+  float *scores = (float *)memory, *row = scores + QUERIES * d.columns;
+  bf16 *weights = (bf16 *)(row + d.width + 16);
+  const int64_t width = d.width, qkv_width = (d.heads + 2 * d.kv_heads) * d.head, seen_width = d.heads * d.head;
+  int64_t n = d.tokens; // rows: in the last block, once keys and values are written, those that are wanted
+  const auto rows = [&](auto &&body) {
+    for (int64_t i = n * t / threads; i < n * (t + 1) / threads; ++i) body(i);
+  };
+  rows([&](int64_t i) {
+    for (int64_t c = 0; c < width; c += 16) {
+      const __mmask16 m = first(width - c);
+      Floats x = load(d.embedding + d.ids[i] * width + c, m);
+      if (d.positions) x = _mm512_add_ps(x, load(d.positions + d.place[i] * width + c, m));
+      store(w.x + i * width + c, x, m);
+    }
+  });
+  for (int64_t l = 0; l < d.layers; ++l) {
+    const DecodeBlock &b = d.blocks[l];
+    const bool last = l + 1 == d.layers;
+    rows([&](int64_t i) {
+      bf16 *x = w.x + i * width;
+      if (l) add(x, w.branch + i * width, width);
+      norm(b.norm1, x, w.normed + i * width, row, width);
+      if (d.parallel) norm(b.norm2, x, w.normed2 + i * width, row, width);
+    });
+    meeting.wait(threads);
+    int64_t column = 0;
+    for (const DecodeLinear &part : b.qkv) {
+      if (part.words) multiply_rows<Plain, NONE>(w.normed, n, part, w.qkv + column, qkv_width, nullptr, t, threads);
+      column += part.n;
+    }
+    meeting.wait(threads);
+    for (int64_t head = t; head < d.kv_heads; head += threads) keep(w, d, b, l, head);
+    meeting.wait(threads);
+    if (last) n = d.wanted;
+    for (int64_t item = t; item < n * d.kv_heads; item += threads) {
+      const int64_t i = item / d.kv_heads;
+      attend(w, d, b, l, last ? d.rows[i] : i, item % d.kv_heads, scores, weights, w.seen + i * seen_width);
+    }
+    if (last) { // the wanted rows, to buffers that nobody reads any more
+      rows([&](int64_t i) {
+        copy(w.kept + i * width, w.x + d.rows[i] * width, width);
+        if (d.parallel) copy(w.normed + i * width, w.normed2 + d.rows[i] * width, width);
+      });
+      w.x = w.kept;
+      w.normed2 = w.normed;
+    }
+    meeting.wait(threads);
+    multiply_rows<Plain, NONE>(w.seen, n, b.out, d.parallel ? w.mixed : w.branch, width, nullptr, t, threads);
+    if (d.parallel) {
+      up(w, n, d, b, w.normed2, t, threads);
+      meeting.wait(threads);
+      multiply_rows<Plus, NONE>(w.inner, n, b.down, w.branch, width, w.mixed, t, threads);
+    } else {
+      meeting.wait(threads);
+      rows([&](int64_t i) {
+        bf16 *x = w.x + i * width;
+        add(x, w.branch + i * width, width);
+        norm(b.norm2, x, w.normed + i * width, row, width);
+      });
+      meeting.wait(threads);
+      up(w, n, d, b, w.normed, t, threads);
+      meeting.wait(threads);
+      multiply_rows<Plain, NONE>(w.inner, n, b.down, w.branch, width, nullptr, t, threads);
+    }
+    meeting.wait(threads);
+  }
+  rows([&](int64_t i) {
+    bf16 *x = w.x + i * width;
+    add(x, w.branch + i * width, width);
+    norm(d.norm, x, w.normed + i * width, row, width);
+  });
+  meeting.wait(threads);
+  multiply_rows<Exact, NONE>(w.normed, n, d.logits, d.out, d.logits.n, nullptr, t, threads);
+}
+
+} // namespace
+
+extern "C" {
+
+int rlhf_decode(const Decode *decode, int threads) {
+  const Decode &d = *decode;
+  const int64_t wide = d.tokens * d.width, inner = d.tokens * d.blocks[0].up.n, qkv = d.tokens * (d.heads + 2 * d.kv_heads) * d.head;
+  const int64_t each = (QUERIES * d.columns * 6 + (d.width + 16) * 4 + 191) / 64 * 64; // a thread's scores, weights and row
+  const int64_t rows = (6 * wide + d.wanted * d.width + qkv + d.tokens * d.heads * d.head + 2 * inner + 10 * 64 + 31) / 32 * 32;
+  char *memory = (char *)aligned_alloc(64, rows * 2 + threads * each);
+  if (!memory) return 1;
+  bf16 *at = (bf16 *)memory;
+  const auto cut = [&](int64_t n) {
+    bf16 *start = at;
+    at += (n + 31) / 32 * 32;
+    return start;
+  };
+  Work w;
+  w.x = cut(wide), w.branch = cut(wide), w.normed = cut(wide), w.normed2 = cut(wide), w.mixed = cut(wide), w.kept = cut(d.wanted * d.width);
+  w.qkv = cut(qkv), w.seen = cut(d.tokens * d.heads * d.head), w.gate = cut(inner), w.inner = cut(inner);
+  // A small network's pass is over before threads have met so often.
+  const DecodeBlock &b = d.blocks[0];
+  const int64_t weights = d.layers * (b.out.k * b.out.n + b.up.k * b.up.n * (b.gate.words ? 3 : 2) + d.width * qkv / d.tokens) + d.logits.k * d.logits.n;
+  if (weights * d.tokens < ALONE) threads = 1;
+  Meeting meeting;
+#pragma omp parallel num_threads(threads)
+  pass(w, d, meeting, omp_get_thread_num(), omp_get_num_threads(), memory + rows * 2 + omp_get_thread_num() * each);
+  free(memory);
+  return 0;
+}
+
+} // extern "C"
+
+#else // see matmul.cpp
+
+extern "C" {
+
+int rlhf_decode(const Decode *, int) { return 1; }
+
+} // extern "C"
+
+#endif
