@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Speed and memory beside the Python programs a user would run instead: alternating runs, median of the ratios.
 
-    scripts/bench/compare.py --peers DIR pretrain|sft|reward|ppo [--pairs 3] [--dtype bfloat16] [--shape small] [--data ../shared/data]
+    scripts/bench/compare.py --peers DIR pretrain|sft|reward|generate|ppo [--pairs 3] [--dtype bfloat16] [--shape small] [--batch 32] [--data ../shared/data]
 
 DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
-trl_stage.py and make_model.py. Build first (cargo build --release). Nothing else should run meanwhile. Prints one JSON line a run and
+trl_stage.py and make_model.py. Build first (cargo build --release, and --example generation -p model for generate). Nothing else should run meanwhile. Prints one JSON line a run and
 a summary; exit code 0 whatever the ratio, since this measures and does not judge.
 """
 import argparse, gzip, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile, time
@@ -170,6 +170,36 @@ def halved(ours):
     return rate / 2, mib  # two answers a pair
 
 
+def generate(a, work):
+    """64 new tokens after prompts of up to 64; a call of ours packs the weights first, which counts. The peer pads the prompts, and is the better of its two types."""
+    python = folders(a, work, 8, 63)
+    ids = f"""
+import json
+from transformers import AutoTokenizer
+t = AutoTokenizer.from_pretrained({str(work / 'base')!r})
+rows = [json.loads(line) for line in open({str(work / 'pairs.jsonl')!r})][:{a.batch}]
+json.dump([t(r['prompt'])['input_ids'] for r in rows], open({str(work / 'ids.json')!r}, 'w'))
+"""
+    run([python, "-c", ids])
+    def ours():
+        more = ([] if a.dtype == "bfloat16" else ["--float32"]) + (["--bandwidth"] if a.batch == 1 else [])
+        text, mib, _ = run([ROOT / "target/release/examples/generation", "--model", work / "base", "--prompts", work / "ids.json",
+                            "--batch", a.batch, "--new", a.new, *more])
+        found = json.loads(text)
+        best = max(found["tokens_per_s"])
+        if a.batch == 1:
+            print(f"share of the bandwidth bound: {best * found['bytes_a_token'] / found['bandwidth']:.2f} of {found['bandwidth'] / 1e9:.1f} GB/s")
+        return best, mib
+    def peer():
+        runs = []
+        for more in (["--bf16"], []):
+            text, mib, _ = run([python, a.peers / "trl_stage.py", "generate", "--model", work / "base", "--data", work / "pairs.jsonl",
+                                "--rollout", a.batch, "--response-length", a.new, *more])
+            runs.append((json.loads(text.splitlines()[-1])["tokens_per_s"], mib))
+        return max(runs)
+    return "tokens/s", ours, peer
+
+
 def ppo(a, work):
     python = folders(a, work, 8, 63)
     config = work / "ppo.toml"
@@ -212,12 +242,14 @@ keep_best = false
 
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-p.add_argument("what", choices=["pretrain", "sft", "reward", "ppo"])
+p.add_argument("what", choices=["pretrain", "sft", "reward", "generate", "ppo"])
 p.add_argument("--peers", type=pathlib.Path, required=True)
 p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
 p.add_argument("--pairs", type=int, default=3)
-p.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of both; of ours alone for ppo, where bfloat16 does not help the peer")
+p.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of both; of ours alone for ppo, where bfloat16 does not help the peer, and generate, where the peer takes its better one")
 p.add_argument("--shape", choices=SHAPES, default="small", help="of pretrain")
+p.add_argument("--batch", type=int, default=32, help="prompts of generate")
+p.add_argument("--new", type=int, default=64, help="tokens that generate writes after each")
 a = p.parse_args()
 a.peers, a.data = a.peers.resolve(), a.data.resolve()
 with tempfile.TemporaryDirectory() as folder:
