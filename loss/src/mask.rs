@@ -54,6 +54,16 @@ pub fn log_probs(logits: &Tensor, targets: &Tensor) -> Tensor {
     logits.reshape([-1, *vocab]).cross_entropy_loss(&targets.reshape([-1]), None::<&Tensor>, Reduction::None, -1, 0.0).neg().reshape(outer)
 }
 
+/// [`log_probs`] of `targets` [N] under softmax(logits / temperature) and the [`entropy`] of that, both [N] float32, with one pass over the logits [N, V]
+/// (float32 or bfloat16) and one over their gradient on the CPU.
+pub fn token_log_probs(logits: &Tensor, targets: &Tensor, temperature: f64) -> (Tensor, Tensor) {
+    if let Ok(both) = native::token_log_probs(logits, targets, 1.0 / temperature) {
+        return both;
+    }
+    let logits = logits.to_kind(Kind::Float) / temperature;
+    (log_probs(&logits, targets), entropy(&logits))
+}
+
 /// Entropy of each predicted distribution in nats: logsumexp − Σ p·logit. `logits` [B, T, V] → [B, T].
 pub fn entropy(logits: &Tensor) -> Tensor {
     let p = logits.softmax(-1, None);

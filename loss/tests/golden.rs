@@ -3,11 +3,11 @@
 mod common;
 use common::{Golden, near};
 use loss::lm::{mask_targets, nll_sum, target_count};
-use loss::mask::{count, entropy, log_probs, masked_mean, masked_sum, masked_var, whiten};
+use loss::mask::{count, entropy, log_probs, masked_mean, masked_sum, masked_var, token_log_probs, whiten};
 use loss::ppo::{KlClamp, KlEstimator, PolicyClip, gae, kl_penalty, policy_loss, token_rewards, value_loss};
 use loss::preference::{Ties, bradley_terry, bradley_terry_rankings, centre_sum, pair_weight, plackett_luce, ranking_weight};
 use loss::soft;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 #[test]
 fn language_model() {
@@ -31,6 +31,46 @@ fn language_model() {
     let again = g.leaf("lm_logits");
     masked_sum(&entropy(&again), &mask).backward();
     g.check("lm_entropy_grad", &again.grad());
+
+    // Both at once, by our own pass over the logits.
+    let both = |logits: &Tensor| {
+        let (log_probs, entropy) = token_log_probs(&logits.flatten(0, 1), &targets.flatten(0, 1), 1.0);
+        (log_probs.view_as(&targets), entropy.view_as(&targets))
+    };
+    let again = g.leaf("lm_logits");
+    let (found, spread) = both(&again);
+    g.check("lm_log_probs", &found);
+    g.check("lm_entropy", &spread);
+    (-masked_sum(&found, &mask)).backward();
+    g.check("lm_nll_grad", &again.grad());
+    let again = g.leaf("lm_logits");
+    masked_sum(&both(&again).1, &mask).backward();
+    g.check("lm_entropy_grad", &again.grad());
+}
+
+/// At a temperature, with gradients of both at once, in both precisions, over more of a vocabulary than is summed at a time.
+#[test]
+fn token_log_probs_of_any_temperature() {
+    for (kind, near) in [(Kind::Float, 1e-5), (Kind::BFloat16, 1e-2)] {
+        let logits = (Tensor::arange(3 * 5003, (Kind::Float, Device::Cpu)) * 0.37).sin().view([3, 5003]) * 9.0;
+        let targets = Tensor::from_slice(&[0i64, 17, 5002]);
+        let (weigh, spread) = (Tensor::from_slice(&[1.0f32, -2.0, 0.5]), Tensor::from_slice(&[0.3f32, 0.0, -1.0]));
+        let run = |both: &dyn Fn(&Tensor) -> (Tensor, Tensor)| {
+            let leaf = logits.to_kind(kind).set_requires_grad(true);
+            let (a, b) = both(&leaf);
+            (&a * &weigh + &b * &spread).sum(Kind::Float).backward();
+            [a.detach(), b.detach(), leaf.grad().to_kind(Kind::Float)]
+        };
+        let ours = run(&|x| token_log_probs(x, &targets, 0.7));
+        let want = run(&|x| (log_probs(&(x.to_kind(Kind::Float) / 0.7), &targets), entropy(&(x.to_kind(Kind::Float) / 0.7))));
+        for (i, (a, b)) in ours.iter().zip(&want).enumerate() {
+            let near = if i < 2 { 1e-5 } else { near };
+            let largest = b.abs().max().double_value(&[]);
+            assert!((a - b).abs().max().double_value(&[]) < near * largest, "{kind:?}, {i}: {a:?} {b:?}");
+        }
+    }
+    let outside = native::token_log_probs(&Tensor::zeros([1, 4], (Kind::Float, Device::Cpu)), &Tensor::from_slice(&[4i64]), 1.0);
+    assert!(outside.unwrap_err().to_string().contains("outside the vocabulary"));
 }
 
 #[test]
