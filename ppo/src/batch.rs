@@ -152,11 +152,11 @@ impl Batch {
         self.states.as_ref().unwrap_or(&self.tokens)
     }
 
-    /// Log-probabilities of the response tokens at `temperature`, and the logits they came from: `[B, W]`, `[N, V]`.
+    /// Log-probabilities of the response tokens at `temperature`, `[B, W]`, and the entropy of the distributions they came from, `[N]`.
     pub fn log_probs(&self, policy: &Model, hidden: &Tensor, temperature: f64) -> (Tensor, Tensor) {
-        let logits = policy.logits(&self.tokens.pick(hidden)) / temperature; // [N, V]
-        let logp = loss::mask::log_probs(&logits, &self.targets); // [N]
-        (self.tokens.lay(&logp), logits)
+        let logits = policy.rounded_logits(&self.tokens.pick(hidden)); // [N, V]
+        let (logp, entropy) = loss::mask::token_log_probs(&logits, &self.targets, temperature); // [N]
+        (self.tokens.lay(&logp), entropy)
     }
 }
 

@@ -56,13 +56,13 @@ pub fn sample(
 ) -> Result<Vec<Episode>> {
     let (max_new, temperature, seed) = (c.rollout.max_new_tokens, c.rollout.temperature, seed as u64);
     let stops = if after_end == AfterEnd::Keep { vec![] } else { stop.to_vec() };
-    let mut sampling = Sampling { max_new, temperature, stop: stops, seed, ..Sampling::default() };
-    let mut mine = Vec::new();
+    let sampling = Sampling { max_new, temperature, stop: stops, seed, batch: batch.max(1), ..Sampling::default() };
+    let (mut rows, mut ids) = (vec![], vec![]);
     for (i, chunk, _) in world.share(prompts.chunks(batch.max(1))) {
-        sampling.first_row = (i * batch.max(1)) as u64;
-        let ids: Vec<Vec<u32>> = chunk.iter().map(|p| p.ids.clone()).collect();
-        mine.extend(model::generate::generate(model, &ids, &sampling)?.into_iter().map(|answer| answer.ids));
+        rows.extend(((i * batch.max(1)) as u64..).take(chunk.len()));
+        ids.extend(chunk.iter().map(|p| p.ids.clone()));
     }
+    let mine = model::generate_rows(model, &ids, &rows, &sampling, |_| ())?.into_iter().map(|answer| answer.ids).collect();
     let answers = share_answers(mine, prompts.len(), batch.max(1), world)?;
     let episode = |(prompt, response): (&&Prompt, Vec<u32>)| {
         let end = response.iter().position(|id| stop.contains(id));

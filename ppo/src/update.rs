@@ -147,7 +147,7 @@ pub fn backward(learner: &Learner<'_>, roll: &Rollout, c: &PpoConfig, micro_batc
         let pick = |grid: &Tensor| grid.index_select(0, &index); // [b, W]
         let aim = |grid: &Tensor| grid.narrow(0, at, chunk.len() as i64); // [b, W]
         let hidden = phase(c"policy forward", || batch.hidden(learner.policy)); // [T, D]
-        let (logp, logits) = phase(c"policy head", || batch.log_probs(learner.policy, &hidden, c.rollout.temperature));
+        let (logp, entropy) = phase(c"policy head", || batch.log_probs(learner.policy, &hidden, c.rollout.temperature));
         let old = pick(&roll.old_logp);
         if let Some(round) = first {
             gate(&logp, &old, round)?;
@@ -155,7 +155,8 @@ pub fn backward(learner: &Learner<'_>, roll: &Rollout, c: &PpoConfig, micro_batc
         let policy = ppo::policy_loss(&logp, &old, &aim(&aims.advantages), batch.mask(), clip);
         let values = phase(c"critic forward", || learner.critic.values(&batch, &hidden));
         let value = ppo::value_loss(&values, &pick(&roll.old_values), &aim(&aims.returns), batch.value_mask(), o.value_clip);
-        let entropy = mask::entropy(&logits).sum(Kind::Float);
+        let entropy = entropy.sum(Kind::Float);
+        let entropy = if o.entropy_coef == 0.0 { entropy.detach() } else { entropy };
         let loss = &policy.loss / tokens + &value.loss * (o.value_coef / states) - &entropy * (o.entropy_coef / tokens);
         phase(c"backward", || learner.gradients.backward(&loss, last))?;
         let (tokens, states) = (mask::count(batch.mask()), mask::count(batch.value_mask()));

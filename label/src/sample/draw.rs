@@ -8,7 +8,7 @@ use data::prompts::{Complaint, Conversation};
 use data::quarantine::Reason;
 use data::tokenizer::Tokenizer;
 use indicatif::ProgressBar;
-use model::{HeadKind, Model, Sampling, generate};
+use model::{Generation, HeadKind, Model, Sampling, generate_rows};
 use std::path::{Path, PathBuf};
 use tch::Device;
 
@@ -101,25 +101,21 @@ impl Writer {
 
     /// One answer to each prompt: text, and whether it ended.
     fn write(&self, model: &Model, ids: &[Vec<u32>], seed: u64, plan: &Plan, bar: &ProgressBar) -> Result<Vec<(String, bool)>> {
-        let stop = self.template.stop_ids(&self.tokenizer);
-        let mut all = Vec::with_capacity(ids.len());
-        for chunk in ids.chunks(plan.batch.max(1)) {
-            let sampling = Sampling {
-                max_new: plan.max_new,
-                temperature: plan.temperature,
-                top_p: plan.top_p,
-                stop: stop.clone(),
-                seed,
-                first_row: all.len() as u64,
-                ..Sampling::default()
-            };
-            for answer in generate(model, chunk, &sampling)? {
-                let text = &answer.ids[..answer.ids.len() - usize::from(answer.finished)];
-                all.push((self.tokenizer.decode(text, true)?.trim().to_string(), answer.finished));
-            }
-            bar.inc(chunk.len() as u64);
-        }
-        Ok(all)
+        let sampling = Sampling {
+            max_new: plan.max_new,
+            temperature: plan.temperature,
+            top_p: plan.top_p,
+            stop: self.template.stop_ids(&self.tokenizer),
+            seed,
+            batch: plan.batch.max(1),
+            ..Sampling::default()
+        };
+        let rows: Vec<u64> = (0..ids.len() as u64).collect();
+        let text = |answer: Generation| -> Result<(String, bool)> {
+            let ids = &answer.ids[..answer.ids.len() - usize::from(answer.finished)];
+            Ok((self.tokenizer.decode(ids, true)?.trim().to_string(), answer.finished))
+        };
+        generate_rows(model, ids, &rows, &sampling, |_| bar.inc(1))?.into_iter().map(text).collect()
     }
 }
 
