@@ -9,10 +9,12 @@ mod error;
 mod gradients;
 mod launch;
 mod meet;
+mod partition;
 mod pulse;
 mod world;
 
 pub use error::Error;
 pub use gradients::Gradients;
 pub use launch::Place;
-pub use world::World;
+pub use partition::{Partition, Shard};
+pub use world::{Patience, World};
