@@ -1,14 +1,17 @@
-//! Signs of life: each process counts up a number in the store every second, so that after a failed exchange one can say who is gone.
+//! Signs of life: each process counts up a number in the store every second, and watches that of its neighbour. So a machine that is gone ends all within
+//! half a minute, where an exchange would wait for it much longer; and after a failed exchange one can say who is missing.
 
 use native::Store;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BEAT: Duration = Duration::from_secs(1);
 /// Longer than two beats, and short enough that a job ends within seconds.
 const LISTEN: Duration = Duration::from_millis(2500);
+/// Names a process that its neighbour has missed for too long.
+const LOST: &str = "lost";
 
 fn beat(rank: usize) -> String {
     format!("beat/{rank}")
@@ -28,22 +31,76 @@ pub(crate) struct Pulse {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Whom a process watches, and how long it is patient.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    pub rank: usize,
+    pub size: usize,
+    /// A neighbour, or the store itself, may be silent for so long.
+    pub silence: Duration,
+}
+
 impl Pulse {
-    pub(crate) fn start(store: Arc<Store>, rank: usize) -> Pulse {
+    pub(crate) fn start(store: Arc<Store>, watch: Watch) -> Pulse {
         let (stop, stopped) = mpsc::channel();
-        let key = beat(rank);
-        let work = move || {
-            for count in 0u64.. {
-                // A store that is gone shows in the next exchange; here it only ends the beat.
-                if store.set(&key, count.to_string().as_bytes()).is_err() {
-                    return;
-                }
-                if stopped.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
+        let (tell, told) = mpsc::channel();
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| std::thread::Builder::new().name(name.into()).spawn(work).ok();
+        // A question to a machine that is gone is never answered, so somebody else looks at the clock.
+        spawn("watch", Box::new(move || listen(&told, watch)));
+        Pulse { stop: Some(stop), thread: spawn("pulse", Box::new(move || beats(&store, watch, &stopped, &tell))) }
+    }
+}
+
+/// Beats until told to stop; tells the watching thread after every beat that the store lives, and who is lost.
+fn beats(store: &Store, watch: Watch, stopped: &Receiver<()>, tell: &Sender<Option<String>>) {
+    let (key, neighbour) = (beat(watch.rank), (watch.rank + 1) % watch.size);
+    let (mut last, mut changed, mut before) = (None, Instant::now(), Instant::now());
+    for count in 0u64.. {
+        if before.elapsed() > 5 * BEAT {
+            changed = Instant::now(); // this process has been stopped itself, or starved: the neighbour has a fresh chance
+        }
+        before = Instant::now();
+        let look = || -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), native::NativeError> {
+            store.set(&key, count.to_string().as_bytes())?;
+            let read = |key: &str| if store.check(key)? { store.get(key, BEAT).map(Some) } else { Ok(None) };
+            Ok((read(&beat(neighbour))?, read(LOST)?))
+        };
+        // A store that is gone shows in the next exchange; here it only ends the beat.
+        let Ok((now, lost)) = look() else { return };
+        if now != last {
+            (last, changed) = (now, Instant::now());
+        }
+        let missing = (changed.elapsed() > watch.silence).then(|| {
+            let seconds = watch.silence.as_secs();
+            format!("no sign of life from rank {neighbour} for {seconds} s (killed, stopped, or its machine is gone)")
+        });
+        if let (Some(word), None) = (&missing, &lost) {
+            let _ = store.set(LOST, word.as_bytes()); // the others read it with their next beat
+        }
+        let lost = lost.map(|word| String::from_utf8_lossy(&word).into_owned()).or(missing);
+        if tell.send(lost).is_err() || stopped.recv_timeout(BEAT) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+/// Ends the process when somebody is lost: whatever exchange it waits in would wait in vain, and there is no way to call it off.
+fn listen(told: &Receiver<Option<String>>, watch: Watch) {
+    let silence = watch.silence + 2 * BEAT;
+    loop {
+        let asked = Instant::now();
+        let lost = match told.recv_timeout(silence) {
+            Ok(None) => continue,
+            Ok(Some(lost)) => lost,
+            Err(RecvTimeoutError::Disconnected) => return,
+            // Stopped for a while ourselves?
+            Err(RecvTimeoutError::Timeout) if asked.elapsed() > silence + 5 * BEAT => continue,
+            Err(RecvTimeoutError::Timeout) => {
+                format!("no answer from the rendezvous for {} s (rank 0 or the launcher, its machine, or the way to it)", silence.as_secs())
             }
         };
-        Pulse { stop: Some(stop), thread: std::thread::Builder::new().name("pulse".into()).spawn(work).ok() }
+        eprintln!("rank {} of {}: error: {lost}; start again with --resume", watch.rank, watch.size);
+        native::exit_now(1);
     }
 }
 

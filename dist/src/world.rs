@@ -1,6 +1,6 @@
 //! The group of processes that trains one model.
 
-use crate::pulse::{self, Pulse};
+use crate::pulse::{self, Pulse, Watch};
 use crate::{Error, Place, meet};
 use native::{Group, Joining, NativeError, Reduction, Store};
 use std::cell::Cell;
@@ -12,6 +12,19 @@ use tch::{Device, Kind, Tensor};
 const TIMEOUT_S: u64 = 120;
 /// Longest wait for all processes to come (`DIST_JOIN_TIMEOUT_S`): those of a cluster do not start at once.
 const JOIN_TIMEOUT_S: u64 = 300;
+/// Longest time without a sign of life from a process (`DIST_SILENCE_S`); then all end.
+const SILENCE_S: u64 = 30;
+
+/// How long a process waits for others.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// In an exchange.
+    pub exchange: Duration,
+    /// Until all have come.
+    pub arrival: Duration,
+    /// For a sign of life, which every process gives once a second whatever it does; then the process ends.
+    pub silence: Duration,
+}
 
 /// The group of processes that trains one model. In a world of one every sum is what it was, and nothing waits.
 #[derive(Debug)]
@@ -50,15 +63,19 @@ impl World {
                 _ => Err(Error::Variable { variable: name, value, wanted: "must be a number of seconds".into() }),
             },
         };
-        let (timeout, patience) = (seconds("DIST_TIMEOUT_S", TIMEOUT_S)?, seconds("DIST_JOIN_TIMEOUT_S", JOIN_TIMEOUT_S)?);
+        let patience = Patience {
+            exchange: seconds("DIST_TIMEOUT_S", TIMEOUT_S)?,
+            arrival: seconds("DIST_JOIN_TIMEOUT_S", JOIN_TIMEOUT_S)?,
+            silence: seconds("DIST_SILENCE_S", SILENCE_S)?,
+        };
         match Place::from_vars(&var)? {
-            Some(place) => World::join(place, timeout, patience, cuda),
+            Some(place) => World::join(place, patience, cuda),
             None => Ok(World::single()),
         }
     }
 
-    /// Takes a place in a world of several: exchanges wait for `timeout`, and for all to come we wait for `patience`.
-    pub fn join(place: Place, timeout: Duration, patience: Duration, cuda: bool) -> Result<World, Error> {
+    /// Takes a place in a world of several.
+    pub fn join(place: Place, patience: Patience, cuda: bool) -> Result<World, Error> {
         native::quiet_logging();
         let failed = |reason: String| Error::Meeting {
             rank: place.rank,
@@ -67,14 +84,21 @@ impl World {
             reason,
         };
         let serve = place.serves && place.rank == 0;
-        let store = Store::open(&place.host, place.port, serve, patience, &format!("rlhf/{}", place.attempt));
+        let store = Store::open(&place.host, place.port, serve, patience.arrival, &format!("rlhf/{}", place.attempt));
         let store = Arc::new(store.map_err(|e| failed(e.to_string()))?);
-        let (address, is_interface) = meet::address(&store, &place, patience)?;
-        let how = Joining { rank: place.rank, size: place.size, timeout, address: &address, is_interface, cuda: cuda && native::HAS_NCCL };
+        let (address, is_interface) = meet::address(&store, &place, patience.arrival)?;
+        let how = Joining {
+            rank: place.rank,
+            size: place.size,
+            timeout: patience.exchange,
+            address: &address,
+            is_interface,
+            cuda: cuda && native::HAS_NCCL,
+        };
         let group = Group::join(&store, &how)
             .map_err(|e| failed(format!("{e} (own address {address}; GLOO_SOCKET_IFNAME names another interface)")))?;
-        let pulse = Pulse::start(store.clone(), place.rank);
-        let links = Links { _pulse: pulse, group, store, timeout };
+        let pulse = Pulse::start(store.clone(), Watch { rank: place.rank, size: place.size, silence: patience.silence });
+        let links = Links { _pulse: pulse, group, store, timeout: patience.exchange };
         Ok(World { place: Some(place), links: Some(links), waits: Cell::new(0), broken: Cell::new(false) })
     }
 
@@ -160,10 +184,12 @@ impl World {
 
     /// The bytes of every rank, in the order of ranks; for texts and token ids, not for weights.
     pub fn gather(&self, mine: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-        let Some(links) = &self.links else { return Ok(vec![mine.to_vec()]) };
+        if self.links.is_none() {
+            return Ok(vec![mine.to_vec()]);
+        }
         let gather = |tensor: Tensor| -> Result<Tensor, Error> {
             let out = Tensor::f_zeros([tensor.size()[0] * self.size() as i64], (tensor.kind(), Device::Cpu))?;
-            links.group.all_gather(&out, &tensor).map_err(|e| self.failed("a gathering", e))?;
+            self.all_gather(&out, &tensor)?;
             Ok(out)
         };
         let lengths = Vec::<i64>::try_from(gather(Tensor::from_slice(&[mine.len() as i64]))?)?;
@@ -175,6 +201,12 @@ impl World {
         padded.resize(longest, 0);
         let all = Vec::<u8>::try_from(gather(Tensor::from_slice(&padded))?)?;
         Ok(all.chunks(longest).zip(&lengths).map(|(bytes, &n)| bytes[..n as usize].to_vec()).collect())
+    }
+
+    /// Every rank's `tensor` `[N]` in `out` `[size · N]`, in the order of ranks.
+    pub(crate) fn all_gather(&self, out: &Tensor, tensor: &Tensor) -> Result<(), Error> {
+        let Some(links) = &self.links else { return Ok(()) };
+        links.group.all_gather(out, tensor).map_err(|e| self.failed("a gathering", e))
     }
 
     /// Waits until all ranks are here.

@@ -1,7 +1,8 @@
 //! Real processes on loopback: each test starts itself several times, once for each rank.
 
-use dist::{Error, Gradients, World};
+use dist::{Error, Gradients, Partition, Shard, World};
 use std::net::TcpListener;
+use std::ops::Range;
 use std::process::{Child, Command, Output, Stdio};
 use tch::{Device, Kind, Tensor};
 
@@ -93,38 +94,55 @@ fn one_process_is_the_whole_world() {
     assert_eq!(world.main_first(|| Ok::<_, Error>(7)).unwrap(), 7);
 }
 
-/// A net of two layers over six rows; row i belongs to rank i mod size. Sums over rows, so the sum over ranks is one process's gradient.
-fn gradient(world: &World) -> Vec<Vec<f64>> {
+/// A net of two layers over six rows; row i belongs to rank i mod size. Sums over rows, so the sum over ranks is one process's gradient. For each parameter:
+/// which values this rank owns, and their gradient.
+fn gradient(world: &World, shard: Shard) -> Vec<(Range<i64>, Vec<f64>)> {
     tch::manual_seed(4);
     let leaf = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    let params = [leaf(&[16, 8]), leaf(&[16]), leaf(&[1, 16])];
+    // The wide one fills a bucket of its own; the last is not reached by the loss of rows 4 and 5.
+    let params = [leaf(&[16, 8]), leaf(&[16]), leaf(&[1, 16]), leaf(&[300_000]), leaf(&[7])];
     let rows = Tensor::randn([6, 8], (Kind::Float, Device::Cpu));
     if world.rank() > 0 {
         tch::no_grad(|| params.iter().for_each(|p| _ = p.shallow_clone().zero_())); // rank 0's are handed to all
     }
-    let gradients = Gradients::new(world, &params).unwrap();
+    let mut partition = Partition::new(&params, world, shard).unwrap();
+    let gradients = Gradients::new(world, &[&partition]).unwrap();
     let mut found = Vec::new();
     for _ in 0..3 {
+        partition.zero_grad().unwrap();
         for (i, _, last) in world.share(0..6) {
             let row = rows.narrow(0, i as i64, 1);
-            let loss = row.linear(&params[0], Some(&params[1])).tanh().linear::<Tensor>(&params[2], None).square().sum(Kind::Float);
+            let net = row.linear(&params[0], Some(&params[1])).tanh().linear::<Tensor>(&params[2], None).square().sum(Kind::Float);
+            let mut loss = net * params[3].square().mean(Kind::Float);
+            if i < 4 || shard == Shard::Nothing {
+                loss += params[4].sum(Kind::Float) * if i < 4 { 1.0 } else { 0.0 };
+            }
             gradients.backward(&loss, last).unwrap();
+            if partition.shard() == Shard::Gradients {
+                assert!(params.iter().all(|p| !p.grad().defined()), "whole gradients are given up at once");
+            }
         }
-        found = params.iter().map(|p| numbers(&p.grad())).collect();
-        params.iter().for_each(|p| p.shallow_clone().zero_grad());
+        found = (0..params.len()).map(|i| (partition.range(i), numbers(&partition.gradient(i).unwrap()))).collect();
     }
     found
 }
 
 /// Six roundings of numbers below 100 in another order: 1e-4 is far above, and far below what a missing row or a division would make.
 fn gradients_are_one_processs(world: &World) {
-    let (ours, alone) = (gradient(world), gradient(&World::single()));
-    for (a, b) in ours.iter().flatten().zip(alone.iter().flatten()) {
-        assert!((a - b).abs() <= 1e-4, "{a} {b}");
+    let alone = gradient(&World::single(), Shard::Nothing);
+    for shard in [Shard::Nothing, Shard::Optimizer, Shard::Gradients] {
+        let ours = gradient(world, shard);
+        for ((range, values), (_, alone)) in ours.iter().zip(&alone) {
+            let alone = &alone[range.start as usize..range.end as usize];
+            assert_eq!(values.len(), alone.len());
+            assert!(values.iter().zip(alone).all(|(a, b)| (a - b).abs() <= 1e-4), "{shard:?}: {values:?} {alone:?}");
+        }
+        if shard == Shard::Nothing {
+            let bits: Vec<u8> = ours.iter().flat_map(|(_, values)| values).flat_map(|x| x.to_le_bytes()).collect();
+            let all = world.gather(&bits).unwrap();
+            assert!(all.iter().all(|other| *other == bits), "ranks must have the same bits");
+        }
     }
-    let bits: Vec<u8> = ours.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
-    let all = world.gather(&bits).unwrap();
-    assert!(all.iter().all(|other| *other == bits), "ranks must have the same bits");
 }
 
 #[test]
@@ -135,6 +153,24 @@ fn gradients_sum_over_two_ranks() {
 #[test]
 fn gradients_sum_over_four_ranks_of_unequal_shares() {
     together("gradients_sum_over_four_ranks_of_unequal_shares", 4, gradients_are_one_processs);
+}
+
+/// Each rank changes its own values; then all have all.
+#[test]
+fn values_are_gathered_from_their_owners() {
+    together("values_are_gathered_from_their_owners", 3, |world| {
+        let params = [7i64, 300_001, 2].map(|n| Tensor::zeros([n], (Kind::Float, Device::Cpu)).set_requires_grad(true));
+        let partition = Partition::new(&params, world, Shard::Optimizer).unwrap();
+        for (i, p) in params.iter().enumerate() {
+            let range = partition.range(i);
+            let numbered = Tensor::arange(p.numel() as i64, (Kind::Float, Device::Cpu)).narrow(0, range.start, range.end - range.start);
+            partition.values(i).unwrap().copy_(&numbered);
+        }
+        partition.gather(world).unwrap();
+        for p in &params {
+            assert!(p.detach().equal(&Tensor::arange(p.numel() as i64, (Kind::Float, Device::Cpu))));
+        }
+    });
 }
 
 #[test]
@@ -201,6 +237,32 @@ fn a_killed_rank_is_named_by_the_others() {
     }
 }
 
+/// A machine that is gone closes no connection: the exchange would wait for it. SIGSTOP does the same to a process.
+#[test]
+fn a_silent_rank_ends_all_long_before_their_exchange_would() {
+    let test = "a_silent_rank_ends_all_long_before_their_exchange_would";
+    let begun = std::time::Instant::now();
+    let outputs = start(test, 3, &[("DIST_TIMEOUT_S", "90"), ("DIST_SILENCE_S", "4")], |world| {
+        let pids = world.gather(std::process::id().to_string().as_bytes()).unwrap();
+        let pid = |rank: usize| String::from_utf8_lossy(&pids[rank]).into_owned();
+        if world.rank() == 2 {
+            // Somebody must end the stopped one, or this test would wait for it.
+            let script = format!("sleep 1; while kill -0 {} 2>/dev/null; do sleep 0.1; done; kill -KILL {}", pid(0), pid(2));
+            Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            Command::new("kill").args(["-STOP", &pid(2)]).status().unwrap();
+        }
+        let _ = world.all_reduce_sum(&[Tensor::zeros([4], (Kind::Float, Device::Cpu))]);
+        native::exit_now(9); // not reached
+    });
+    let Some(outputs) = outputs else { return };
+    assert!(begun.elapsed().as_secs() < 45, "it took {:?}", begun.elapsed());
+    for rank in [0, 1] {
+        let said = String::from_utf8_lossy(&outputs[rank].stderr);
+        assert_eq!(outputs[rank].status.code(), Some(1), "{said}");
+        assert!(said.contains(&format!("rank {rank} of 3: error: no sign of life from rank 2 for 4 s")), "{said}");
+    }
+}
+
 #[test]
 fn a_rank_that_ends_with_an_error_has_the_last_word() {
     let outputs = start("a_rank_that_ends_with_an_error_has_the_last_word", 2, &[], |world| {
@@ -226,6 +288,6 @@ fn those_who_did_not_come_are_named() {
     let place =
         dist::Place { rank: 0, size: 3, local_rank: 0, local_size: 1, host: "127.0.0.1".into(), port, serves: true, attempt: "0".into() };
     let second = std::time::Duration::from_secs(1);
-    let error = World::join(place, second, second, false).unwrap_err().to_string();
+    let error = World::join(place, dist::Patience { exchange: second, arrival: second, silence: second }, false).unwrap_err().to_string();
     assert!(error.contains(&format!("127.0.0.1:{port}: after 1 s these ranks had not come: 1, 2")), "{error}");
 }

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use std::time::Duration;
 use tch::Tensor;
 
-type TensorPtr = *const c_void;
+pub(crate) type TensorPtr = *const c_void;
 type Take = unsafe extern "C" fn(*mut c_void, *const u8, usize);
 
 unsafe extern "C" {
@@ -69,7 +69,7 @@ fn millis(time: Duration) -> i64 {
     time.as_millis().min(i64::MAX as u128) as i64
 }
 
-fn ptrs(tensors: &[Tensor]) -> Vec<TensorPtr> {
+pub(crate) fn ptrs(tensors: &[Tensor]) -> Vec<TensorPtr> {
     tensors.iter().map(|t| t.as_ptr() as TensorPtr).collect()
 }
 
@@ -172,7 +172,7 @@ pub struct Joining<'a> {
 /// The processes that exchange tensors (`c10d::ProcessGroup` over Gloo, and NCCL for GPUs). All of them call the same functions in the same order.
 /// After an error every further call fails.
 #[derive(Debug)]
-pub struct Group(*mut c_void);
+pub struct Group(pub(crate) *mut c_void);
 
 impl Group {
     /// Joins; returns when all are connected.

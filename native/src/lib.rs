@@ -7,7 +7,7 @@
 //! - [`decode`]: a transformer's forward pass for generation, all blocks in one call.
 //! - [`Profiler`], [`Range`]: libtorch's profiler.
 //! - [`MappedFile`]: a read-only memory map.
-//! - [`Store`], [`Group`], [`Reducer`]: libtorch's engine for several processes, c10d.
+//! - [`Store`], [`Group`], [`Reducer`]: libtorch's engine for several processes, c10d. [`ShardedReducer`]: sums of gradients, each rank's part only.
 //! - [`signal_process`], [`die_with_parent`], [`exit_now`]: what a launcher of processes needs.
 //! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults.
 
@@ -20,6 +20,7 @@ mod map;
 mod optim;
 mod process;
 mod profile;
+mod sharded;
 
 pub use alloc::keep_freed_pages;
 pub use c10d::{Group, HAS_NCCL, Joining, Reducer, Reduction, Store, quiet_logging};
@@ -28,6 +29,7 @@ pub use map::MappedFile;
 pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
 pub use process::{Signal, die_with_parent, exit_now, signal_process};
 pub use profile::{Event, EventKind, Profiler, Range};
+pub use sharded::{Place, ShardedReducer};
 
 use std::ffi::{CStr, c_char};
 

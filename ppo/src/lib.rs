@@ -31,8 +31,8 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
-    let (mut policy_optim, mut value_optim) = setup.optimisers(&c)?;
-    let learning: Vec<tch::Tensor> = [&policy_optim].into_iter().chain(&value_optim).flat_map(AdamW::parameters).collect();
+    let (mut policy_optim, mut value_optim) = setup.optimisers(&c, world)?;
+    let learning: Vec<_> = [&policy_optim].into_iter().chain(&value_optim).map(AdamW::partition).collect();
     let gradients = Gradients::new(world, &learning)?;
     let Setup {
         run,
@@ -108,11 +108,12 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         let leaving = stop.requested().is_some();
         if save.due(round) || ((improved || leaving) && round > 0) {
             state.set_counter("kl_coef", beta.coef);
+            let mut optims = vec![("policy", &policy_optim)];
+            optims.extend(value_optim.as_ref().map(|v| ("value", v)));
+            checkpoint::write_shares(&run, world, &optims)?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, round, |tmp| {
                     write_model(tmp, state.tokens)?;
-                    let mut optims = vec![("policy", &policy_optim)];
-                    optims.extend(value_optim.as_ref().map(|v| ("value", v)));
                     state.save(tmp, round, &optims, &mut [&mut log])?;
                     match &critic {
                         batch::Critic::Separate(model) => model.save(&setup::critic_folder(tmp))?,

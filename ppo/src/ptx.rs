@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use data::{config::Ptx, corpus::Corpus, order::Order, tokenizer::Tokenizer};
-use dist::World;
+use dist::{Gradients, World};
 use model::Model;
 use std::path::Path;
 use tch::{Device, Tensor};
@@ -34,7 +34,7 @@ impl Mixer {
     }
 
     /// Adds γ times this rank's share of the gradient of the mean next-token loss; returns its share of that loss in nats a token.
-    pub fn backward(&mut self, policy: &Model, world: &World) -> Result<f64> {
+    pub fn backward(&mut self, policy: &Model, world: &World, gradients: &Gradients<'_>) -> Result<f64> {
         let (whole, t) = (self.config.batch, self.config.length);
         let mut ids: Vec<i64> = Vec::with_capacity(whole.div_ceil(world.size()) * (t + 1));
         for (_, draw, _) in world.share(self.drawn..self.drawn + whole as u64) {
@@ -51,7 +51,7 @@ impl Mixer {
         let targets = ids.narrow(1, 1, t as i64).reshape([-1]); // [B·T]
         let tokens = (whole * t) as f64;
         let nll = loss::lm::nll_sum(&policy.logits(&hidden.flatten(0, 1)), &targets) / tokens;
-        (&nll * self.config.coef).f_backward()?;
+        gradients.backward(&(&nll * self.config.coef), false)?; // the step's last pass follows
         Ok(nll.double_value(&[]))
     }
 }

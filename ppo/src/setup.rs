@@ -98,17 +98,17 @@ impl Setup {
     }
 
     /// Optimisers of the policy (with a shared head) and of a separate critic, as they stood at the checkpoint.
-    pub fn optimisers(&self, c: &PpoConfig) -> Result<(AdamW, Option<AdamW>)> {
+    pub fn optimisers(&self, c: &PpoConfig, world: &World) -> Result<(AdamW, Option<AdamW>)> {
         let params = |m: &Model| -> Vec<Param> {
             m.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect()
         };
         let mut policy_params = params(&self.policy);
         let mut value = None;
         match &self.critic {
-            Critic::Separate(model) => value = Some(AdamW::new(params(model), &c.optim)?),
+            Critic::Separate(model) => value = Some(AdamW::shared(params(model), &c.optim, world, c.distributed.shard)?),
             Critic::Shared(head) => policy_params.push(Param { name: "value_head".into(), tensor: head.shallow_clone(), decay: false }),
         }
-        let mut policy = AdamW::new(policy_params, &c.optim)?;
+        let mut policy = AdamW::shared(policy_params, &c.optim, world, c.distributed.shard)?;
         self.state.restore("policy", &mut policy)?;
         if let Some(value) = &mut value {
             self.state.restore("value", value)?;

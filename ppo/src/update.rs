@@ -96,7 +96,7 @@ pub fn learn(
             let mut this_step = Tally::default();
             if let Some(mixer) = learner.mixer.as_deref_mut() {
                 // Before the rest: a step's last backward pass reaches all that learns, and sums over ranks.
-                let nll = phase(c"pre-training mix", || mixer.backward(learner.policy, learner.world))?;
+                let nll = phase(c"pre-training mix", || mixer.backward(learner.policy, learner.world, learner.gradients))?;
                 this_step.add("loss/ptx", nll, f64::from(u8::from(learner.world.is_main())));
             }
             this_step.extend(backward(learner, roll, c, &micro_batches, first)?);
@@ -105,9 +105,9 @@ pub fn learn(
             let value_loss = this_step.mean("loss/value");
             let policy_loss = this_step.mean("loss/policy") + this_step.mean("loss/ptx");
             let carried = if learner.value_optim.is_none() { policy_loss + value_loss } else { policy_loss };
-            norm = phase(c"optimiser", || learner.policy_optim.guarded_step(carried, lr, c.optim.clip_norm))?;
+            norm = phase(c"optimiser", || learner.policy_optim.guarded_step(learner.world, carried, lr, c.optim.clip_norm))?;
             if let Some(optim) = learner.value_optim.as_deref_mut() {
-                phase(c"optimiser", || optim.guarded_step(value_loss, lr * c.value.lr_ratio, c.optim.clip_norm))?;
+                phase(c"optimiser", || optim.guarded_step(learner.world, value_loss, lr * c.value.lr_ratio, c.optim.clip_norm))?;
             }
             this_pass.extend(this_step);
             steps += 1;

@@ -79,6 +79,7 @@ testkit::rank_tests!(
     stage(),
     sets: ["ppo.minibatches=1", "rollout.rounds=2", "optim.eps=1e-3", "optim.lr=1e-2", "ppo.score_position=after-end"],
     too_few: "ppo.minibatches=4",
+    steps: "rollout.rounds",
     tolerance: 5e-6
 );
 

@@ -28,8 +28,8 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
     let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
-    let mut optim = setup.optimiser(&c)?;
-    let gradients = Gradients::new(world, &optim.parameters())?;
+    let mut optim = setup.optimiser(&c, world)?;
+    let gradients = Gradients::new(world, &[optim.partition()])?;
     let Setup { run, plan, steps, mut state, model, tokenizer, corpus, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let (context, head) = (model.config().context, model.head_weight());
@@ -70,6 +70,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
+            checkpoint::write_shares(&run, world, &[("optim", &optim)])?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, step, |tmp| {
                     write_model(tmp, state.tokens)?;
@@ -97,7 +98,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         }
         let [nll] = stop.sum(world, [nll])?;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = phase(c"optimiser", || optim.guarded_step(nll, lr, c.optim.clip_norm))?;
+        let norm = phase(c"optimiser", || optim.guarded_step(world, nll, lr, c.optim.clip_norm))?;
         state.tokens += tokens_a_step as u64;
         rate.stop(tokens_a_step);
         let done = step + 1;

@@ -6,7 +6,7 @@ use data::corpus::Corpus;
 use data::inputs::Inputs;
 use data::tokenizer::Tokenizer;
 use dist::World;
-use model::config::{Dropout, Family, Shape};
+use model::config::{Dropout, Shape};
 use model::{
     Config, HeadKind, Model,
     lineage::{Lineage, Parent},
@@ -67,7 +67,7 @@ impl Setup {
             Some(folder) => Model::load_as(folder, HeadKind::Lm, device).with_context(|| format!("model.init = {:?}", c.model.init))?,
             None => {
                 let m = &c.model;
-                let mut shape = Config::fresh(family(m.family), shape(m, tokenizer.vocab_size()))?;
+                let mut shape = Config::fresh(m.family.into(), shape(m, tokenizer.vocab_size()))?;
                 shape.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
                 Model::new(shape, HeadKind::Lm, device, c.seed)?
             }
@@ -88,21 +88,11 @@ impl Setup {
     }
 
     /// The optimiser over the model's parameters, as it stood at the checkpoint.
-    pub fn optimiser(&self, c: &PretrainConfig) -> Result<AdamW> {
+    pub fn optimiser(&self, c: &PretrainConfig, world: &World) -> Result<AdamW> {
         let params = self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect();
-        let mut optim = AdamW::new(params, &c.optim)?;
+        let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
-    }
-}
-
-fn family(family: config::Family) -> Family {
-    match family {
-        config::Family::Gpt2 => Family::Gpt2,
-        config::Family::Llama => Family::Llama,
-        config::Family::GptNeox => Family::GptNeoX,
-        config::Family::Qwen2 => Family::Qwen2,
-        config::Family::Qwen3 => Family::Qwen3,
     }
 }
 

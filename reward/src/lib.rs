@@ -27,8 +27,8 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
-    let (mut optim, mut average) = (setup.optimiser(&c)?, setup.average(&c)?);
-    let gradients = Gradients::new(world, &optim.parameters())?;
+    let (mut optim, mut average) = (setup.optimiser(&c, world)?, setup.average(&c)?);
+    let gradients = Gradients::new(world, &[optim.partition()])?;
     let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let order = Order::new(train.len() as u64, c.seed).shuffled(c.train.shuffle);
@@ -61,6 +61,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
+            checkpoint::write_shares(&run, world, &[("optim", &optim)])?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, step, |tmp| {
                     write_model(&model, tmp, state.tokens)?;
@@ -99,7 +100,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
         let figures = [loss_sum, right, margins.sum(Kind::Double).double_value(&[]), margins.numel() as f64];
         let [loss_sum, right, margin, pairs] = stop.sum(world, figures)?;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = phase(c"optimiser", || optim.guarded_step(loss_sum, lr, c.optim.clip_norm))?;
+        let norm = phase(c"optimiser", || optim.guarded_step(world, loss_sum, lr, c.optim.clip_norm))?;
         average.iter_mut().for_each(|average| average.take(step + 1));
         let answers: usize = items.iter().map(|item| item.answers.len()).sum();
         state.tokens += items.iter().flat_map(|item| &item.answers).map(Vec::len).sum::<usize>() as u64;

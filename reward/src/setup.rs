@@ -119,8 +119,8 @@ impl Setup {
     }
 
     /// The optimiser over the model's parameters, as it stood at the checkpoint.
-    pub fn optimiser(&self, c: &RewardConfig) -> Result<AdamW> {
-        let mut optim = AdamW::new(self.params(), &c.optim)?;
+    pub fn optimiser(&self, c: &RewardConfig, world: &World) -> Result<AdamW> {
+        let mut optim = AdamW::shared(self.params(), &c.optim, world, c.distributed.shard)?;
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }

@@ -3,7 +3,8 @@
 #
 #   scripts/slurm/pipeline.sh configs/demo [options of sbatch, such as --nodes 2 --ntasks-per-node 4]...
 #
-# Build first (scripts/setup.sh, cargo build --release --workspace --bins). Results: runs/<recipe>/, as of scripts/pipeline.sh.
+# Build first (scripts/setup.sh, cargo build --release --workspace --bins). Results: runs/<recipe>/, as of scripts/pipeline.sh; RUNS names another folder
+# than runs, which the recipe's files then must name, too.
 # Prints the numbers of the jobs; `scancel` of one ends those that wait for it, too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -11,7 +12,7 @@ cd "$(dirname "$0")/../.."
 recipe_dir=${1:?usage: scripts/slurm/pipeline.sh configs/RECIPE [options of sbatch]...}
 shift
 recipe=$(basename "$recipe_dir")
-runs=runs/$recipe
+runs=${RUNS:-runs}/$recipe
 bin=${RLHF_BIN:-target/release}
 mkdir -p "$runs"
 

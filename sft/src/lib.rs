@@ -24,8 +24,8 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
-    let mut optim = setup.optimiser(&c)?;
-    let gradients = Gradients::new(world, &optim.parameters())?;
+    let mut optim = setup.optimiser(&c, world)?;
+    let gradients = Gradients::new(world, &[optim.partition()])?;
     let Setup { run, plan, steps, mut state, model, tokenizer, template, demos, sequences, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let head = model.head_weight();
@@ -72,6 +72,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
+            checkpoint::write_shares(&run, world, &[("optim", &optim)])?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, step, |tmp| {
                     write_model(tmp, state.tokens)?;
@@ -105,7 +106,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         }
         let [nll, seen] = stop.sum(world, [nll, seen])?;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = phase(c"optimiser", || optim.guarded_step(nll, lr, c.optim.clip_norm))?;
+        let norm = phase(c"optimiser", || optim.guarded_step(world, nll, lr, c.optim.clip_norm))?;
         state.tokens += seen as u64;
         rate.stop(seen);
         let done = step + 1;

@@ -84,9 +84,9 @@ impl Setup {
     }
 
     /// The optimiser over the model's parameters, as it stood at the checkpoint.
-    pub fn optimiser(&self, c: &SftConfig) -> Result<AdamW> {
+    pub fn optimiser(&self, c: &SftConfig, world: &World) -> Result<AdamW> {
         let params = self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect();
-        let mut optim = AdamW::new(params, &c.optim)?;
+        let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }

@@ -57,6 +57,7 @@ testkit::rank_tests!(
     stage(),
     sets: ["train.batch=8", "train.steps=6", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"],
     too_few: "train.batch=2",
+    steps: "train.steps",
     tolerance: 5e-6
 );
 

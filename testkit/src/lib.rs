@@ -52,6 +52,12 @@ impl Stage {
         self
     }
 
+    /// The same stage, each process with its share of the training state (`distributed.shard`).
+    pub fn with_shard(mut self, shard: &str) -> Stage {
+        self.always.extend(["--set".into(), format!("distributed.shard={shard}")]);
+        self
+    }
+
     /// The run folder of this name.
     pub fn out(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -20,6 +20,41 @@ pub fn same_steps(stage: &Stage, sets: &[&str], tolerance: f64) {
     }
 }
 
+/// Ranks that keep their shares of optimiser states, or of gradients too, take the steps of one that has all.
+pub fn same_steps_in_shares(stage: &Stage, sets: &[&str], tolerance: f64) {
+    let sets: Vec<&str> = sets.iter().flat_map(|s| ["--set", *s]).collect();
+    stage.run_ok("1", &sets);
+    for shard in ["optimizer", "gradients"] {
+        for ranks in ["2", "3", "4"] {
+            let (out, set) = (format!("{shard} {ranks}"), format!("distributed.shard={shard}"));
+            stage.run_ok(&out, &[&sets[..], &["--nproc", ranks, "--set", &set]].concat());
+            let (weights, figures) = (weights(stage, &out), figures(stage, &out));
+            println!("{shard}, {ranks} ranks: largest distance of a weight {weights:.1e}, of a metric {figures:.1e}");
+            stage.assert_near("1", &out, tolerance);
+        }
+    }
+}
+
+/// A run goes on with other shares and another number of ranks: its checkpoints hold shares, which any number reads. `steps` is the key of its length.
+pub fn other_shares(stage: &Stage, sets: &[&str], steps: &str, tolerance: f64) {
+    let length = |n: usize| format!("{steps}={n}");
+    let common = ["schedule.decay=constant", "eval.every=1", "checkpoint.every=1"]; // the length changes nothing else then
+    let sets: Vec<&str> = sets.iter().chain(&common).flat_map(|s| ["--set", *s]).collect();
+    let run = |out: &str, done: usize, ranks: &str, shard: &str| {
+        let (length, shard) = (length(done), format!("distributed.shard={shard}"));
+        stage.run_ok(out, &[&sets[..], &["--set", &length, "--set", &shard, "--nproc", ranks, "--resume"]].concat());
+    };
+    run("1", 4, "1", "none");
+    for (done, (ranks, shard)) in [("3", "gradients"), ("2", "optimizer"), ("2", "none"), ("4", "gradients")].into_iter().enumerate() {
+        run("changing", done + 1, ranks, shard);
+        let moments = stage.out("changing").join(format!("checkpoints/step-{}/state", done + 1));
+        let files = std::fs::read_dir(moments).expect("state").flatten();
+        let shares = files.filter(|f| f.file_name().to_string_lossy().contains(&format!("-of-0000{ranks}"))).count();
+        assert_eq!(shares > 0, shard != "none", "{shares} shares in a checkpoint of {ranks} ranks, {shard}");
+    }
+    stage.assert_near("1", "changing", tolerance);
+}
+
 fn weights(stage: &Stage, out: &str) -> f64 {
     let model = |out: &str| model::Model::load(&stage.out(out).join("model"), tch::Device::Cpu).expect("model").parameters();
     model("1")
@@ -41,6 +76,11 @@ fn figures(stage: &Stage, out: &str) -> f64 {
 /// Three ranks (of two, a sum has but one order) stop together with a checkpoint, whoever was asked to, and go on to the bytes of a run that was never stopped.
 pub fn stopped(stage: Stage) {
     suite::stopped(&stage.with_ranks(3));
+}
+
+/// So they do with shares of gradients and moments.
+pub fn stopped_in_shares(stage: Stage) {
+    suite::stopped(&stage.with_ranks(3).with_shard("gradients"));
 }
 
 /// A rank that is killed ends all of them; the launcher names it; the run goes on to the same bytes. So it does when the launcher itself is killed.
@@ -122,13 +162,28 @@ fn wait_until_gone(pid: u32) {
 }
 
 /// The tests of a stage that several processes share: `sets` make a short run of four micro-batches a step; `too_few` leaves
-/// two rows a step.
+/// two rows a step; `steps` is the key of a run's length.
 #[macro_export]
 macro_rules! rank_tests {
-    ($stage:expr, sets: $sets:expr, too_few: $too_few:literal, tolerance: $tolerance:literal) => {
+    ($stage:expr, sets: $sets:expr, too_few: $too_few:literal, steps: $steps:literal, tolerance: $tolerance:literal) => {
         #[test]
         fn several_ranks_take_the_steps_of_one() {
             $crate::ranks::same_steps(&$stage, &$sets, $tolerance);
+        }
+
+        #[test]
+        fn several_ranks_with_shares_take_the_steps_of_one() {
+            $crate::ranks::same_steps_in_shares(&$stage, &$sets, $tolerance);
+        }
+
+        #[test]
+        fn a_run_goes_on_with_other_shares_and_ranks() {
+            $crate::ranks::other_shares(&$stage, &$sets, $steps, $tolerance);
+        }
+
+        #[test]
+        fn a_stopped_run_with_shares_goes_on_to_the_same_bytes() {
+            $crate::ranks::stopped_in_shares($stage);
         }
 
         #[test]

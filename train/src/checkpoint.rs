@@ -1,7 +1,8 @@
 //! Checkpoints: `checkpoints/step-N/` holds a model folder and `state/`. One appears by one rename, whole or not at all.
 
-use crate::{BoxError, Error, RunDir, durable};
-use std::fs;
+use crate::{AdamW, BoxError, Error, RunDir, durable};
+use dist::World;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// A whole checkpoint on the disk.
@@ -19,6 +20,37 @@ pub fn commit(run: &RunDir, step: u64, write: impl FnOnce(&Path) -> Result<(), B
     run.check_lock()?;
     durable::write_dir(&path, write)?;
     Ok(path)
+}
+
+/// Beside the checkpoint being made: what other ranks add to it.
+const SHARES: &str = ".tmp-shares";
+
+/// All ranks write their shares of these optimisers' moments to where [`crate::State::save`] of rank 0 takes them from; nothing where moments are whole.
+pub fn write_shares(run: &RunDir, world: &World, optims: &[(&str, &AdamW)]) -> Result<(), Error> {
+    if optims.iter().all(|(_, optim)| optim.partition().share().1 == 1) {
+        return Ok(());
+    }
+    let dir = run.checkpoints().join(SHARES);
+    fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
+    for (name, optim) in optims {
+        let file = optim.save(&dir.join(format!("{name}.safetensors")))?;
+        File::open(&file).and_then(|f| f.sync_all()).map_err(Error::io(&file))?;
+    }
+    Ok(world.barrier()?)
+}
+
+/// Puts an optimiser's moments into `state/` of a checkpoint being made: writes them, or takes all ranks' shares.
+pub(crate) fn add_moments(checkpoint: &Path, state: &Path, name: &str, optim: &AdamW) -> Result<(), Error> {
+    let into = state.join(format!("{name}.safetensors"));
+    if optim.partition().share().1 == 1 {
+        optim.save(&into)?;
+        return Ok(());
+    }
+    let from = checkpoint.with_file_name(SHARES).join(format!("{name}.safetensors"));
+    for (from, into) in optim.files(&from).iter().zip(optim.files(&into)) {
+        fs::rename(from, &into).map_err(Error::io(from))?;
+    }
+    Ok(())
 }
 
 /// Writes the finished model to `DIR/model` in the same way.

@@ -82,6 +82,9 @@ pub enum Error {
         /// Cause.
         source: tch::TchError,
     },
+    /// Processes could not work together.
+    #[error(transparent)]
+    Dist(#[from] dist::Error),
     /// The native optimiser step failed.
     #[error("optimiser step: {0}")]
     Native(#[from] native::NativeError),

@@ -6,14 +6,16 @@
 //! let stop = Stop::install(world)?;
 //! let mut state = State::open(&run)?;                             // step 0, or where the newest checkpoint stood
 //! let model = match state.folder() { Some(dir) => Model::load(dir, device)?, None => fresh()? };
-//! let mut optim = AdamW::new(params, &config.optim)?;
+//! let mut optim = AdamW::shared(params, &config.optim, world, config.distributed.shard)?;
 //! state.restore("optim", &mut optim)?;
+//! let gradients = Gradients::new(world, &[optim.partition()])?;
 //! let bar = Progress::steps("pretrain", state.step, steps);
 //! let mut log = Metrics::open(&run, &state)?.watched(&run, &config.log, Alarms::new(&config.alarm), &bar)?;
 //! let (eval, save) = (Every::eval(&config.eval, steps, &state), Every::save(config.checkpoint.every, steps, &state));
 //! for step in state.step..=steps {                                // one extra turn: last evaluation and save
 //!     if eval.due(step) { log.line(step).set("eval/loss", loss).write()?; improved = state.consider(step, loss); }
 //!     if save.due(step) || improved || stop.requested().is_some() {
+//!         checkpoint::write_shares(&run, world, &[("optim", &optim)])?; // where ranks have shares of the moments
 //!         world.on_main(|| {                                      // the others wait
 //!             checkpoint::commit(&run, step, |tmp| { model.save(tmp)?; Ok(state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])?) })?;
 //!             checkpoint::prune(&run, config.checkpoint.keep_last, state.best_step())
@@ -25,7 +27,7 @@
 //!         gradients.backward(&(nll_sum(batch) / tokens), last)?;  // after the last one they are the sums over ranks
 //!     }
 //!     let [loss] = stop.sum(world, [loss])?;                      // figures, and whether any rank is to stop
-//!     let norm = optim.guarded_step(loss, schedule::lr(step, steps, &config.schedule, config.optim.lr), config.optim.clip_norm)?;
+//!     let norm = optim.guarded_step(world, loss, schedule::lr(step, steps, &config.schedule, config.optim.lr), config.optim.clip_norm)?;
 //!     log.line(step + 1).set("loss", loss).set("grad_norm", norm).skips([&optim]).write()?;   // alarms are raised here
 //! }
 //! checkpoint::publish(&run, |tmp| Ok(model.save(tmp)?))?;         // DIR/model
@@ -42,6 +44,7 @@ pub mod every;
 pub mod exit;
 mod launch;
 pub mod metrics;
+mod moments;
 pub mod optim;
 pub mod profile;
 pub mod progress;

@@ -4,15 +4,18 @@
 //!   θ ← θ − lr·λ·θ;  m ← β1·m + (1−β1)·g;  v ← β2·v + (1−β2)·g²;  θ ← θ − lr · m/(1−β1ᵗ) / (√(v/(1−β2ᵗ)) + ε)
 //! TensorFlow's form (`optim.tf_style`, lm-human-preferences) adds ε before the second moment's bias is corrected:
 //!   θ ← θ − lr · √(1−β2ᵗ)/(1−β1ᵗ) · m/(√v + ε),  which is the line above with ε/√(1−β2ᵗ) in the place of ε.
+//! All of it is elementwise, so with `distributed.shard` each rank steps its own values and the others take them over (`dist::Partition`).
 //! λ is `weight_decay` for parameters marked `decay` and 0 for the others. Clipping multiplies every gradient by min(1, clip/(norm + 1e-6)), as
 //! `torch.nn.utils.clip_grad_norm_` does.
 
 use crate::Error;
-use data::config::Optim;
+use crate::moments::{Piece, Store};
+use data::config::{self, Optim};
+use dist::{Partition, Shard, World};
 use native::AdamWStep;
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tch::{Kind, Tensor};
 
 /// A parameter to train.
 #[derive(Debug)]
@@ -25,10 +28,13 @@ pub struct Param {
     pub decay: bool,
 }
 
-/// A parameter and its moments, all of the parameter's shape; `step` is a float32 scalar.
+/// Values of a parameter that this rank steps, and their moments, all of one shape; `step` is a float32 scalar.
 #[derive(Debug)]
 struct Slot {
-    param: Param,
+    /// Number of the parameter.
+    param: usize,
+    /// The parameter, or a view of a part of it.
+    values: Tensor,
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
     step: Tensor,
@@ -37,6 +43,8 @@ struct Slot {
 /// The optimiser.
 #[derive(Debug)]
 pub struct AdamW {
+    params: Vec<Param>,
+    partition: Partition,
     slots: Vec<Slot>,
     config: Optim,
     skipped: u64,
@@ -46,35 +54,45 @@ pub struct AdamW {
 impl AdamW {
     /// An optimiser with zero moments.
     pub fn new(params: Vec<Param>, config: &Optim) -> Result<AdamW, Error> {
-        let slot = |param: Param| -> Result<Slot, Error> {
-            let zeros = || param.tensor.f_zeros_like().map_err(Error::torch(format!("moments of {}", param.name)));
-            let (exp_avg, exp_avg_sq) = (zeros()?, zeros()?);
-            let step = Tensor::f_zeros([], (Kind::Float, param.tensor.device())).map_err(Error::torch("step counter"))?;
-            Ok(Slot { exp_avg, exp_avg_sq, step, param })
+        AdamW::shared(params, config, &World::single(), config::Shard::None)
+    }
+
+    /// An optimiser with zero moments of the values that this rank is to step.
+    pub fn shared(params: Vec<Param>, config: &Optim, world: &World, shard: config::Shard) -> Result<AdamW, Error> {
+        let shard = match shard {
+            config::Shard::None => Shard::Nothing,
+            config::Shard::Optimizer => Shard::Optimizer,
+            config::Shard::Gradients => Shard::Gradients,
         };
-        let slots = params.into_iter().map(slot).collect::<Result<_, _>>()?;
-        Ok(AdamW { slots, config: config.clone(), skipped: 0, skipped_in_a_row: 0 })
+        let tensors: Vec<Tensor> = params.iter().map(|p| p.tensor.shallow_clone()).collect();
+        let partition = Partition::new(&tensors, world, shard)?;
+        let slot = |i: usize| -> Result<Slot, Error> {
+            let values = partition.values(i)?;
+            let zeros = || values.f_zeros_like().map_err(Error::torch(format!("moments of {}", params[i].name)));
+            let (exp_avg, exp_avg_sq) = (zeros()?, zeros()?);
+            let step = Tensor::f_zeros([], (Kind::Float, values.device())).map_err(Error::torch("step counter"))?;
+            Ok(Slot { param: i, values, exp_avg, exp_avg_sq, step })
+        };
+        let owned = (0..params.len()).filter(|&i| shard == Shard::Nothing || !partition.range(i).is_empty());
+        let slots = owned.map(slot).collect::<Result<_, _>>()?;
+        Ok(AdamW { params, partition, slots, config: config.clone(), skipped: 0, skipped_in_a_row: 0 })
+    }
+
+    /// All parameters and which values of them are this rank's, for [`dist::Gradients`].
+    pub fn partition(&self) -> &Partition {
+        &self.partition
     }
 
     /// Number of trained values, with and without weight decay.
     pub fn sizes(&self) -> (usize, usize) {
-        let count = |decay| self.slots.iter().filter(|s| s.param.decay == decay).map(|s| s.param.tensor.numel()).sum();
+        let count = |decay| self.params.iter().filter(|p| p.decay == decay).map(|p| p.tensor.numel()).sum();
         (count(true), count(false))
     }
 
-    /// The tensors that learn.
-    pub fn parameters(&self) -> Vec<Tensor> {
-        self.slots.iter().map(|s| s.param.tensor.shallow_clone()).collect()
-    }
-
-    /// The gradients that exist.
-    pub fn gradients(&self) -> Vec<Tensor> {
-        self.slots.iter().map(|s| s.param.tensor.grad()).filter(Tensor::defined).collect()
-    }
-
-    /// Sets all gradients to zero. [`AdamW::clip_and_step`] does so at its end.
-    pub fn zero_grad(&mut self) {
-        self.slots.iter_mut().for_each(|s| s.param.tensor.zero_grad());
+    /// The gradients of this rank's values, as far as they exist.
+    fn gradients(&self) -> Result<Vec<Tensor>, Error> {
+        let all = self.slots.iter().map(|s| self.partition.gradient(s.param)).collect::<Result<Vec<_>, _>>()?;
+        Ok(all.into_iter().filter(Tensor::defined).collect())
     }
 
     /// One step from the accumulated gradients, which are then zero. `clip` ≤ 0 does not clip. Returns the gradients' norm before clipping.
@@ -82,19 +100,20 @@ impl AdamW {
     /// Where the norm is NaN or infinite the step is left out and counted: parameters and moments stay as they are. So do those of parameters that
     /// no gradient reached.
     pub fn clip_and_step(&mut self, lr: f64, clip: f64) -> Result<f64, Error> {
-        self.guarded_step(0.0, lr, clip)
+        self.guarded_step(&World::single(), 0.0, lr, clip)
     }
 
-    /// [`AdamW::clip_and_step`] that leaves the step out where `loss` is NaN or infinite, too: its gradient may still be finite.
-    pub fn guarded_step(&mut self, loss: f64, lr: f64, clip: f64) -> Result<f64, Error> {
-        let norm = native::global_grad_norm(&self.gradients())?;
+    /// [`AdamW::clip_and_step`] that leaves the step out where `loss` is NaN or infinite, too: its gradient may still be finite. All ranks of the world call
+    /// it with the same numbers.
+    pub fn guarded_step(&mut self, world: &World, loss: f64, lr: f64, clip: f64) -> Result<f64, Error> {
+        let norm = self.partition.norm(world, native::global_grad_norm(&self.gradients()?)?)?;
         if norm.is_finite() && loss.is_finite() {
             self.skipped_in_a_row = 0;
             let grad_scale = if clip > 0.0 { ((norm + 1e-6) / clip).max(1.0) } else { 1.0 };
             for decay in [true, false] {
                 // One fused call for all, but in TensorFlow's form ε follows the step, and parameters may have begun at different ones.
                 let mut groups: BTreeMap<u64, Vec<&Slot>> = BTreeMap::new();
-                for slot in self.slots.iter().filter(|s| s.param.decay == decay) {
+                for slot in self.slots.iter().filter(|s| self.params[s.param].decay == decay) {
                     let done =
                         if self.config.tf_style { slot.step.f_double_value(&[]).map_err(Error::torch("step counter"))? as u64 } else { 0 };
                     groups.entry(done).or_default().push(slot);
@@ -103,11 +122,12 @@ impl AdamW {
                     self.step_group(&slots, decay, done, lr, grad_scale)?;
                 }
             }
+            self.partition.gather(world)?;
         } else {
             self.skipped += 1;
             self.skipped_in_a_row += 1;
         }
-        self.zero_grad();
+        self.partition.zero_grad()?;
         Ok(norm)
     }
 
@@ -125,9 +145,9 @@ impl AdamW {
     fn step_group(&self, slots: &[&Slot], decay: bool, done: u64, lr: f64, grad_scale: f64) -> Result<(), Error> {
         let [mut params, mut grads, mut exp_avgs, mut exp_avg_sqs, mut steps] = [const { Vec::new() }; 5];
         for s in slots {
-            let grad = s.param.tensor.grad();
+            let grad = self.partition.gradient(s.param)?;
             if grad.defined() {
-                params.push(s.param.tensor.shallow_clone());
+                params.push(s.values.shallow_clone());
                 grads.push(grad);
                 exp_avgs.push(s.exp_avg.shallow_clone());
                 exp_avg_sqs.push(s.exp_avg_sq.shallow_clone());
@@ -141,45 +161,38 @@ impl AdamW {
         Ok(native::fused_adamw(&params, &grads, &exp_avgs, &exp_avg_sqs, &steps, &hyper)?)
     }
 
-    /// The moments by name: `NAME.exp_avg`, `NAME.exp_avg_sq`, `NAME.step`, and the count of skipped steps.
-    fn named(&self) -> Vec<(String, Tensor)> {
-        let mut all = vec![("skipped".to_owned(), Tensor::from_slice(&[self.skipped as i64, self.skipped_in_a_row as i64]))];
-        for s in &self.slots {
-            for (kind, tensor) in [("exp_avg", &s.exp_avg), ("exp_avg_sq", &s.exp_avg_sq), ("step", &s.step)] {
-                all.push((format!("{}.{kind}", s.param.name), tensor.shallow_clone()));
-            }
-        }
-        all
-    }
-
-    /// Writes the moments as a safetensors file.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
-        let on_cpu = |(name, tensor): (String, Tensor)| {
-            let tensor = tensor.f_to_device(Device::Cpu).and_then(|t| t.f_contiguous()).map_err(Error::torch(name.clone()))?;
-            Ok((name, tensor))
+    /// The pieces that this rank has.
+    fn pieces(&self) -> Vec<Piece<'_>> {
+        let piece = |s: &Slot| Piece {
+            name: &self.params[s.param].name,
+            shape: self.params[s.param].tensor.size(),
+            begin: self.partition.range(s.param).start,
+            exp_avg: s.exp_avg.shallow_clone(),
+            exp_avg_sq: s.exp_avg_sq.shallow_clone(),
+            step: s.step.shallow_clone(),
         };
-        let tensors: Vec<(String, Tensor)> = self.named().into_iter().map(on_cpu).collect::<Result<_, Error>>()?;
-        Tensor::write_safetensors(&tensors, path).map_err(Error::torch(format!("writing {}", path.display())))
+        self.slots.iter().map(piece).collect()
     }
 
-    /// Reads the moments back. Names and shapes must be those of this optimiser, all of them.
+    fn names(&self) -> Vec<&str> {
+        self.params.iter().map(|p| p.name.as_str()).collect()
+    }
+
+    /// Writes the moments that this rank has: all of them to the safetensors file `path`, or its share to the file beside it that is this rank's.
+    /// Returns the file.
+    pub fn save(&self, path: &Path) -> Result<PathBuf, Error> {
+        Store::new(path, self.partition.share()).save(&self.pieces(), [self.skipped, self.skipped_in_a_row])
+    }
+
+    /// The files that [`AdamW::save`] of all ranks makes for `path`.
+    pub fn files(&self, path: &Path) -> Vec<PathBuf> {
+        Store::new(path, self.partition.share()).files()
+    }
+
+    /// Reads the moments back, whatever number of ranks wrote them. Names and shapes must be those of this optimiser, all of them.
     pub fn load(&mut self, path: &Path) -> Result<(), Error> {
-        let read = Tensor::read_safetensors(path).map_err(Error::torch(format!("reading {}", path.display())))?;
-        let mut read: HashMap<String, Tensor> = read.into_iter().collect();
-        for (name, mut into) in self.named() {
-            let from = read.remove(&name).ok_or_else(|| Error::state(path, format!("lacks {name}")))?;
-            if from.size() != into.size() {
-                return Err(Error::state(path, format!("{name} has shape {:?}, the parameter {:?}", from.size(), into.size())));
-            }
-            if name == "skipped" {
-                (self.skipped, self.skipped_in_a_row) = (from.int64_value(&[0]) as u64, from.int64_value(&[1]) as u64);
-            } else {
-                into.f_copy_(&from).map_err(Error::torch(name))?;
-            }
-        }
-        match read.keys().min() {
-            None => Ok(()),
-            Some(name) => Err(Error::state(path, format!("holds {name}, which this model does not have"))),
-        }
+        let pieces = self.pieces(); // they share their memory with the optimiser's
+        [self.skipped, self.skipped_in_a_row] = Store::new(path, self.partition.share()).load(&pieces, &self.names())?;
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What a run needs to go on as if it had never stopped, beside the model's weights: `state/` of a checkpoint.
 //!
 //! `state/state.json` holds step, tokens, best evaluation, counters and the length of each log; `state/<name>.safetensors` the moments of an
-//! optimiser. Random draws need no state: each is seeded by its place (see [`crate::seed`]).
+//! optimiser, or files beside it the ranks' shares of them. Random draws need no state: each is seeded by its place (see [`crate::seed`]).
 
 use crate::{AdamW, BoxError, Error, Metrics, RunDir, checkpoint};
 use serde::{Deserialize, Serialize};
@@ -134,17 +134,17 @@ impl State {
     }
 
     /// Writes `state/` into the folder of a checkpoint being made. The logs are flushed to the disk first: what the state counts is there.
-    pub fn save(&mut self, checkpoint: &Path, step: u64, optims: &[(&str, &AdamW)], logs: &mut [&mut Metrics]) -> Result<(), BoxError> {
+    pub fn save(&mut self, folder: &Path, step: u64, optims: &[(&str, &AdamW)], logs: &mut [&mut Metrics]) -> Result<(), BoxError> {
         self.step = step;
         for log in logs {
             let bytes = log.sync()?;
             self.logs.insert(log.name().to_owned(), bytes);
             self.wall_s = Exact(log.wall_s());
         }
-        let dir = checkpoint.join("state");
+        let dir = folder.join("state");
         fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
         for (name, optim) in optims {
-            optim.save(&dir.join(format!("{name}.safetensors")))?;
+            checkpoint::add_moments(folder, &dir, name, optim)?;
         }
         let path = dir.join("state.json");
         fs::write(&path, serde_json::to_vec_pretty(self)?).map_err(Error::io(&path))?;

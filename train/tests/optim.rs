@@ -192,7 +192,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     }
     // A loss that is not finite leaves the step out, however good its gradient looks.
     push(&params[0], &params[0].detach().ones_like());
-    assert!(optim.guarded_step(f64::INFINITY, 0.1, 1.0).unwrap().is_finite());
+    assert!(optim.guarded_step(&dist::World::single(), f64::INFINITY, 0.1, 1.0).unwrap().is_finite());
     assert_eq!(optim.skipped(), 3);
     unchanged(&optim);
     // The bad gradient is gone: the next step is PyTorch's second.

@@ -20,6 +20,7 @@ pub const HARMLESS: &[&str] = &[
     "drift",
     "device",
     "threads",
+    "distributed",
 ];
 
 /// A key whose value changed.

@@ -247,6 +247,27 @@ impl Default for Checkpoint {
     }
 }
 
+/// Which part of the training state each process keeps its share of (ZeRO, arXiv 1910.02054); checkpoints load under any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shard {
+    /// Of nothing: each has all of it, 16 bytes a weight.
+    #[default]
+    None,
+    /// Of the optimiser's moments (ZeRO-1): 8 + 12/N bytes a weight with N processes, gradients whole between the micro-batches of a step. As many bytes travel as with none.
+    Optimizer,
+    /// Of gradients too (ZeRO-2): 4 + 12/N bytes a weight, and an exchange for each micro-batch.
+    Gradients,
+}
+
+/// How several processes share their work (docs/distributed.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Distributed {
+    /// Which part of the training state each process keeps its share of; a single process has all of it.
+    pub shard: Shard,
+}
+
 /// How conversations become text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

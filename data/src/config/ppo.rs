@@ -1,6 +1,6 @@
 //! Configuration of `ppo`. Formulas and sources: `loss::ppo`, `docs/departures.md`.
 
-use super::common::{Checkpoint, Device, Eval, Optim, Precision, Quarantine, Schedule, Source, Template};
+use super::common::{Checkpoint, Device, Distributed, Eval, Optim, Precision, Quarantine, Schedule, Source, Template};
 use super::preset::Preset;
 use super::pretrain::TextData;
 use super::watch::{Alarm, Drift, Log};
@@ -43,6 +43,8 @@ pub struct PpoConfig {
     pub eval: Eval,
     /// Checkpoints, in rounds.
     pub checkpoint: Checkpoint,
+    /// Several processes.
+    pub distributed: Distributed,
     /// Logs besides metrics.jsonl.
     pub log: Log,
     /// Alarms.
@@ -70,6 +72,7 @@ impl Default for PpoConfig {
             schedule: Schedule { warmup_steps: 0, min_ratio: 0.0, decay: super::common::Decay::Linear },
             eval: Eval { every: 10, max_rows: 128, valid_fraction: 0.1, ..Eval::default() },
             checkpoint: Checkpoint { every: 10, ..Checkpoint::default() },
+            distributed: Distributed::default(),
             log: Log::default(),
             alarm: Alarm::default(),
             drift: Drift::default(),

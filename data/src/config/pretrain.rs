@@ -1,6 +1,6 @@
 //! Configuration of `pretrain`.
 
-use super::common::{Checkpoint, Device, Eval, Optim, Precision, Quarantine, Schedule, Source, Train};
+use super::common::{Checkpoint, Device, Distributed, Eval, Optim, Precision, Quarantine, Schedule, Source, Train};
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ pub struct PretrainConfig {
     pub eval: Eval,
     /// Checkpoints.
     pub checkpoint: Checkpoint,
+    /// Several processes.
+    pub distributed: Distributed,
     /// Logs besides metrics.jsonl.
     pub log: Log,
     /// Alarms.
@@ -54,6 +56,7 @@ impl Default for PretrainConfig {
             train: Train::default(),
             eval: Eval::default(),
             checkpoint: Checkpoint::default(),
+            distributed: Distributed::default(),
             log: Log::default(),
             alarm: Alarm::default(),
         }

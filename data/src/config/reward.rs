@@ -1,6 +1,6 @@
 //! Configuration of `reward`.
 
-use super::common::{Checkpoint, Device, Eval, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
+use super::common::{Checkpoint, Device, Distributed, Eval, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
 use super::preset::Preset;
 use super::sft::InitModel;
 use super::watch::{Alarm, Log};
@@ -42,6 +42,8 @@ pub struct RewardConfig {
     pub eval: Eval,
     /// Checkpoints.
     pub checkpoint: Checkpoint,
+    /// Several processes.
+    pub distributed: Distributed,
     /// Logs besides metrics.jsonl.
     pub log: Log,
     /// Alarms.
@@ -66,6 +68,7 @@ impl Default for RewardConfig {
             average: 0.0,
             eval: Eval { valid_fraction: 0.15, max_rows: 0, ..Eval::default() },
             checkpoint: Checkpoint::default(),
+            distributed: Distributed::default(),
             log: Log::default(),
             alarm: Alarm::default(),
         }

@@ -1,6 +1,6 @@
 //! Configuration of `sft`.
 
-use super::common::{Checkpoint, Device, Eval, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
+use super::common::{Checkpoint, Device, Distributed, Eval, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,8 @@ pub struct SftConfig {
     pub eval: Eval,
     /// Checkpoints.
     pub checkpoint: Checkpoint,
+    /// Several processes.
+    pub distributed: Distributed,
     /// Logs besides metrics.jsonl.
     pub log: Log,
     /// Alarms.
@@ -51,6 +53,7 @@ impl Default for SftConfig {
             train: Train::default(),
             eval: Eval::default(),
             checkpoint: Checkpoint::default(),
+            distributed: Distributed::default(),
             log: Log::default(),
             alarm: Alarm::default(),
         }

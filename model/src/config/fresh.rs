@@ -24,6 +24,18 @@ pub struct Shape {
     pub dropout: f64,
 }
 
+impl From<data::config::Family> for Family {
+    fn from(family: data::config::Family) -> Family {
+        match family {
+            data::config::Family::Gpt2 => Family::Gpt2,
+            data::config::Family::Llama => Family::Llama,
+            data::config::Family::GptNeox => Family::GptNeoX,
+            data::config::Family::Qwen2 => Family::Qwen2,
+            data::config::Family::Qwen3 => Family::Qwen3,
+        }
+    }
+}
+
 impl Config {
     /// A fresh decoder of this family with a tied head and no special tokens yet. MLPs are four times the width; gated ones, which have a third
     /// matrix, 8/3 of it rounded up to a multiple of 32, so that both have as many weights (arXiv 2002.05202).

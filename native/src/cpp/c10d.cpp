@@ -6,9 +6,10 @@
 // libtorch ships ProcessGroupGloo without the headers of Gloo. Its class holds Gloo's objects by pointer only, so declarations suffice (gloo/), and the
 // sizes below, read off libtorch's own allocations, say that the layout is the library's. Another libtorch may have another: then this does not compile.
 
+#include "c10d.h"
+
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
-#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
@@ -17,8 +18,6 @@
 #endif
 
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 
 static_assert(sizeof(c10d::ProcessGroupGloo) == 488, "another libtorch: read the size of ProcessGroupGloo off its operator new again");
 static_assert(sizeof(c10d::ProcessGroupGloo::Options) == 184, "another libtorch: read the size of ProcessGroupGloo::Options again");
@@ -30,35 +29,12 @@ static_assert(sizeof(c10d::ProcessGroupNCCL::Options) == 256, "another libtorch:
 namespace {
 
 using Millis = std::chrono::milliseconds;
-using Tensors = std::vector<at::Tensor>;
+using StorePtr = c10::intrusive_ptr<c10d::Store>;
 
-Tensors list(const at::Tensor *const *tensors, size_t n) {
-  Tensors out;
-  out.reserve(n);
-  for (size_t i = 0; i < n; ++i) out.push_back(*tensors[i]);
-  return out;
-}
-
-template <class Body> char *guarded(Body body) noexcept {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error &e) {
-    return strdup(e.what_without_backtrace());
-  } catch (const std::exception &e) {
-    return strdup(e.what());
-  } catch (...) {
-    return strdup("unknown C++ exception");
-  }
-}
-
-// What the reducer and the collectives go through; it has a backend for each kind of device.
-struct Group {
-  c10::intrusive_ptr<c10d::ProcessGroup> group;
-};
+StorePtr &store_of(void *handle) { return *static_cast<StorePtr *>(handle); }
 
 // Sums buckets of gradients; the reducer's own hook would divide by the number of processes.
-struct SumHook : c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::ProcessGroup>> {
+struct SumHook : c10d::CppCommHookInterface<GroupPtr> {
   using CppCommHookInterface::CppCommHookInterface;
   c10::intrusive_ptr<c10::ivalue::Future> runHook(c10d::GradBucket &bucket) override {
     Tensors tensors{bucket.getBufferRef()};
@@ -67,7 +43,7 @@ struct SumHook : c10d::CppCommHookInterface<c10::intrusive_ptr<c10d::ProcessGrou
 };
 
 struct Gradients {
-  c10::intrusive_ptr<c10d::ProcessGroup> group; // outlives the reducer
+  GroupPtr group; // outlives the reducer
   std::unique_ptr<c10d::Reducer> reducer;
 };
 
@@ -92,21 +68,20 @@ char *rlhf_store_open(const char *host, uint16_t port, int serve, int64_t timeou
     options.timeout = Millis(timeout_ms);
     auto tcp = c10::make_intrusive<c10d::TCPStore>(std::string(host), options);
     *port_out = tcp->getPort();
-    c10::intrusive_ptr<c10d::Store> store = c10::make_intrusive<c10d::PrefixStore>(std::string(prefix), tcp);
-    *out = new c10::intrusive_ptr<c10d::Store>(store);
+    *out = new StorePtr(c10::make_intrusive<c10d::PrefixStore>(std::string(prefix), tcp));
   });
 }
 
-void rlhf_store_free(void *store) noexcept { delete static_cast<c10::intrusive_ptr<c10d::Store> *>(store); }
+void rlhf_store_free(void *store) noexcept { delete static_cast<StorePtr *>(store); }
 
 char *rlhf_store_set(void *store, const char *key, const uint8_t *value, size_t n) {
-  return guarded([&] { (*static_cast<c10::intrusive_ptr<c10d::Store> *>(store))->set(key, std::vector<uint8_t>(value, value + n)); });
+  return guarded([&] { store_of(store)->set(key, std::vector<uint8_t>(value, value + n)); });
 }
 
 // Waits for the key, at most timeout_ms, and hands its value to `take`.
 char *rlhf_store_get(void *store, const char *key, int64_t timeout_ms, void (*take)(void *, const uint8_t *, size_t), void *context) {
   return guarded([&] {
-    auto &s = *static_cast<c10::intrusive_ptr<c10d::Store> *>(store);
+    auto &s = store_of(store);
     s->wait({key}, Millis(timeout_ms));
     auto value = s->get(key);
     take(context, value.data(), value.size());
@@ -115,39 +90,38 @@ char *rlhf_store_get(void *store, const char *key, int64_t timeout_ms, void (*ta
 
 // Is the key there? Answers at once.
 char *rlhf_store_check(void *store, const char *key, int *out) {
-  return guarded([&] { *out = (*static_cast<c10::intrusive_ptr<c10d::Store> *>(store))->check({key}); });
+  return guarded([&] { *out = store_of(store)->check({key}); });
 }
 
 // Joins the group. `address` is the interface's own address, or with `is_interface` its name.
 char *rlhf_group_join(void *store, int rank, int size, int64_t timeout_ms, const char *address, int is_interface, int cuda, void **out) {
   return guarded([&] {
-    auto &s = *static_cast<c10::intrusive_ptr<c10d::Store> *>(store);
+    auto &s = store_of(store);
     auto gloo_store = c10::make_intrusive<c10d::PrefixStore>("gloo", s);
     auto options = c10d::ProcessGroupGloo::Options::create(Millis(timeout_ms));
     options->devices.push_back(is_interface ? c10d::ProcessGroupGloo::createDeviceForInterface(address)
                                             : c10d::ProcessGroupGloo::createDeviceForHostname(address));
     auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(gloo_store, rank, size, options);
-    auto made = std::make_unique<Group>();
-    made->group = c10::make_intrusive<c10d::ProcessGroup>(s, rank, size);
-    made->group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
-    made->group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+    auto group = c10::make_intrusive<c10d::ProcessGroup>(s, rank, size);
+    group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+    group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
     if (cuda) {
 #ifdef RLHF_NCCL
       auto nccl_options = c10d::ProcessGroupNCCL::Options::create();
       nccl_options->timeout = Millis(timeout_ms);
       auto nccl_store = c10::make_intrusive<c10d::PrefixStore>("nccl", s);
       auto nccl = c10::make_intrusive<c10d::ProcessGroupNCCL>(nccl_store, rank, size, nccl_options);
-      made->group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, nccl);
+      group->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::BackendType::NCCL, nccl);
 #else
       TORCH_CHECK(false, "this build has no NCCL: build with --features native/nccl, or train on CPUs");
 #endif
     }
-    made->group->setGroupName("rlhf");
-    *out = made.release();
+    group->setGroupName("rlhf");
+    *out = new GroupPtr(group);
   });
 }
 
-void rlhf_group_free(void *group) noexcept { delete static_cast<Group *>(group); }
+void rlhf_group_free(void *group) noexcept { delete static_cast<GroupPtr *>(group); }
 
 // Sums (op 0) or takes the largest (op 1) of tensors of one type and device over all processes, in place, in one exchange.
 char *rlhf_group_all_reduce(void *group, const at::Tensor *const *tensors, size_t n, int op) {
@@ -155,7 +129,7 @@ char *rlhf_group_all_reduce(void *group, const at::Tensor *const *tensors, size_
     if (n == 0) return;
     auto all = list(tensors, n);
     auto kind = op == 0 ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
-    auto &g = static_cast<Group *>(group)->group;
+    auto &g = group_of(group);
     if (n == 1) {
       c10d::AllreduceOptions options;
       options.reduceOp = kind;
@@ -171,7 +145,7 @@ char *rlhf_group_all_reduce(void *group, const at::Tensor *const *tensors, size_
 char *rlhf_group_broadcast(void *group, const at::Tensor *const *tensors, size_t n, int root) {
   return guarded([&] {
     auto all = list(tensors, n);
-    if (n > 0) c10d::broadcast_coalesced(static_cast<Group *>(group)->group, all, 250 << 20, root);
+    if (n > 0) c10d::broadcast_coalesced(group_of(group), all, 250 << 20, root);
   });
 }
 
@@ -179,7 +153,7 @@ char *rlhf_group_broadcast(void *group, const at::Tensor *const *tensors, size_t
 char *rlhf_group_all_gather(void *group, const at::Tensor *out, const at::Tensor *in) {
   return guarded([&] {
     at::Tensor to = *out, from = *in;
-    static_cast<Group *>(group)->group->all_gather_single(to, from)->wait();
+    group_of(group)->all_gather_single(to, from)->wait();
   });
 }
 
@@ -187,12 +161,12 @@ char *rlhf_group_all_gather(void *group, const at::Tensor *out, const at::Tensor
 char *rlhf_group_reduce_scatter(void *group, const at::Tensor *out, const at::Tensor *in) {
   return guarded([&] {
     at::Tensor to = *out, from = *in;
-    static_cast<Group *>(group)->group->reduce_scatter_single(to, from)->wait();
+    group_of(group)->reduce_scatter_single(to, from)->wait();
   });
 }
 
 char *rlhf_group_barrier(void *group) {
-  return guarded([&] { static_cast<Group *>(group)->group->barrier()->wait(); });
+  return guarded([&] { group_of(group)->barrier()->wait(); });
 }
 
 // Hooks on the parameters' gradients. Buckets hold about bucket_bytes, the first one to be ready first_bytes.
@@ -200,7 +174,7 @@ char *rlhf_reducer_new(void *group, const at::Tensor *const *params, size_t n, i
   return guarded([&] {
     auto all = list(params, n);
     auto made = std::make_unique<Gradients>();
-    made->group = static_cast<Group *>(group)->group;
+    made->group = group_of(group);
     c10d::verify_params_across_processes(made->group, all, std::nullopt);
     std::vector<bool> sparse(n, false);
     auto [buckets, limits] =
