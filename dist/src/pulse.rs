@@ -54,10 +54,11 @@ impl Pulse {
 /// Beats until told to stop; tells the watching thread after every beat that the store lives, and who is lost.
 fn beats(store: &Store, watch: Watch, stopped: &Receiver<()>, tell: &Sender<Option<String>>) {
     let (key, neighbour) = (beat(watch.rank), (watch.rank + 1) % watch.size);
-    let (mut last, mut changed, mut before) = (None, Instant::now(), Instant::now());
+    // Missed beats are counted by this process's own: where both are starved, or have been stopped, neither takes the other for dead.
+    let (mut last, mut missed, mut before) = (None, 0, Instant::now());
     for count in 0u64.. {
         if before.elapsed() > 5 * BEAT {
-            changed = Instant::now(); // this process has been stopped itself, or starved: the neighbour has a fresh chance
+            missed = 0;
         }
         before = Instant::now();
         let look = || -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), native::NativeError> {
@@ -67,10 +68,9 @@ fn beats(store: &Store, watch: Watch, stopped: &Receiver<()>, tell: &Sender<Opti
         };
         // A store that is gone shows in the next exchange; here it only ends the beat.
         let Ok((now, lost)) = look() else { return };
-        if now != last {
-            (last, changed) = (now, Instant::now());
-        }
-        let missing = (changed.elapsed() > watch.silence).then(|| {
+        missed = if now == last { missed + 1 } else { 0 };
+        last = now;
+        let missing = (missed > watch.silence.as_secs()).then(|| {
             let seconds = watch.silence.as_secs();
             format!("no sign of life from rank {neighbour} for {seconds} s (killed, stopped, or its machine is gone)")
         });
@@ -86,17 +86,22 @@ fn beats(store: &Store, watch: Watch, stopped: &Receiver<()>, tell: &Sender<Opti
 
 /// Ends the process when somebody is lost: whatever exchange it waits in would wait in vain, and there is no way to call it off.
 fn listen(told: &Receiver<Option<String>>, watch: Watch) {
-    let silence = watch.silence + 2 * BEAT;
+    let patience = watch.silence.as_secs() + 2;
+    let mut missed = 0;
     loop {
-        let asked = Instant::now();
-        let lost = match told.recv_timeout(silence) {
-            Ok(None) => continue,
+        let lost = match told.recv_timeout(BEAT) {
+            Ok(None) => {
+                missed = 0;
+                continue;
+            }
             Ok(Some(lost)) => lost,
             Err(RecvTimeoutError::Disconnected) => return,
-            // Stopped for a while ourselves?
-            Err(RecvTimeoutError::Timeout) if asked.elapsed() > silence + 5 * BEAT => continue,
+            Err(RecvTimeoutError::Timeout) if missed < patience => {
+                missed += 1;
+                continue;
+            }
             Err(RecvTimeoutError::Timeout) => {
-                format!("no answer from the rendezvous for {} s (rank 0 or the launcher, its machine, or the way to it)", silence.as_secs())
+                format!("no answer from the rendezvous for {patience} s (rank 0 or the launcher, its machine, or the way to it)")
             }
         };
         eprintln!("rank {} of {}: error: {lost}; start again with --resume", watch.rank, watch.size);

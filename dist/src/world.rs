@@ -289,6 +289,7 @@ impl World {
         let blamed = self.links.as_ref().filter(|_| first).and_then(|l| pulse::blame(&l.store, self.rank(), self.size()));
         let source = source.to_string();
         let source = source.lines().next().unwrap_or_default();
+        let source = source.split(" This is typically caused by").next().unwrap_or_default(); // Gloo's advice of a remote worker's logs
         let cause = blamed.map_or_else(|| source.to_owned(), |who| format!("{who}; {source}"));
         Error::Exchange { rank: self.rank(), size: self.size(), what, cause }
     }
