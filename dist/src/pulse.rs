@@ -51,6 +51,9 @@ impl Pulse {
     }
 }
 
+/// The neighbour's beat, and who is said to be lost, as they stand in the store.
+type Looked = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Beats until told to stop; tells the watching thread after every beat that the store lives, and who is lost.
 fn beats(store: &Store, watch: Watch, stopped: &Receiver<()>, tell: &Sender<Option<String>>) {
     let (key, neighbour) = (beat(watch.rank), (watch.rank + 1) % watch.size);
@@ -61,7 +64,7 @@ fn beats(store: &Store, watch: Watch, stopped: &Receiver<()>, tell: &Sender<Opti
             missed = 0;
         }
         before = Instant::now();
-        let look = || -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), native::NativeError> {
+        let look = || -> Result<Looked, native::NativeError> {
             store.set(&key, count.to_string().as_bytes())?;
             let read = |key: &str| if store.check(key)? { store.get(key, BEAT).map(Some) } else { Ok(None) };
             Ok((read(&beat(neighbour))?, read(LOST)?))

@@ -79,7 +79,7 @@ fn read(bytes: &[u8], vocab_size: usize) -> Result<Vec<(f32, String)>, String> {
         let text = String::from_utf8(take(length, id)?.to_vec()).map_err(|_| format!("token {id} is not UTF-8"))?;
         let byte = |b: usize| format!("<0x{b:02X}>");
         let text = match id {
-            0..3 if text.trim() == SPECIAL[id] => SPECIAL[id].to_string(),
+            0..3 if SPECIAL.get(id).is_some_and(|s| *s == text.trim()) => text.trim().to_string(),
             3..FIRST_PIECE if text == byte(id - 3) => text,
             0..FIRST_PIECE => return Err(format!("token {id} is {text:?}: wanted are <unk>, <s>, </s> and then the 256 bytes")),
             _ => text.replace(' ', "▁"),
