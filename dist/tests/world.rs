@@ -248,8 +248,9 @@ fn a_silent_rank_ends_all_long_before_their_exchange_would() {
         if world.rank() == 2 {
             // Somebody must end the stopped one, or this test would wait for it.
             let script = format!("sleep 1; while kill -0 {} 2>/dev/null; do sleep 0.1; done; kill -KILL {}", pid(0), pid(2));
-            Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            let mut killer = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             Command::new("kill").args(["-STOP", &pid(2)]).status().unwrap();
+            killer.wait().unwrap(); // not reached
         }
         let _ = world.all_reduce_sum(&[Tensor::zeros([4], (Kind::Float, Device::Cpu))]);
         native::exit_now(9); // not reached
