@@ -9,6 +9,7 @@ use model::{Model, Sampling};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as sync};
+use std::thread::JoinHandle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// One answer to be written.
@@ -55,9 +56,10 @@ pub enum What {
 }
 
 /// The way to the thread.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Engine {
     jobs: sync::Sender<Job>,
+    thread: JoinHandle<()>,
     room: Arc<Semaphore>,
     limit: usize,
 }
@@ -66,13 +68,13 @@ impl Engine {
     /// Starts the thread: `slots` answers at a time, `queue` more may wait.
     pub fn start(model: Model, slots: usize, queue: usize, figures: Arc<Figures>) -> std::io::Result<Engine> {
         let (jobs, inbox) = sync::channel();
-        std::thread::Builder::new().name("model".into()).spawn(move || {
-            while let Err(e) = work(&model, slots, &inbox, &figures) {
-                eprintln!("serve: error: the model failed, and all answers under way with it: {e}");
+        let thread = std::thread::Builder::new().name("model".into()).spawn(move || {
+            if let Err(e) = work(&model, slots, &inbox, &figures) {
+                eprintln!("serve: error: the model failed, and all answers under way with it: {e}; start the server again");
             }
         })?;
         let limit = slots + queue;
-        Ok(Engine { jobs, room: Arc::new(Semaphore::new(limit)), limit })
+        Ok(Engine { jobs, thread, room: Arc::new(Semaphore::new(limit)), limit })
     }
 
     /// Places for `n` answers; none where too many wait already.
@@ -83,6 +85,11 @@ impl Engine {
     /// Answers that may be under way or wait.
     pub fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// The thread is there and takes jobs.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
     }
 
     /// Sends a job. False where the thread has ended.

@@ -169,6 +169,9 @@ async fn health(State(app): Shared) -> Response {
     if app.stopping.load(Ordering::Relaxed) {
         return Refusal::of(503, "stopping", "the server is stopping").into_response();
     }
+    if !app.engine.is_alive() {
+        return Refusal::of(503, "model_failed", "the model has stopped").into_response();
+    }
     axum::Json(json!({ "status": "ok" })).into_response()
 }
 

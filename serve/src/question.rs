@@ -99,6 +99,9 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
+/// Below it only the most probable token has a share that a float32 can hold: such requests are greedy ones.
+const COLDEST: f64 = 1e-3;
+
 /// Fields that change nothing about the answer.
 const IGNORED: [&str; 6] = ["user", "metadata", "store", "safety_identifier", "prompt_cache_key", "service_tier"];
 
@@ -130,7 +133,7 @@ pub fn read(body: &[u8], chat: bool, name: &str, opened: &Opened) -> Result<Ques
     }
     let sampling = sampling(&body, max_new, stop_ids)?;
     let n = body.n.unwrap_or(1);
-    if n == 0 || n * prompts.len() > MAX_N {
+    if n == 0 || n.saturating_mul(prompts.len()) > MAX_N {
         return Err(Refusal::wrong("n", format!("{n} answers to {} prompts: 1 to {MAX_N} can be asked for at once", prompts.len())));
     }
     Ok(Question {
@@ -240,7 +243,7 @@ fn sampling(body: &Body, max_new: usize, stop: Vec<u32>) -> Result<Sampling, Ref
     Ok(Sampling {
         max_new,
         min_new,
-        temperature: within("temperature", body.temperature.unwrap_or(1.0), 0.0, 2.0)?,
+        temperature: Some(within("temperature", body.temperature.unwrap_or(1.0), 0.0, 2.0)?).filter(|t| *t >= COLDEST).unwrap_or(0.0),
         top_p: within("top_p", top_p, 0.0, 1.0)?,
         top_k: body.top_k.map_or(0, |k| k.max(0) as usize), // −1 and 0 mean all, as in other servers
         stop,

@@ -43,6 +43,8 @@ fn a_completion_is_what_the_model_writes() {
         assert_eq!(got["usage"]["prompt_tokens"], ids.len());
         let log_probs = &got["choices"][0]["logprobs"]["token_logprobs"];
         assert!(log_probs.as_array().unwrap().iter().all(|p| p.as_f64().unwrap() <= 0.0));
+        let nearly = server.post("/v1/completions", json!({ "prompt": prompt, "max_tokens": 20, "temperature": 1e-300 }));
+        assert_eq!(nearly["choices"][0]["text"], json!(text), "a temperature of nearly 0 is greedy");
         assert_eq!((&got["object"], got["id"].as_str().unwrap().starts_with("cmpl-")), (&json!("text_completion"), true));
     }
 }
@@ -120,6 +122,7 @@ fn what_cannot_be_done_is_refused_by_name() {
         (chat(json!({ "top_p": 0 })), 400, "above 0"),
         (chat(json!({ "n": 0 })), 400, "1 to 128"),
         (chat(json!({ "n": 129 })), 400, "1 to 128"),
+        (chat(json!({ "n": u64::MAX })), 400, "1 to 128"),
         (chat(json!({ "stop": ["a", ""] })), 400, "up to 4 texts"),
         (chat(json!({ "max_tokens": 0 })), 400, "at least one token"),
         (chat(json!({ "max_tokens": 1000 })), 400, "context is 96"),
