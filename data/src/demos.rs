@@ -1,5 +1,6 @@
 //! Demonstrations for supervised fine-tuning: token ids with the assistant's marked.
 
+use crate::augment::Augmenter;
 use crate::chat::{ChatTemplate, Encoded, Message};
 use crate::config::{Columns, DemoData};
 use crate::error::DataError;
@@ -8,6 +9,7 @@ use crate::quarantine::Reason;
 use crate::source::Row;
 use crate::split::{self, Split};
 use crate::tokenizer::Tokenizer;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use std::path::Path;
 
 /// One demonstration.
@@ -56,7 +58,7 @@ pub fn load_demos(
         let detail = format!("{limit} tokens are more than the model's context of {context}");
         return Err(DataError::Config { key: "data.max_length".to_string(), detail });
     }
-    let mut demos = Vec::new();
+    let (mut demos, mut chats) = (Vec::new(), Vec::new());
     let report = fields::read_rows(&config.sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, _| {
         let conversation = match Conversation::of(row, &config.sources[i].columns) {
             Ok(conversation) => conversation,
@@ -71,12 +73,55 @@ pub fn load_demos(
         if limit > 0 && ids.len() > limit {
             return Ok(Err((Reason::TooLong, format!("{} tokens, at most {limit} fit", ids.len()))));
         }
-        let Conversation { group, prompt, response, .. } = conversation;
-        demos.push(Demo { ids, loss, group, prompt, response });
+        let Conversation { messages, group, prompt, response } = conversation;
+        if config.augment.copies > 0 {
+            chats.push(messages);
+        }
+        demos.push((demos.len(), Demo { ids, loss, group, prompt, response }));
         Ok(Ok(()))
     })?;
-    let (train, valid) = split::by_group(demos, valid_fraction, seed, |demo| &demo.group);
-    Ok(Split { train, valid, report })
+    let (train, valid) = split::by_group(demos, valid_fraction, seed, |(_, demo)| &demo.group);
+    let variations = variations(config, &train, &chats, seed, &mut |messages| {
+        let Encoded { ids, loss } = template.encode_chat(tokenizer, messages)?;
+        Ok((limit == 0 || ids.len() <= limit).then_some((ids, loss)))
+    })?;
+    let plain = |rows: Vec<(usize, Demo)>| rows.into_iter().map(|(_, demo)| demo);
+    Ok(Split { train: plain(train).chain(variations).collect(), valid: plain(valid).collect(), report })
+}
+
+/// Token ids of a conversation and which of them are learnt; `None` where it is too long.
+type Encode<'a> = &'a mut dyn FnMut(&[Message]) -> Result<Option<(Vec<u32>, Vec<bool>)>, DataError>;
+
+/// `data.augment`: variations of training rows, numbered by the order in which they were read, whose conversations are `chats`.
+fn variations(
+    config: &DemoData,
+    train: &[(usize, Demo)],
+    chats: &[Vec<Message>],
+    seed: u64,
+    encode: Encode<'_>,
+) -> Result<Vec<Demo>, DataError> {
+    let copies = config.augment.copies;
+    if copies == 0 {
+        return Ok(vec![]);
+    }
+    let augmenter = Augmenter::new(&config.augment, train.iter().map(|(_, demo)| demo.prompt.as_str()))?;
+    let mut varied = Vec::with_capacity(train.len() * copies);
+    for (number, demo) in train {
+        for copy in 0..copies {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream((number * copies + copy) as u64); // a row's variations do not depend on the others
+            let prompt = augmenter.vary(&demo.prompt, &mut rng);
+            let mut messages = chats[*number].clone();
+            if let Some(turn) = messages.len().checked_sub(2).and_then(|i| messages.get_mut(i)) {
+                turn.content.clone_from(&prompt);
+            }
+            varied.push(match encode(&messages)? {
+                Some((ids, loss)) => Demo { ids, loss, prompt, ..demo.clone() },
+                None => demo.clone(),
+            });
+        }
+    }
+    Ok(varied)
 }
 
 /// A row as a conversation that ends with an answer.

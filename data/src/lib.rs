@@ -1,5 +1,6 @@
 //! Configuration, sources, tokens and rows: everything before the first tensor. This crate never links libtorch.
 
+pub mod augment;
 pub mod chat;
 pub mod config;
 pub mod corpus;

@@ -45,6 +45,40 @@ fn demos(dir: &TempDir, sources: Vec<Source>, template: &ChatTemplate, context: 
     load_demos(&config, &Tokenizer::byte().unwrap(), template, context, fraction, 1, &dir.path().join("bad.jsonl"))
 }
 
+/// Variations come behind the rows, of training rows alone; they keep response and group, and do not depend on other rows.
+#[test]
+fn augmented_prompts_keep_their_answers() {
+    let dir = TempDir::new().unwrap();
+    let row = |i: usize| format!("{{\"prompt\": \"one two three {i}\", \"response\": \"r{i}\"}}\n");
+    let all = source(&dir, "a.jsonl", &(0..40).map(row).collect::<String>());
+    let load = |copies, max_length| {
+        let augment = data::config::Augment { copies, swap: 0.5, ..Default::default() };
+        let config = DemoData { sources: vec![all.clone()], quarantine: ANY, augment, max_length, ..DemoData::default() };
+        load_demos(&config, &Tokenizer::byte().unwrap(), &ChatTemplate::plain(), 64, 0.25, 1, &dir.path().join("bad.jsonl")).unwrap()
+    };
+    let (plain, varied) = (load(0, 0), load(3, 0));
+    assert_eq!((&varied.valid, &varied.train[..plain.train.len()]), (&plain.valid, plain.train.as_slice()));
+    let more = &varied.train[plain.train.len()..];
+    assert_eq!(more.len(), 3 * plain.train.len());
+    for (i, demo) in more.iter().enumerate() {
+        let own = &plain.train[i / 3];
+        assert_eq!((&demo.response, &demo.group), (&own.response, &own.group));
+        let sorted = |text: &str| {
+            let mut words: Vec<String> = text.split(' ').map(str::to_string).collect();
+            words.sort();
+            words
+        };
+        assert_eq!(sorted(&demo.prompt), sorted(&own.prompt));
+        assert_eq!(
+            Tokenizer::byte().unwrap().decode(demo.prompt_ids(), true).unwrap().trim_end(),
+            demo.prompt,
+            "the tokens are the variation's"
+        );
+    }
+    assert!(more.iter().enumerate().any(|(i, demo)| demo.prompt != plain.train[i / 3].prompt));
+    assert_eq!(load(3, 0), varied, "the same again");
+}
+
 #[test]
 fn demonstrations_end_with_a_learnt_end_token() {
     let dir = TempDir::new().unwrap();

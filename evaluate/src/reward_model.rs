@@ -72,6 +72,17 @@ impl RewardModel {
         self.model.config().context
     }
 
+    /// All tokens that stand for text: none of the special ones.
+    pub fn ordinary_tokens(&self) -> Vec<u32> {
+        let stands = |&id: &u32| self.tokenizer.decode(&[id], true).is_ok_and(|text| !text.is_empty());
+        (0..self.tokenizer.vocab_size().min(self.model.config().vocab_size) as u32).filter(stands).collect()
+    }
+
+    /// The text of tokens.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, RewardError> {
+        self.tokenizer.decode(ids, true).map_err(|source| RewardError::Data { path: self.path.clone(), source })
+    }
+
     /// True if token ids that another model reads and writes in `template` are just what this one reads: tokenizer and template are the same
     /// and nothing stands before the prompt.
     pub fn shares_ids(&self, tokenizer: &Tokenizer, template: &ChatTemplate) -> bool {

@@ -20,6 +20,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("evaluate", &["data", "model", "loss", "figures"]),
     ("label", &["data", "model", "evaluate", "figures"]),
     ("serve", &["data", "model", "train"]),
+    ("compress", &["data", "model", "evaluate"]),
+    ("safety", &["data", "model", "evaluate"]),
     ("pretrain", STAGE),
     ("sft", STAGE),
     ("reward", STAGE),

@@ -5,7 +5,7 @@ use super::load::ConfigError;
 use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
 use super::pretrain::{PretrainConfig, TokenizerKind};
 use super::reward::{Margin, PreferenceKind, RewardConfig};
-use super::sft::SftConfig;
+use super::sft::{Augment, SftConfig};
 use super::watch::Alarm;
 
 fn range<V: std::fmt::Display>(ok: bool, key: &str, value: V, message: &str) -> Result<(), ConfigError> {
@@ -129,7 +129,17 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     dropout("model.dropout", c.model.dropout)?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
+    augment(&c.data.augment)?;
     steps(&c.train)
+}
+
+fn augment(a: &Augment) -> Result<(), ConfigError> {
+    for (key, p) in [("delete", a.delete), ("swap", a.swap), ("replace", a.replace)] {
+        range((0.0..=1.0).contains(&p), &format!("data.augment.{key}"), p, "must lie in [0, 1]")?;
+    }
+    let changes = a.delete + a.swap + a.replace > 0.0;
+    range(changes || a.copies == 0, "data.augment.copies", a.copies, "needs delete, swap or replace above 0: they would be plain copies")?;
+    range(a.copies > 0 || !changes, "data.augment.copies", a.copies, "must be at least 1 where delete, swap or replace are set")
 }
 
 /// Checks a `reward` configuration and derives its sizes.

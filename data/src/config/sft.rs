@@ -84,4 +84,23 @@ pub struct DemoData {
     pub packing: bool,
     /// Bad rows allowed.
     pub quarantine: Quarantine,
+    /// Variations of the prompts.
+    pub augment: Augment,
+}
+
+/// Variations of the training prompts by chance, with the same response: of a chat, the last turn before the last answer. A variation that no longer fits
+/// into `data.max_length` is a plain copy.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augment {
+    /// Variations of each training row beside the row itself; 0 switches all of this off.
+    pub copies: usize,
+    /// Probability that a word is left out.
+    pub delete: f64,
+    /// Probability that a word changes places with the one before it.
+    pub swap: f64,
+    /// Probability that a word is replaced: by a synonym where `synonyms` has one, else by a word of the prompts, drawn by frequency.
+    pub replace: f64,
+    /// File of words that may stand for one another, a line each group, separated by commas.
+    pub synonyms: String,
 }
