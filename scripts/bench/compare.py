@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Speed and memory beside the Python programs a user would run instead: alternating runs, median of the ratios.
 
-    scripts/bench/compare.py --peers DIR pretrain|sft|reward|generate|ppo [--pairs 3] [--dtype bfloat16] [--shape small] [--batch 32] [--data ../shared/data]
+    scripts/bench/compare.py --peers DIR pretrain|sft|reward|generate|ppo|ppo-default [--pairs 3] [--dtype bfloat16] [--shape small] [--batch 32] [--data ../shared/data]
+        [--try-settings] [--jemalloc FILE] [--json FILE]
 
 DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
 trl_stage.py and make_model.py. Build first (cargo build --release, and --example generation -p model for generate). Nothing else should run meanwhile. Prints one JSON line a run and
-a summary; exit code 0 whatever the ratio, since this measures and does not judge.
+a summary; exit code 0 whatever the ratio, since this measures and does not judge. `--try-settings` runs the peer once in each of its settings (eager or compiled, packed or not, and
+with `--jemalloc` its allocator too) and keeps the quickest. `--json` adds one line of the pairs to a file.
 """
 import argparse, gzip, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile, time
 
@@ -22,6 +24,25 @@ def run(command, **more):
         if status:
             sys.exit(f"{command[0]} failed:\n{err.read()[-3000:]}")
         return out.read(), usage.ru_maxrss // 1024, time.perf_counter() - start
+
+
+def settled(a, settings, run_peer):
+    """The peer in the quickest of its settings, each a (name, arguments); only the first is tried unless --try-settings. `run_peer(arguments, env)` gives rate and MiB."""
+    allocators = [("", {})]
+    if a.jemalloc:
+        conf = "oversize_threshold:1,background_thread:true,metadata_thp:auto,dirty_decay_ms:-1,muzzy_decay_ms:-1"
+        allocators.append((" jemalloc", {"LD_PRELOAD": a.jemalloc, "MALLOC_CONF": conf}))
+    every = [(name + more, arguments, {**os.environ, **env}) for name, arguments in settings for more, env in allocators]
+    best = every[0]
+    if a.try_settings:
+        found = []
+        for name, arguments, env in every:
+            rate, mib = run_peer(arguments, env)
+            found.append(rate)
+            print(json.dumps({"what": a.what, "peer_setting": name, "peer": rate, "peer_mib": mib}), flush=True)
+        best = every[found.index(max(found))]
+    a.setting = best[0]
+    return lambda: run_peer(best[1], best[2])
 
 
 def steady(run_dir, key):
@@ -73,11 +94,16 @@ keep_best = false
         shutil.rmtree(out, ignore_errors=True)
         _, mib, _ = run([ROOT / "target/release/pretrain", "--config", config, "--out", out, "--set", f"precision={a.dtype}"])
         return steady(out, "tokens_per_s"), mib
-    def peer():
-        text, mib, _ = run([a.peers / "venv/bin/python", a.peers / "pretrain_torch.py", "--shape", a.shape, "--dtype", a.dtype])
-        return json.loads(text.splitlines()[-1])["tokens_per_s"], mib
+    def peer(arguments, env):
+        text, mib, _ = run([a.peers / "venv/bin/python", a.peers / "pretrain_torch.py", "--shape", a.shape, *arguments], env=env)
+        found = json.loads(text.splitlines()[-1])
+        a.peak = found["gemm_gflops"]
+        a.peer_share = found["mfu"]
+        return found["tokens_per_s"], mib
     ours()  # trains the tokenizer and writes the shards once
-    return "tokens/s", ours, peer
+    other = "float32" if a.dtype == "bfloat16" else "bfloat16"
+    settings = [(f"{mode} {dtype}".strip(), ["--dtype", dtype, *more]) for dtype in (a.dtype, other) for mode, more in (("eager", []), ("compiled", ["--compile"]))]
+    return "tokens/s", ours, settled(a, settings, peer)
 
 
 def hh_rows(path, tokenizer, limit, n):
@@ -141,19 +167,24 @@ keep_best = false
 """
 
 
-def peer_stage(a, python, arguments, key):
-    def peer():
-        more = ["--bf16"] if a.dtype == "bfloat16" else []
-        text, mib, _ = run([python, a.peers / "trl_stage.py", *arguments, *more])
+def peer_stage(a, python, arguments, key, settings):
+    def peer(more, env):
+        text, mib, _ = run([python, a.peers / "trl_stage.py", *arguments, *more], env=env)
         return json.loads(text.splitlines()[-1])[key], mib
-    return peer
+    return settled(a, settings, peer)
+
+
+def precision(a):
+    """TRL's argument for the precision of both."""
+    return ["--bf16"] if a.dtype == "bfloat16" else []
 
 
 def sft(a, work):
-    """Rows unpacked on both sides. Ours learns the answers, TRL every token of the text: our output head has less to do."""
+    """Ours lays rows end to end without padding. Ours learns the answers, TRL every token of the text: our output head has less to do."""
     python = folders(a, work, 8, 200)
     sources = f'[model]\ninit = "{work}/base"\n[[data.sources]]\npath = "{work}/pairs.jsonl"\ncolumns = {{ response = "chosen" }}\n'
-    peer = peer_stage(a, python, ["sft", "--model", work / "base", "--data", work / "pairs.jsonl"], "tokens_per_s")
+    settings = [("unpacked", precision(a)), ("packed", ["--packing", *precision(a)])]
+    peer = peer_stage(a, python, ["sft", "--model", work / "base", "--data", work / "pairs.jsonl"], "tokens_per_s", settings)
     return "real tokens/s", stage(a, work, "sft", sources + LEARN, "tokens_per_s"), peer
 
 
@@ -161,7 +192,7 @@ def reward(a, work):
     python = folders(a, work, 8, 200)
     sources = f'[model]\ninit = "{work}/reward"\n[[data.sources]]\npath = "{work}/pairs.jsonl"\n[centre]\nsamples = 0\n'
     ours = stage(a, work, "reward", sources + LEARN, "answers_per_s")
-    peer = peer_stage(a, python, ["reward", "--model", work / "reward", "--data", work / "pairs.jsonl"], "pairs_per_s")
+    peer = peer_stage(a, python, ["reward", "--model", work / "reward", "--data", work / "pairs.jsonl"], "pairs_per_s", [("", precision(a))])
     return "pairs/s", lambda: halved(ours), peer
 
 
@@ -200,7 +231,11 @@ json.dump([t(r['prompt'])['input_ids'] for r in rows], open({str(work / 'ids.jso
     return "tokens/s", ours, peer
 
 
-def ppo(a, work):
+EQUAL_WORK = "epochs = 4\nminibatches = 1"  # and a value network of its own, as TRL has
+
+
+def ppo(a, work, learning=EQUAL_WORK):
+    """Equal work: separate value network, 32 episodes a round, four passes of one step."""
     python = folders(a, work, 8, 63)
     config = work / "ppo.toml"
     config.write_text(f"""
@@ -215,8 +250,7 @@ rounds = 3
 episodes = 32
 max_new_tokens = 64
 [ppo]
-epochs = 4
-minibatches = 1
+{learning}
 micro_batch = 8
 [optim]
 lr = 3e-6
@@ -234,15 +268,18 @@ keep_best = false
         shutil.rmtree(out, ignore_errors=True)
         _, mib, _ = run([ROOT / "target/release/ppo", "--config", config, "--out", out, "--set", f"precision={a.dtype}"])
         return steady(out, "episodes_per_s"), mib
-    def peer():
-        text, mib, _ = run([python, a.peers / "trl_stage.py", "ppo", "--model", work / "base", "--reward-model", work / "reward",
-                            "--data", work / "pairs.jsonl"])
-        return json.loads(text.splitlines()[-1])["episodes_per_s"], mib
-    return "episodes/s", ours, peer
+    arguments = ["ppo", "--model", work / "base", "--reward-model", work / "reward", "--data", work / "pairs.jsonl"]
+    settings = [("float32", []), ("bfloat16", ["--bf16"])]
+    return "episodes/s", ours, peer_stage(a, python, arguments, "episodes_per_s", settings)
+
+
+def ppo_default(a, work):
+    """Our own setting of the objective beside TRL's."""
+    return ppo(a, work, "")
 
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-p.add_argument("what", choices=["pretrain", "sft", "reward", "generate", "ppo"])
+p.add_argument("what", choices=["pretrain", "sft", "reward", "generate", "ppo", "ppo-default"])
 p.add_argument("--peers", type=pathlib.Path, required=True)
 p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
 p.add_argument("--pairs", type=int, default=3)
@@ -250,18 +287,29 @@ p.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", h
 p.add_argument("--shape", choices=SHAPES, default="small", help="of pretrain")
 p.add_argument("--batch", type=int, default=32, help="prompts of generate")
 p.add_argument("--new", type=int, default=64, help="tokens that generate writes after each")
+p.add_argument("--try-settings", action="store_true", help="run the peer in each of its settings first, and keep the quickest")
+p.add_argument("--jemalloc", help="libjemalloc.so.2: with --try-settings, the peer's other allocator")
+p.add_argument("--json", type=pathlib.Path, help="add a line of what was found to this file")
 a = p.parse_args()
+a.setting, a.peak, a.peer_share = "", None, None
 a.peers, a.data = a.peers.resolve(), a.data.resolve()
 with tempfile.TemporaryDirectory() as folder:
-    unit, ours, peer = globals()[a.what](a, pathlib.Path(folder))
-    ratios, memory = [], []
+    unit, ours, peer = globals()[a.what.replace("-", "_")](a, pathlib.Path(folder))
+    ratios, memory, rates, peer_rates, mibs = [], [], [], [], []
     for i in range(a.pairs):
         first, second = (ours, peer) if i % 2 == 0 else (peer, ours)
         results = {first: first(), second: second()}
         (speed, mib), (peer_speed, peer_mib) = results[ours], results[peer]
         ratios.append(speed / peer_speed)
         memory.append(mib / peer_mib)
+        rates.append(speed), peer_rates.append(peer_speed), mibs.append(mib)
         print(json.dumps({"what": a.what, "unit": unit, "ours": round(speed, 2), "peer": round(peer_speed, 2), "ratio": round(ratios[-1], 3),
                           "ours_mib": mib, "peer_mib": peer_mib, "memory_ratio": round(memory[-1], 3)}), flush=True)
     print(f"{a.what}: {statistics.median(ratios):.2f}x the peer's {unit} (from {min(ratios):.2f} to {max(ratios):.2f}, {a.pairs} pairs), "
           f"{statistics.median(memory):.2f}x its memory")
+    if a.json:
+        record = {"what": a.what, "shape": a.shape if a.what == "pretrain" else None, "batch": a.batch if a.what == "generate" else None, "unit": unit,
+                  "dtype": a.dtype, "peer_setting": a.setting, "ours": rates, "peer": peer_rates, "ratios": ratios, "memory": memory, "ours_mib": mibs,
+                  "peer_share_of_peak": a.peer_share, "peak_gflops": a.peak, "date": time.strftime("%Y-%m-%d %H:%M")}
+        with open(a.json, "a") as file:
+            file.write(json.dumps(record) + "\n")
