@@ -51,7 +51,7 @@ fn c10d(include: &std::path::Path) {
         println!("cargo:rustc-link-lib=torch_cuda");
         println!("cargo:rustc-link-lib=c10_cuda");
     }
-    build.file("src/cpp/c10d.cpp").file("src/cpp/sharded.cpp").compile("rlhf_c10d");
+    build.file("src/cpp/c10d.cpp").file("src/cpp/sharded.cpp").file("src/cpp/units.cpp").compile("rlhf_c10d");
 }
 
 /// Our own kernels: no torch headers, and the flags that let loops become vector instructions. The OpenMP is libtorch's own at run time.

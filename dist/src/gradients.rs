@@ -2,7 +2,8 @@
 
 use crate::partition::{BUCKET, FIRST_BUCKET};
 use crate::{Error, Partition, Shard, World};
-use native::{Place, Reducer, ShardedReducer};
+use native::{Place, Reducer, ShardedReducer, Units};
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 const WHAT: &str = "the sum of gradients";
@@ -25,11 +26,17 @@ enum Way {
         reducer: ShardedReducer,
         each: bool,
     },
+    /// Weights and gradients alike; every backward pass sends.
+    InUnits(Vec<Arc<Units>>),
 }
 
 impl<'w> Gradients<'w> {
     /// Of all parameters of these partitions, which rank 0 hands to all.
     pub fn new(world: &'w World, partitions: &[&Partition]) -> Result<Gradients<'w>, Error> {
+        let units: Vec<_> = partitions.iter().filter_map(|p| p.units()).collect();
+        if !units.is_empty() {
+            return Ok(Gradients { world, way: Way::InUnits(units) }); // rank 0's weights are shared out already
+        }
         let params: Vec<Tensor> = partitions.iter().flat_map(|p| p.params()).map(Tensor::shallow_clone).collect();
         world.broadcast(&params, 0)?;
         let failed = |e| world.failed("comparing parameters", e);
@@ -68,6 +75,19 @@ impl<'w> Gradients<'w> {
                 // Ranks may have unequal numbers of passes, and each exchange needs all of them.
                 while *each && self.others_go_on(!last)? && last {
                     reducer.begin().and_then(|()| reducer.finish()).map_err(|e| failed(&e))?;
+                }
+                Ok(())
+            }
+            Way::InUnits(units) => {
+                let (begin, finish) = (|| units.iter().try_for_each(|u| u.begin()), || units.iter().try_for_each(|u| u.finish()));
+                begin().map_err(|e| failed(&e))?;
+                loss.f_backward().map_err(|e| failed(&e))?;
+                finish().map_err(|e| failed(&e))?;
+                while self.others_go_on(!last)? && last {
+                    // As autograd has it: the model that computed last goes back first.
+                    units.iter().for_each(|u| u.idle_forward(true));
+                    let back = || units.iter().rev().try_for_each(|u| u.idle_backward());
+                    begin().and_then(|()| back()).and_then(|()| finish()).map_err(|e| failed(&e))?;
                 }
                 Ok(())
             }

@@ -1,11 +1,13 @@
 //! Which rank keeps what of the training state: ZeRO, Rajbhandari et al. 2019 (arXiv 1910.02054, section 5).
 //!
 //! Parameters lie end to end in buckets, the last parameter first, as gradients come in the backward pass. A bucket has `size` equal parts, padded with
-//! zeros, and rank r keeps part r of each: so all send and receive at all times, and all keep equally much. A part may begin or end amid a parameter.
+//! zeros, and rank r keeps part r of each: so all send and receive at all times, and all keep equally much. A part may begin or end amid a parameter. Where
+//! weights are shared out too, a bucket is a unit: what is whole together, a block or all that stands outside the blocks.
 
 use crate::{Error, World};
-use native::Place;
+use native::{Place, Units};
 use std::ops::Range;
+use std::sync::Arc;
 use tch::{Kind, Tensor};
 
 /// Bytes of a bucket: PyTorch's choice, large enough for the link, small enough to begin early.
@@ -24,6 +26,8 @@ pub enum Shard {
     Optimizer,
     /// Of the sums of gradients too (ZeRO-2): each backward pass ends with an exchange, and whole gradients live no longer than their bucket.
     Gradients,
+    /// Of the weights too (ZeRO-3): a unit of them is whole only while it computes.
+    Parameters,
 }
 
 /// Parameters of one optimiser, and this rank's part of them.
@@ -36,6 +40,9 @@ pub struct Partition {
     places: Vec<Place>,
     /// This rank's sums of gradients, a tensor for each bucket; none where nothing is shared out.
     sums: Vec<Tensor>,
+    /// This rank's weights, a tensor for each bucket, where weights are shared out.
+    parts: Vec<Tensor>,
+    units: Option<Arc<Units>>,
 }
 
 /// Places of parameters of these lengths, and the length of each bucket's parts.
@@ -55,21 +62,58 @@ fn layout(lengths: &[usize], size: usize) -> (Vec<Place>, Vec<usize>) {
     (places, buckets.into_iter().map(|filled| filled.div_ceil(size)).collect())
 }
 
+/// Values of float32 after which a parameter may begin in a unit: kernels read whole cache lines.
+const LINE: usize = 16;
+
+/// The same where the parameters of a unit lie in one bucket, the last unit first, each at the beginning of a cache line.
+fn layout_of_units(lengths: &[usize], unit_of: &[usize], size: usize) -> (Vec<Place>, Vec<usize>) {
+    let units = unit_of.iter().max().map_or(0, |last| last + 1);
+    let mut filled = vec![0; units];
+    let place = |(&length, &unit): (&usize, &usize)| {
+        let bucket = units - 1 - unit;
+        let begin = filled[bucket];
+        filled[bucket] += length.next_multiple_of(LINE);
+        Place { bucket, begin: begin as i64 }
+    };
+    let places = lengths.iter().zip(unit_of).map(place).collect();
+    (places, filled.into_iter().map(|n| n.div_ceil(size).next_multiple_of(LINE)).collect())
+}
+
 impl Partition {
     /// Shares `params` out, leaf tensors of float32 on one device, given in the same order by all ranks. In a world of one nothing is shared out.
     pub fn new(params: &[Tensor], world: &World, shard: Shard) -> Result<Partition, Error> {
-        let shard = if world.size() == 1 { Shard::Nothing } else { shard };
+        Partition::in_units(params, &vec![0; params.len()], world, shard)
+    }
+
+    /// The same, where parameter i belongs to unit `unit_of[i]`: 0 outside the blocks, else the block's number from 1 on. With [`Shard::Parameters`] they are
+    /// rank 0's from here on, and have memory only while [`Units`] gives it to them.
+    pub fn in_units(params: &[Tensor], unit_of: &[usize], world: &World, shard: Shard) -> Result<Partition, Error> {
+        let shard = if world.size() == 1 || params.is_empty() { Shard::Nothing } else { shard };
         let params: Vec<Tensor> = params.iter().map(Tensor::shallow_clone).collect();
-        let mut partition = Partition { params, shard, rank: world.rank() as i64, size: world.size() as i64, places: vec![], sums: vec![] };
-        if shard != Shard::Nothing && !partition.params.is_empty() {
-            let lengths: Vec<usize> = partition.params.iter().map(Tensor::numel).collect();
-            let (places, parts) = layout(&lengths, world.size());
-            let device = partition.params[0].device();
-            let sum = |part: usize| Tensor::f_zeros([part as i64], (Kind::Float, device));
-            partition.sums = parts.into_iter().map(sum).collect::<Result<_, _>>()?;
-            partition.places = places;
+        let (rank, size) = (world.rank() as i64, world.size() as i64);
+        let mut partition = Partition { params, shard, rank, size, places: vec![], sums: vec![], parts: vec![], units: None };
+        if shard == Shard::Nothing {
+            return Ok(partition);
+        }
+        let lengths: Vec<usize> = partition.params.iter().map(Tensor::numel).collect();
+        let (places, parts) = match shard {
+            Shard::Parameters => layout_of_units(&lengths, unit_of, world.size()),
+            _ => layout(&lengths, world.size()),
+        };
+        let device = partition.params[0].device();
+        let zeros = || parts.iter().map(|&part| Tensor::f_zeros([part as i64], (Kind::Float, device))).collect::<Result<Vec<_>, _>>();
+        (partition.sums, partition.places) = (zeros()?, places);
+        if let (Shard::Parameters, Some(group)) = (shard, world.group()) {
+            partition.parts = zeros()?;
+            let units = Units::new(group, &partition.params, &partition.places, &partition.parts, &partition.sums);
+            partition.units = Some(Arc::new(units.map_err(|e| world.failed("sharing weights out", e))?));
         }
         Ok(partition)
+    }
+
+    /// What makes weights whole where they are shared out, for the model.
+    pub fn units(&self) -> Option<Arc<Units>> {
+        self.units.clone()
     }
 
     /// All parameters.
@@ -114,6 +158,9 @@ impl Partition {
             return Ok(param.shallow_clone());
         }
         let Range { start, end } = self.range(i);
+        if self.shard == Shard::Parameters {
+            return self.own(&self.parts, i);
+        }
         Ok(param.f_detach()?.f_view([-1])?.f_narrow(0, start, end - start)?)
     }
 
@@ -122,10 +169,20 @@ impl Partition {
         if self.shard == Shard::Nothing {
             return Ok(self.params[i].grad());
         }
+        self.own(&self.sums, i)
+    }
+
+    /// What this rank has of parameter `i` in its parts of the buckets.
+    fn own(&self, parts: &[Tensor], i: usize) -> Result<Tensor, Error> {
         let (Range { start, end }, Place { bucket, begin }) = (self.range(i), self.places[i]);
-        let sum = &self.sums[bucket];
-        let first = if start == end { 0 } else { begin + start - self.rank * sum.numel() as i64 };
-        Ok(sum.f_narrow(0, first, end - start)?)
+        let part = &parts[bucket];
+        let first = if start == end { 0 } else { begin + start - self.rank * part.numel() as i64 };
+        Ok(part.f_narrow(0, first, end - start)?)
+    }
+
+    /// Parameter `i` itself, or where weights are shared out a whole copy of it, for which all ranks ask.
+    pub fn whole(&self, i: usize) -> Result<Tensor, Error> {
+        Ok(self.units.as_ref().map_or_else(|| Ok(self.params[i].shallow_clone()), |units| units.fetch(i))?)
     }
 
     /// Sets all gradients to zero.
@@ -148,8 +205,12 @@ impl Partition {
         Ok(sum.sqrt())
     }
 
-    /// Every rank takes the values that the others have stepped; a bucket at a time.
+    /// Every rank takes the values that the others have stepped: a bucket at a time, or, where weights are shared out, when it next needs them.
     pub fn gather(&self, world: &World) -> Result<(), Error> {
+        if let Some(units) = &self.units {
+            units.let_go();
+            return Ok(());
+        }
         tch::no_grad(|| (0..self.sums.len()).try_for_each(|bucket| self.gather_bucket(world, bucket)))
     }
 
@@ -188,6 +249,8 @@ mod tests {
             size: size as i64,
             places,
             sums: parts.into_iter().map(zeros).collect(),
+            parts: vec![],
+            units: None,
         }
     }
 
@@ -214,6 +277,19 @@ mod tests {
                 assert!(kept - lengths.iter().sum::<usize>() / size <= p.sums.len(), "{kept} values at rank {} of {size}", p.rank);
             }
             assert!(ranks[0].sums.len() >= 3, "the lengths must fill several buckets");
+        }
+    }
+
+    #[test]
+    fn units_are_buckets_from_the_last_to_the_first() {
+        let (lengths, unit_of) = ([20, 5, 7, 33, 40, 3], [0, 1, 1, 2, 2, 0]);
+        for size in 1..=5 {
+            let (places, parts) = layout_of_units(&lengths, &unit_of, size);
+            assert_eq!(places.iter().map(|p| p.bucket).collect::<Vec<_>>(), [2, 1, 1, 0, 0, 2]);
+            assert_eq!(places.iter().map(|p| p.begin).collect::<Vec<_>>(), [0, 0, 16, 0, 48, 32]);
+            for (bucket, filled) in [(0, 96), (1, 32), (2, 48)] {
+                assert!(parts[bucket] * size >= filled && parts[bucket] % LINE == 0);
+            }
         }
     }
 

@@ -142,6 +142,11 @@ impl World {
         })
     }
 
+    /// Of `n` pieces this process has one less than others.
+    pub fn lacks_one_of(&self, n: usize) -> bool {
+        !n.is_multiple_of(self.size()) && self.rank() >= n % self.size()
+    }
+
     /// Replaces every tensor by its sum over ranks, in place, one exchange for each type. All ranks pass equal shapes in equal order.
     pub fn all_reduce_sum(&self, tensors: &[Tensor]) -> Result<(), Error> {
         let Some(links) = &self.links else { return Ok(()) };
@@ -218,6 +223,11 @@ impl World {
     /// Rank 0 works alone while the others wait, however long it takes, as long as it lives: for what only one may do, such as writing a checkpoint.
     pub fn on_main<E: From<Error>>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         if self.is_main() { self.report(work()) } else { Ok(self.wait_for_main()?) }
+    }
+
+    /// All but rank 0 do what its work needs of them, while it is at [`World::on_main`].
+    pub fn beside_main<E: std::fmt::Display>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<(), Error> {
+        if self.is_main() { Ok(()) } else { work().map_err(|e| self.failed("helping rank 0", e)) }
     }
 
     /// Rank 0 works first, and once it has succeeded the others do the same: for what leaves something behind that the others read, such as a cache.

@@ -155,6 +155,86 @@ fn gradients_sum_over_four_ranks_of_unequal_shares() {
     together("gradients_sum_over_four_ranks_of_unequal_shares", 4, gradients_are_one_processs);
 }
 
+/// A stack of two blocks between an embedding and a head, its weights shared out: values and gradients of the whole, put together from all ranks' parts.
+fn in_parts(world: &World, shard: Shard) -> Vec<Vec<f64>> {
+    tch::manual_seed(5);
+    let leaf = |shape: &[i64]| (Tensor::randn(shape, (Kind::Float, Device::Cpu)) * 0.3).set_requires_grad(true);
+    let (blocks, unit_of) = (2, [0, 1, 1, 2, 2, 0]);
+    let params = [leaf(&[8, 16]), leaf(&[16, 16]), leaf(&[16]), leaf(&[16, 16]), leaf(&[16]), leaf(&[1, 16])];
+    let rows = Tensor::randn([6, 8], (Kind::Float, Device::Cpu));
+    if world.rank() > 0 {
+        tch::no_grad(|| params.iter().for_each(|p| _ = p.shallow_clone().zero_())); // rank 0's are everybody's
+    }
+    let mut partition = Partition::in_units(&params, &unit_of, world, shard).unwrap();
+    let gradients = Gradients::new(world, &[&partition]).unwrap();
+    let units = partition.units();
+    let forward = |row: &Tensor| {
+        units.iter().for_each(|u| u.root());
+        let mut x = row.mm(&params[0]);
+        for block in 1..=blocks {
+            x = units.as_ref().map_or_else(|| x.shallow_clone(), |u| u.enter(block, &x).unwrap());
+            let y = x.linear(&params[2 * block - 1], Some(&params[2 * block])).tanh() + &x;
+            x = units.as_ref().map_or_else(|| y.shallow_clone(), |u| u.leave(block, &y).unwrap());
+        }
+        x.linear::<Tensor>(&params[5], None).square().sum(Kind::Float)
+    };
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        // An evaluation first; whoever has a row less joins in.
+        let mut loss = 0.0;
+        for (_, i, _) in world.share(0..5) {
+            loss += tch::no_grad(|| forward(&rows.narrow(0, i, 1))).double_value(&[]);
+        }
+        if let (Some(units), true) = (&units, world.lacks_one_of(5)) {
+            units.idle_forward(false);
+        }
+        seen.push(vec![world.sum([loss]).unwrap()[0]]);
+        partition.zero_grad().unwrap();
+        for (_, i, last) in world.share(0..6) {
+            gradients.backward(&forward(&rows.narrow(0, i, 1)), last).unwrap();
+            if units.is_some() {
+                // Without memory a parameter is at its place in a unit that begins at address 0.
+                let gone = |p: &Tensor| !p.grad().defined() && (p.detach().data_ptr() as usize) < 4096;
+                assert!(params.iter().all(gone), "nothing whole is left");
+            }
+        }
+        // A step of gradient descent.
+        for i in 0..params.len() {
+            let (mut values, gradient) = (partition.values(i).unwrap(), partition.gradient(i).unwrap());
+            tch::no_grad(|| _ = values.g_sub_(&(gradient * 0.01)));
+        }
+        partition.gather(world).unwrap();
+    }
+    seen.extend((0..params.len()).map(|i| numbers(&partition.whole(i).unwrap())));
+    if let Some(units) = &units {
+        units.hold(true);
+        assert!((0..params.len()).all(|i| numbers(&params[i].detach()) == seen[3 + i]));
+        tch::no_grad(|| _ = params[5].shallow_clone().fill_(7.0));
+        units.store().unwrap();
+        units.let_go();
+        assert_eq!(numbers(&partition.whole(5).unwrap()), [7.0; 16]);
+    }
+    seen
+}
+
+fn parts_take_the_steps_of_the_whole(world: &World) {
+    let (alone, ours) = (in_parts(&World::single(), Shard::Nothing), in_parts(world, Shard::Parameters));
+    for (a, b) in alone.iter().flatten().zip(ours.iter().flatten()) {
+        assert!((a - b).abs() <= 1e-4, "{a} {b}");
+    }
+    assert_eq!((alone.len(), alone.concat().len()), (ours.len(), ours.concat().len()));
+}
+
+#[test]
+fn weights_in_parts_of_two_ranks() {
+    together("weights_in_parts_of_two_ranks", 2, parts_take_the_steps_of_the_whole);
+}
+
+#[test]
+fn weights_in_parts_of_four_ranks_of_unequal_shares() {
+    together("weights_in_parts_of_four_ranks_of_unequal_shares", 4, parts_take_the_steps_of_the_whole);
+}
+
 /// Each rank changes its own values; then all have all.
 #[test]
 fn values_are_gathered_from_their_owners() {

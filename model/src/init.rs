@@ -31,11 +31,13 @@ pub(crate) enum Supply<'a> {
 pub(crate) struct Builder<'a> {
     pub supply: Supply<'a>,
     pub parameters: Vec<Parameter>,
+    /// What the next tensors belong to: see [`Parameter::unit`].
+    pub unit: usize,
 }
 
 impl<'a> Builder<'a> {
     pub fn new(supply: Supply<'a>) -> Builder<'a> {
-        Builder { supply, parameters: vec![] }
+        Builder { supply, parameters: vec![], unit: 0 }
     }
 
     /// The tensor of this name, registered as a trainable parameter. Matrices decay, vectors (biases, norms) do not.
@@ -49,7 +51,8 @@ impl<'a> Builder<'a> {
             Supply::Copy(list, kind) => named(list, name)?.to_dtype(*kind, false, true),
         };
         let tensor = tensor.set_requires_grad(true);
-        self.parameters.push(Parameter { name: name.into(), tensor: tensor.shallow_clone(), decay: shape.len() >= 2 });
+        let (decay, unit) = (shape.len() >= 2, self.unit);
+        self.parameters.push(Parameter { name: name.into(), tensor: tensor.shallow_clone(), decay, unit });
         Ok(tensor)
     }
 }

@@ -4,6 +4,7 @@
 //! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
 //! - [`generate`](mod@generate): continues a list of prompts; [`batcher`]: the same for prompts that come and go. Token ids in, token ids out; text is the
 //!   binaries' business.
+//! - [`Model::share`]: weights in parts, each process its own.
 //! - [`lineage`]: where a folder came from.
 //!
 //! Sequences are padded on the right, so a causal network needs no padding mask: what stands after a token cannot change it.
@@ -27,6 +28,7 @@ mod names;
 mod rotary;
 pub mod sample;
 mod segments;
+mod shared;
 mod transformer;
 
 pub use config::Config;
@@ -35,3 +37,4 @@ pub use files::resolve;
 pub use generate::{Generation, Sampling, generate, generate_rows};
 pub use model::{HeadKind, Model, Parameter};
 pub use segments::Segments;
+pub use shared::Held;

@@ -27,7 +27,7 @@ pub fn convert(bin: &Path, folder: &Path) -> Result<usize, ModelError> {
     let mut parameters = Vec::new();
     let mut put = |name: String, tensor: Tensor| {
         let decay = tensor.dim() > 1;
-        parameters.push(Parameter { name, tensor, decay });
+        parameters.push(Parameter { name, tensor, decay, unit: 0 });
     };
     put("model.embed_tokens.weight".into(), reader.take(&[s.vocabulary, width])?);
     let block = |layer: i64, name: &str| format!("model.layers.{layer}.{name}.weight");
@@ -65,7 +65,7 @@ pub fn convert(bin: &Path, folder: &Path) -> Result<usize, ModelError> {
     let tokens = json!({ "bos_token_id": BOS, "eos_token_id": EOS });
     files::write_json(&folder.join("config.json"), &config)?;
     files::write_json(&folder.join("generation_config.json"), &tokens)?;
-    files::write_weights(folder, &parameters, files::SHARD_BYTES)?;
+    files::write_weights(folder, &parameters, None, files::SHARD_BYTES)?;
     Ok(s.vocabulary as usize)
 }
 

@@ -32,6 +32,8 @@ pub struct Parameter {
     pub tensor: Tensor,
     /// Weight decay applies: matrices and embeddings, not biases and norms.
     pub decay: bool,
+    /// What it computes together with: i + 1 for block i, 0 for embeddings, final norm and head.
+    pub unit: usize,
 }
 
 /// A transformer with a head.
@@ -105,7 +107,7 @@ impl Model {
         ];
         let known: Map<String, Value> = tokens.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_string(), v)).collect();
         files::write_json(&folder.join("generation_config.json"), &known)?;
-        files::write_weights(folder, &self.parameters, largest)
+        files::write_weights(folder, &self.parameters, self.units(), largest)
     }
 
     /// An independent copy of the weights, trainable.
@@ -181,7 +183,7 @@ impl Model {
 
     /// All weights, each once: a tied head is the embedding and not listed again.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let share = |p: &Parameter| Parameter { name: p.name.clone(), tensor: p.tensor.shallow_clone(), decay: p.decay };
+        let share = |p: &Parameter| Parameter { name: p.name.clone(), tensor: p.tensor.shallow_clone(), decay: p.decay, unit: p.unit };
         self.parameters.iter().map(share).collect()
     }
 
@@ -210,6 +212,9 @@ impl Model {
     /// Hidden states after the final norm of sequences that stand end to end: ids `[N]` to `[N, D]`.
     pub fn forward_packed(&self, ids: &Tensor, segments: &Segments, train: bool) -> Tensor {
         assert_eq!(ids.size(), [segments.tokens()], "segments that make up the ids");
+        if let Some(units) = self.units() {
+            units.root();
+        }
         let pass = Pass { train, rotary: self.trunk.tables_of(segments), tokens: Tokens::Whole(segments) };
         self.trunk.norm.forward(&self.trunk.blocks(self.trunk.embed(ids, Some(segments.positions()), train), &pass))
     }
@@ -306,5 +311,14 @@ impl Model {
 
     pub(crate) fn trunk(&self) -> &Transformer {
         &self.trunk
+    }
+
+    pub(crate) fn trunk_mut(&mut self) -> &mut Transformer {
+        &mut self.trunk
+    }
+
+    /// Numbers of the parameters in the order in which [`Model::save`] reads them.
+    pub(crate) fn save_order(&self) -> Vec<usize> {
+        files::order(&self.parameters, files::SHARD_BYTES)
     }
 }

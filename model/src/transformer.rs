@@ -11,7 +11,8 @@ use crate::names::Names;
 use crate::rotary::{Reach, Rotary};
 use crate::segments::Segments;
 use native::bf16::{self, Packed};
-use native::decode;
+use native::{Units, decode};
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// Two linear maps with a non-linearity between them, gated or not.
@@ -89,6 +90,8 @@ pub(crate) struct Transformer {
     dropout: f64,
     /// Precision of the activations; the weights keep their own.
     pub compute: Kind,
+    /// Where weights are shared out among processes: what makes them whole. Block i is unit i + 1.
+    pub units: Option<Arc<Units>>,
 }
 
 impl Transformer {
@@ -102,10 +105,12 @@ impl Transformer {
             Position::Rotary { .. } => None,
         };
         let blocks = (0..c.layers).map(|i| block(b, c, i)).collect::<Result<_, _>>()?;
+        b.unit = 0;
         let norm = NormLayer::new(b, names.norm, c.width, c.norm)?;
         let rotary = Rotary::new(&c.position, device);
         let window = c.window.as_ref().map(|w| w.size as i64);
-        Ok(Transformer { embedding, positions, rotary, window, blocks, norm, dropout: c.dropout.embedding, compute: Kind::Float })
+        let (dropout, compute) = (c.dropout.embedding, Kind::Float);
+        Ok(Transformer { embedding, positions, rotary, window, blocks, norm, dropout, compute, units: None })
     }
 
     /// Changes the dropout probabilities.
@@ -200,7 +205,13 @@ impl Transformer {
     /// All blocks, without the final norm: `[N, D]` to `[N, D]`.
     pub fn blocks(&self, mut x: Tensor, pass: &Pass<'_>) -> Tensor {
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(x, pass, i);
+            x = match &self.units {
+                None => block.forward(x, pass, i),
+                Some(units) => {
+                    let y = block.forward(sound(units.enter(i + 1, &x)), pass, i);
+                    sound(units.leave(i + 1, &y))
+                }
+            };
         }
         x
     }
@@ -208,6 +219,7 @@ impl Transformer {
 
 /// One block under its family's names. Branches end in weights that are smaller by the root of their number, as in GPT-2.
 fn block(b: &mut Builder<'_>, c: &Config, i: usize) -> Result<Block, ModelError> {
+    b.unit = i + 1;
     let (gpt2, names) = (c.family == Family::Gpt2, Names::of(c.family));
     let root = format!("{}.{i}", names.layers);
     let last_std = if gpt2 { c.init_std / (2.0 * c.layers as f64).sqrt() } else { c.init_std };

@@ -8,6 +8,7 @@
 //! - [`Profiler`], [`Range`]: libtorch's profiler.
 //! - [`MappedFile`]: a read-only memory map.
 //! - [`Store`], [`Group`], [`Reducer`]: libtorch's engine for several processes, c10d. [`ShardedReducer`]: sums of gradients, each rank's part only.
+//!   [`Units`]: weights in parts, whole while they are needed.
 //! - [`signal_process`], [`die_with_parent`], [`exit_now`]: what a launcher of processes needs.
 //! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults.
 
@@ -21,6 +22,7 @@ mod optim;
 mod process;
 mod profile;
 mod sharded;
+mod units;
 
 pub use alloc::keep_freed_pages;
 pub use c10d::{Group, HAS_NCCL, Joining, Reducer, Reduction, Store, quiet_logging};
@@ -30,6 +32,7 @@ pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
 pub use process::{Signal, die_with_parent, exit_now, signal_process};
 pub use profile::{Event, EventKind, Profiler, Range};
 pub use sharded::{Place, ShardedReducer};
+pub use units::Units;
 
 use std::ffi::{CStr, c_char};
 

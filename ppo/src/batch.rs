@@ -170,6 +170,13 @@ pub enum Critic {
 }
 
 impl Critic {
+    /// Takes part in the others' look at values; nothing where the trunk is the policy's, or weights are not shared out.
+    pub fn attend(&self) {
+        if let Critic::Separate(model) = self {
+            model.attend();
+        }
+    }
+
     /// Values, `[B, W]`. `hidden` is the policy's, for a shared trunk.
     pub fn values(&self, batch: &Batch, hidden: &Tensor) -> Tensor {
         let states = batch.states();

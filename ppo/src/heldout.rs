@@ -62,7 +62,9 @@ pub fn sample(
         rows.extend(((i * batch.max(1)) as u64..).take(chunk.len()));
         ids.extend(chunk.iter().map(|p| p.ids.clone()));
     }
+    let held = model.hold(true);
     let mine = model::generate_rows(model, &ids, &rows, &sampling, |_| ())?.into_iter().map(|answer| answer.ids).collect();
+    drop(held);
     let answers = share_answers(mine, prompts.len(), batch.max(1), world)?;
     let episode = |(prompt, response): (&&Prompt, Vec<u32>)| {
         let end = response.iter().position(|id| stop.contains(id));
@@ -109,6 +111,9 @@ impl HeldOut<'_> {
             let t = self.config.rollout.temperature;
             let difference = frozen_log_probs(policy, &batch, t) - frozen_log_probs(reference, &batch, t);
             sum += (difference * batch.mask()).sum(Kind::Double).double_value(&[]);
+        }
+        if self.world.lacks_one_of(answers.episodes.len().div_ceil(self.batch.max(1))) {
+            policy.attend();
         }
         let [sum] = self.world.sum([sum])?;
         Ok(sum / answers.episodes.len().max(1) as f64)

@@ -28,7 +28,7 @@ use update::{Learner, learn, plan_pass};
 
 /// Runs the stage into its run folder.
 pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
-    let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
+    let Some(mut setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
     let (mut policy_optim, mut value_optim) = setup.optimisers(&c, world)?;
@@ -108,16 +108,27 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         let leaving = stop.requested().is_some();
         if save.due(round) || ((improved || leaving) && round > 0) {
             state.set_counter("kl_coef", beta.coef);
+            let last = policy_optim.partition().params().len() - 1; // the head of a shared critic
             let mut optims = vec![("policy", &policy_optim)];
             optims.extend(value_optim.as_ref().map(|v| ("value", v)));
             checkpoint::write_shares(&run, world, &optims)?;
+            world.beside_main(|| -> Result<(), BoxError> {
+                policy.lend()?;
+                match &critic {
+                    batch::Critic::Separate(model) => Ok(model.lend()?),
+                    batch::Critic::Shared(_) => Ok(policy_optim.partition().whole(last).map(drop)?),
+                }
+            })?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, round, |tmp| {
                     write_model(tmp, state.tokens)?;
                     state.save(tmp, round, &optims, &mut [&mut log])?;
                     match &critic {
                         batch::Critic::Separate(model) => model.save(&setup::critic_folder(tmp))?,
-                        batch::Critic::Shared(head) => tch::Tensor::write_safetensors(&[("value_head", head)], setup::head_file(tmp))?,
+                        batch::Critic::Shared(_) => {
+                            let head = policy_optim.partition().whole(last)?;
+                            tch::Tensor::write_safetensors(&[("value_head", head)], setup::head_file(tmp))?;
+                        }
                     }
                     Ok(())
                 })?;
@@ -191,6 +202,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     figures.insert("wall_s".into(), log.wall_s().into());
     figures.insert("skipped_steps".into(), (policy_optim.skipped() + value_optim.as_ref().map_or(0, AdamW::skipped)).into());
     figures.insert("alarms".into(), log.alarms().into());
+    world.beside_main(|| policy.lend())?;
     world.on_main(|| -> Result<()> {
         let mut samples = Vec::new();
         heldout.write_samples(&mut samples, sft_answers()?, &answers)?;

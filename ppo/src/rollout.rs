@@ -104,6 +104,13 @@ pub struct Models<'a> {
     pub critic: &'a Critic,
 }
 
+/// The largest of the ranks' numbers.
+fn most(world: &World, mine: usize) -> Result<usize> {
+    let all = world.gather(&(mine as u64).to_le_bytes())?;
+    let number = |bytes: &Vec<u8>| bytes.iter().rev().fold(0, |n, &byte| n << 8 | usize::from(byte));
+    Ok(all.iter().map(number).max().unwrap_or(mine))
+}
+
 /// Scores every token. `chunks` are the index groups that the first optimiser steps of this rank will take, so that the old log-probabilities come out of
 /// the very same computation as the new ones and their ratio is exactly 1. All ranks get all of it.
 pub fn observe(
@@ -119,6 +126,7 @@ pub fn observe(
     let e = episodes.len() as i64;
     let zeros = || Tensor::zeros([e, layout.width as i64], (Kind::Float, device));
     let [mut old_logp, mut ref_logp, mut old_values, mut mask, mut value_mask] = [(); 5].map(|_| zeros());
+    let most = most(world, chunks.len())?;
     no_grad(|| {
         for chunk in chunks {
             let picked: Vec<&Episode> = chunk.iter().map(|&i| &episodes[i]).collect();
@@ -131,6 +139,11 @@ pub fn observe(
             put(&mut old_values, &models.critic.values(&batch, &hidden));
             put(&mut mask, batch.mask());
             put(&mut value_mask, batch.value_mask());
+        }
+        // Ranks may have unequal numbers of chunks, and whole weights need all of them.
+        for _ in chunks.len()..most {
+            models.policy.attend();
+            models.critic.attend();
         }
         // Each row is one rank's, and 0 of the others.
         world.all_reduce_sum(&[&old_logp, &ref_logp, &old_values, &mask, &value_mask].map(Tensor::shallow_clone))?;

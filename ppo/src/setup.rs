@@ -74,6 +74,13 @@ impl Setup {
             note(&format!("ppo: {} is done already", out.display()));
             return Ok(None);
         }
+        let in_parts = c.distributed.shard == config::Shard::Parameters && world.size() > 1;
+        ensure!(
+            !in_parts || c.ptx.coef == 0.0 || c.ptx.batch >= world.size(),
+            "ptx.batch = {}: with distributed.shard = \"parameters\" each of the {} processes needs a sequence",
+            c.ptx.batch,
+            world.size()
+        );
         let state = State::open(&run)?;
         let tokenizer = Tokenizer::load(&sft)?;
         let parents = parents(c, &sft, &judge)?;
@@ -98,17 +105,24 @@ impl Setup {
     }
 
     /// Optimisers of the policy (with a shared head) and of a separate critic, as they stood at the checkpoint.
-    pub fn optimisers(&self, c: &PpoConfig, world: &World) -> Result<(AdamW, Option<AdamW>)> {
+    pub fn optimisers(&mut self, c: &PpoConfig, world: &World) -> Result<(AdamW, Option<AdamW>)> {
         let params = |m: &Model| -> Vec<Param> {
-            m.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect()
+            m.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect()
         };
         let mut policy_params = params(&self.policy);
         let mut value = None;
-        match &self.critic {
-            Critic::Separate(model) => value = Some(AdamW::shared(params(model), &c.optim, world, c.distributed.shard)?),
-            Critic::Shared(head) => policy_params.push(Param { name: "value_head".into(), tensor: head.shallow_clone(), decay: false }),
+        match &mut self.critic {
+            Critic::Separate(model) => {
+                let optim = AdamW::shared(params(model), &c.optim, world, c.distributed.shard)?;
+                model.share(optim.partition().units());
+                value = Some(optim);
+            }
+            Critic::Shared(head) => {
+                policy_params.push(Param { name: "value_head".into(), tensor: head.shallow_clone(), decay: false, unit: 0 })
+            }
         }
         let mut policy = AdamW::shared(policy_params, &c.optim, world, c.distributed.shard)?;
+        self.policy.share(policy.partition().units());
         self.state.restore("policy", &mut policy)?;
         if let Some(value) = &mut value {
             self.state.restore("value", value)?;

@@ -90,7 +90,7 @@ impl Frozen {
     fn optimisers(&self) -> (AdamW, Option<AdamW>) {
         let optim = |prefix: &[&str]| {
             let ours = self.weights().into_iter().filter(|(n, _)| prefix.iter().any(|p| n.starts_with(p)));
-            AdamW::new(ours.map(|(name, tensor)| Param { name, tensor, decay: false }).collect(), &self.config.optim).unwrap()
+            AdamW::new(ours.map(|(name, tensor)| Param { name, tensor, decay: false, unit: 0 }).collect(), &self.config.optim).unwrap()
         };
         (optim(&["policy", "value_head"]), matches!(self.critic, Critic::Separate(_)).then(|| optim(&["critic"])))
     }

@@ -25,7 +25,7 @@ const HEAD_CHUNK: i64 = 1024;
 
 /// Runs the stage into its run folder.
 pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
-    let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
+    let Some(mut setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
     let mut optim = setup.optimiser(&c, world)?;
@@ -62,7 +62,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
             last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
             let (perplexity, bits) = (last_eval.exp(), bits(last_eval));
             let line = log.line(step).set("eval/loss", last_eval).set("eval/perplexity", perplexity).set("eval/bits_per_byte", bits);
-            let sample = if c.eval.sample_prompt.is_empty() || !world.is_main() { None } else { Some(sample(&model, &tokenizer, &c)?) };
+            let sample = if c.eval.sample_prompt.is_empty() { None } else { sample(&model, &tokenizer, &c, world)? };
             sample.iter().fold(line, |line, text| line.value("eval/sample", text.as_str())).write()?;
             improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
             bar.say(&format!("step {step}: validation loss {last_eval:.4}, perplexity {perplexity:.1}, {bits:.3} bits a byte"));
@@ -71,6 +71,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
             checkpoint::write_shares(&run, world, &[("optim", &optim)])?;
+            world.beside_main(|| model.lend())?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, step, |tmp| {
                     write_model(tmp, state.tokens)?;
@@ -133,6 +134,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         figures.insert(key.into(), Value::from(count));
     }
     figures.insert("parameters".into(), (optim.sizes().0 + optim.sizes().1).into());
+    world.beside_main(|| model.lend())?;
     world.on_main(|| -> Result<()> {
         checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
         summary::write(&run, &figures)?;
@@ -173,15 +175,22 @@ fn evaluate(model: &Model, valid: &TokenStream, max_rows: usize, micro_batch: us
             })
         })
         .sum();
+    if world.lacks_one_of((n as usize).div_ceil(micro_batch)) {
+        model.attend();
+    }
     let [nll] = world.sum([nll])?;
     Ok(nll / (n * context as u64) as f64)
 }
 
-/// Continues the configured prompt, so that one sees the model learn.
-fn sample(model: &Model, tokenizer: &Tokenizer, c: &PretrainConfig) -> Result<String> {
+/// Continues the configured prompt, so that one sees the model learn; on rank 0.
+fn sample(model: &Model, tokenizer: &Tokenizer, c: &PretrainConfig, world: &World) -> Result<Option<String>> {
+    let _held = model.hold(world.is_main());
+    if !world.is_main() {
+        return Ok(None);
+    }
     let prompt = tokenizer.encode(&c.eval.sample_prompt)?;
     let sampling =
         Sampling { max_new: c.eval.sample_tokens, temperature: 0.8, stop: vec![tokenizer.eos()], seed: c.seed, ..Sampling::default() };
     let out = model::generate::generate(model, std::slice::from_ref(&prompt), &sampling)?;
-    Ok(tokenizer.decode(&[prompt, out[0].ids.clone()].concat(), true)?)
+    Ok(Some(tokenizer.decode(&[prompt, out[0].ids.clone()].concat(), true)?))
 }

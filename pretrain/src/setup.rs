@@ -88,9 +88,11 @@ impl Setup {
     }
 
     /// The optimiser over the model's parameters, as it stood at the checkpoint.
-    pub fn optimiser(&self, c: &PretrainConfig, world: &World) -> Result<AdamW> {
-        let params = self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect();
+    pub fn optimiser(&mut self, c: &PretrainConfig, world: &World) -> Result<AdamW> {
+        let params =
+            self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
         let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
+        self.model.share(optim.partition().units());
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }

@@ -227,6 +227,9 @@ pub fn score_rows(model: &Model, rows: &[&[u32]], at_a_time: usize, world: &Worl
         let found = Vec::<f64>::try_from(found.to_device(Device::Cpu).to_kind(Kind::Double))?;
         chunk.iter().zip(found).for_each(|(&i, s)| scores[i] = s);
     }
+    if world.lacks_one_of(rows.len().div_ceil(size)) {
+        model.attend();
+    }
     world.sum_all(&mut scores)?; // each score is one rank's, and 0 of the others
     Ok(scores)
 }

@@ -24,10 +24,11 @@ use train::{cli::StageArgs, exit, exit::Outcome, *};
 
 /// Runs the stage into its run folder.
 pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
-    let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
+    let Some(mut setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
-    let (mut optim, mut average) = (setup.optimiser(&c, world)?, setup.average(&c)?);
+    let mut optim = setup.optimiser(&c, world)?;
+    let mut average = setup.average(&c, &optim)?;
     let gradients = Gradients::new(world, &[optim.partition()])?;
     let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
     let stop = Stop::install(world)?;
@@ -62,11 +63,15 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
             checkpoint::write_shares(&run, world, &[("optim", &optim)])?;
+            world.beside_main(|| -> Result<(), BoxError> {
+                model.lend()?;
+                Ok(average.iter_mut().try_for_each(|average| average.lend().map(drop))?)
+            })?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, step, |tmp| {
                     write_model(&model, tmp, state.tokens)?;
                     state.save(tmp, step, &[("optim", &optim)], &mut [&mut log])?;
-                    Ok(average.iter().try_for_each(|average| average.save(&tmp.join(setup::AVERAGE)))?)
+                    Ok(average.iter_mut().try_for_each(|average| average.save(&tmp.join(setup::AVERAGE)))?)
                 })?;
                 Ok(checkpoint::prune(&run, c.checkpoint.keep_last, state.best_step().filter(|_| c.checkpoint.keep_best))?)
             })?;
@@ -128,8 +133,11 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     let report = judge(&model, (&rankings.valid, &valid), plan.micro_batch, c.seed, world)?;
     let mut figures = report.summary();
     if c.centre.samples > 0 {
+        let held = model.hold(true);
         let scores = centre::sft_scores(&model, &init, &rankings.train, (&tokenizer, &template), &c, (device, world))?;
         let (gain, bias) = centre::fold(&model, &scores, c.centre.gain)?;
+        held.store()?;
+        drop(held);
         figures.insert("centred_by".into(), bias.into());
         if c.centre.gain {
             figures.insert("scaled_by".into(), gain.into());
@@ -144,6 +152,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     }
     figures.insert("skipped_steps".into(), Value::from(optim.skipped()));
     figures.insert("alarms".into(), Value::from(log.alarms()));
+    world.beside_main(|| model.lend())?;
     world.on_main(|| -> Result<()> {
         checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;
         summary::write(&run, &figures)?;

@@ -119,22 +119,21 @@ impl Setup {
     }
 
     /// The optimiser over the model's parameters, as it stood at the checkpoint.
-    pub fn optimiser(&self, c: &RewardConfig, world: &World) -> Result<AdamW> {
-        let mut optim = AdamW::shared(self.params(), &c.optim, world, c.distributed.shard)?;
+    pub fn optimiser(&mut self, c: &RewardConfig, world: &World) -> Result<AdamW> {
+        let params =
+            self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
+        let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
+        self.model.share(optim.partition().units());
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }
 
     /// The mean of the weights over the last steps, as it stood at the checkpoint; `None` without one.
-    pub fn average(&self, c: &RewardConfig) -> Result<Option<Average>> {
-        let mut average = Average::new(self.params(), c.average, self.steps)?;
+    pub fn average(&self, c: &RewardConfig, optim: &AdamW) -> Result<Option<Average>> {
+        let mut average = Average::new(optim, c.average, self.steps)?;
         if let (Some(average), Some(folder)) = (&mut average, self.state.folder()) {
             average.load(&folder.join(AVERAGE))?;
         }
         Ok(average)
-    }
-
-    fn params(&self) -> Vec<Param> {
-        self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay }).collect()
     }
 }

@@ -2,11 +2,12 @@
 """Data-parallel steps over a slow link, beside PyTorch's DistributedDataParallel on the same work: hosts are network namespaces on a bridge, each of which
 sends at most --mbit (tc tbf). Needs root and iproute2; nothing else should run meanwhile.
 
-    scripts/bench/link.py --peers DIR [--ranks 2] [--mbit 1000] [--dtype float32] [--ways ours ddp optimizer gradients]
+    scripts/bench/link.py --peers DIR [--ranks 2] [--mbit 1000] [--dtype float32] [--ways ours ddp optimizer gradients parameters] [--repeat 3]
 
 The work: 30 M weights, --rows sequences of 512 tokens a rank and step, one thread a rank. For each way it measures a step's time with all ranks exchanging, and
-with as many processes that do not (which share the machine's cores alike), and the bytes that each host has sent. Prints one JSON line a way:
-  efficiency = alone_s / step_s;  hidden = 1 - (step_s - alone_s) / (bytes / rate), the share of the exchange behind which something else was done.
+with as many processes that do not (which share the machine's cores alike), and the bytes that each host has sent; --repeat times, the ways by turns. Prints one JSON
+line a way, medians with the lowest and the highest:
+  efficiency = alone_s / step_s of one turn;  hidden = 1 - (step_s - alone_s) / (bytes / rate), the share of the exchange behind which something else was done.
 """
 import argparse, json, os, pathlib, shutil, signal, statistics, subprocess, sys, tempfile
 
@@ -87,7 +88,7 @@ keep_best = false
 """
 
 
-def ours(a, work, hosts, shard):
+def ours(a, work, hosts, shard, bytes_too):
     """Seconds of a step, and bytes a step (a run of more steps minus a shorter one, so that start and end cancel)."""
     def go(together, steps):
         out = lambda rank: work / f"run-{'all' if together else rank}"
@@ -104,31 +105,33 @@ def ours(a, work, hosts, shard):
         return max(batch * 512 / statistics.median(speed(r)) for r in range(1 if together else hosts.n)), sent
     alone, _ = go(False, STEPS)
     step, many = go(True, STEPS)
-    _, few = go(True, 2)
-    return alone, step, (many - few) / (STEPS - 2)
+    _, few = go(True, 2) if bytes_too else (0, None)
+    return alone, step, (many - few) / (STEPS - 2) if bytes_too else None
 
 
-def ddp(a, work, hosts, _):
-    python = a.peers / "venv/bin/python"
+def ddp(a, work, hosts, _, bytes_too):
+    python = a.python or a.peers / "venv/bin/python"
     def go(together, steps):
         command = lambda *_: [python, ROOT / "scripts/bench/ddp_torch.py", "--peers", a.peers, "--dtype", a.dtype, "--rows", a.rows, "--steps", steps]
         printed, sent = hosts.run(command, together, work)
         return max(json.loads(text.splitlines()[-1])["step_s"] for text in printed), sent
     alone, _ = go(False, STEPS - 2)
     step, many = go(True, STEPS - 2)
-    _, few = go(True, 1)
-    return alone, step, (many - few) / (STEPS - 3)
+    _, few = go(True, 1) if bytes_too else (0, None)
+    return alone, step, (many - few) / (STEPS - 3) if bytes_too else None
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--peers", type=pathlib.Path, required=True)
+    p.add_argument("--peers", type=pathlib.Path, required=True, help="folder of the peer's program")
+    p.add_argument("--python", type=pathlib.Path, default=os.environ.get("RLHF_PYTHON"), help="a Python with torch; --peers has one in venv/")
     p.add_argument("--data", type=pathlib.Path, default=pathlib.Path(os.environ.get("RLHF_DATA", ROOT / "../shared/data")))
     p.add_argument("--ranks", type=int, default=2)
     p.add_argument("--mbit", type=int, default=1000, help="0: no limit")
     p.add_argument("--rows", type=int, default=4)
     p.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    p.add_argument("--ways", nargs="+", default=["ours", "ddp"], choices=["ours", "ddp", "optimizer", "gradients"])
+    p.add_argument("--ways", nargs="+", default=["ours", "ddp"], choices=["ours", "ddp", "optimizer", "gradients", "parameters"])
+    p.add_argument("--repeat", type=int, default=1)
     a = p.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory() as work:
@@ -139,13 +142,21 @@ def main():
                            check=True, capture_output=True)
         hosts = Hosts(a.ranks, a.mbit)
         try:
-            for way in a.ways:
-                alone, step, sent = ddp(a, work, hosts, None) if way == "ddp" else ours(a, work, hosts, "none" if way == "ours" else way)
-                line = {"way": way, "ranks": a.ranks, "mbit": a.mbit, "dtype": a.dtype, "rows": a.rows, "alone_s": round(alone, 3), "step_s": round(step, 3),
-                        "efficiency": round(alone / step, 3), "sent_mb": round(sent / 1e6, 1)}
+            found = {way: [] for way in a.ways}
+            for turn in range(a.repeat):
+                for way in a.ways if turn % 2 == 0 else reversed(a.ways):
+                    measure = ddp if way == "ddp" else ours
+                    found[way].append(measure(a, work, hosts, "none" if way == "ours" else way, turn == 0))
+                    alone, step, _ = found[way][-1]
+                    print(f"turn {turn + 1}, {way}: alone {alone:.3f} s, step {step:.3f} s", file=sys.stderr, flush=True)
+            spread = lambda numbers: [round(f(numbers), 3) for f in (statistics.median, min, max)]
+            for way, turns in found.items():
+                sent = turns[0][2]
+                line = {"way": way, "ranks": a.ranks, "mbit": a.mbit, "dtype": a.dtype, "rows": a.rows, "turns": a.repeat, "alone_s": spread([t[0] for t in turns]),
+                        "step_s": spread([t[1] for t in turns]), "efficiency": spread([t[0] / t[1] for t in turns]), "sent_mb": round(sent / 1e6, 1)}
                 if a.mbit:
-                    line["wire_s"] = round(sent / (a.mbit * 125e3), 3)
-                    line["hidden"] = round(1 - (step - alone) / line["wire_s"], 3)
+                    wire = sent / (a.mbit * 125e3)
+                    line |= {"wire_s": round(wire, 3), "hidden": spread([1 - (t[1] - t[0]) / wire for t in turns])}
                 print(json.dumps(line), flush=True)
         finally:
             hosts.remove()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Memory of each rank with nothing, optimiser states, or gradients too shared out (distributed.shard), at 1, 2 and 4 ranks.
+"""Memory of each rank with nothing, optimiser states, gradients too, or weights too shared out (distributed.shard), at 1, 2 and 4 ranks.
 
     scripts/bench/shard_memory.py [--ranks 1 2 4] [--data ../shared/data] [--layers 8 --width 1024]
 
@@ -80,7 +80,7 @@ def main():
         (work / "pretrain.toml").write_text(text)
         weights = None
         rows = []
-        for shard in ("none", "optimizer", "gradients"):
+        for shard in ("none", "optimizer", "gradients", "parameters"):
             row = []
             for n in a.ranks:
                 if n == 1 and shard != "none":

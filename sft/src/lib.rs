@@ -21,7 +21,7 @@ const HEAD_CHUNK: i64 = 1024;
 
 /// Runs the stage into its run folder.
 pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
-    let Some(setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
+    let Some(mut setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
         return Ok(Outcome::Done);
     };
     let mut optim = setup.optimiser(&c, world)?;
@@ -48,6 +48,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         if eval.due(step) {
             last_eval = evaluate(&model, valid, plan.micro_batch, device, world)?;
             let mut sample = String::new();
+            let held = model.hold(world.is_main());
             if world.is_main() {
                 let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
                 let answers = model::generate::generate(
@@ -62,6 +63,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
                 )?;
                 sample = format!("{prompt}\n> {}", tokenizer.decode(&answers[0].ids, true)?.trim());
             }
+            drop(held);
             log.line(step)
                 .set("eval/loss", last_eval)
                 .set("eval/perplexity", last_eval.exp())
@@ -73,6 +75,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
             checkpoint::write_shares(&run, world, &[("optim", &optim)])?;
+            world.beside_main(|| model.lend())?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, step, |tmp| {
                     write_model(tmp, state.tokens)?;
@@ -143,6 +146,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     ] {
         figures.insert(key.into(), Value::from(count));
     }
+    world.beside_main(|| model.lend())?;
     world.on_main(|| -> Result<()> {
         checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
         summary::write(&run, &figures)?;
@@ -165,6 +169,9 @@ fn evaluate(model: &Model, valid: &[Demo], micro_batch: usize, device: Device, w
             nll += loss::lm::nll_sum(&model.logits(&hidden), &batch.targets).double_value(&[]);
         });
         tokens += batch.targets.numel() as f64;
+    }
+    if world.lacks_one_of(rows.len().div_ceil(micro_batch)) {
+        model.attend();
     }
     let [nll, tokens] = world.sum([nll, tokens])?;
     Ok(nll / f64::max(tokens, 1.0))

@@ -20,11 +20,11 @@ pub fn same_steps(stage: &Stage, sets: &[&str], tolerance: f64) {
     }
 }
 
-/// Ranks that keep their shares of optimiser states, or of gradients too, take the steps of one that has all.
+/// Ranks that keep their shares of optimiser states, of gradients too, or of weights too, take the steps of one that has all.
 pub fn same_steps_in_shares(stage: &Stage, sets: &[&str], tolerance: f64) {
     let sets: Vec<&str> = sets.iter().flat_map(|s| ["--set", *s]).collect();
     stage.run_ok("1", &sets);
-    for shard in ["optimizer", "gradients"] {
+    for shard in ["optimizer", "gradients", "parameters"] {
         for ranks in ["2", "3", "4"] {
             let (out, set) = (format!("{shard} {ranks}"), format!("distributed.shard={shard}"));
             stage.run_ok(&out, &[&sets[..], &["--nproc", ranks, "--set", &set]].concat());
@@ -44,8 +44,9 @@ pub fn other_shares(stage: &Stage, sets: &[&str], steps: &str, tolerance: f64) {
         let (length, shard) = (length(done), format!("distributed.shard={shard}"));
         stage.run_ok(out, &[&sets[..], &["--set", &length, "--set", &shard, "--nproc", ranks, "--resume"]].concat());
     };
-    run("1", 4, "1", "none");
-    for (done, (ranks, shard)) in [("3", "gradients"), ("2", "optimizer"), ("2", "none"), ("4", "gradients")].into_iter().enumerate() {
+    run("1", 5, "1", "none");
+    let turns = [("3", "gradients"), ("3", "parameters"), ("2", "optimizer"), ("2", "none"), ("4", "parameters")];
+    for (done, (ranks, shard)) in turns.into_iter().enumerate() {
         run("changing", done + 1, ranks, shard);
         let moments = stage.out("changing").join(format!("checkpoints/step-{}/state", done + 1));
         let files = std::fs::read_dir(moments).expect("state").flatten();
@@ -78,9 +79,9 @@ pub fn stopped(stage: Stage) {
     suite::stopped(&stage.with_ranks(3));
 }
 
-/// So they do with shares of gradients and moments.
-pub fn stopped_in_shares(stage: Stage) {
-    suite::stopped(&stage.with_ranks(3).with_shard("gradients"));
+/// So they do with shares of gradients and moments, or of weights too.
+pub fn stopped_in_shares(stage: Stage, shard: &str) {
+    suite::stopped(&stage.with_ranks(3).with_shard(shard));
 }
 
 /// A rank that is killed ends all of them; the launcher names it; the run goes on to the same bytes. So it does when the launcher itself is killed.
@@ -183,7 +184,12 @@ macro_rules! rank_tests {
 
         #[test]
         fn a_stopped_run_with_shares_goes_on_to_the_same_bytes() {
-            $crate::ranks::stopped_in_shares($stage);
+            $crate::ranks::stopped_in_shares($stage, "gradients");
+        }
+
+        #[test]
+        fn a_stopped_run_with_shared_weights_goes_on_to_the_same_bytes() {
+            $crate::ranks::stopped_in_shares($stage, "parameters");
         }
 
         #[test]

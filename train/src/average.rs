@@ -1,34 +1,54 @@
 //! The mean of the weights over the last steps of a run (Polyak and Juditsky 1992; "tail averaging"): steps of a constant or slowly falling rate go round the
 //! minimum, and their mean lies nearer to it than any of them.
 
-use crate::Error;
-use crate::optim::Param;
+use crate::{AdamW, Error};
+use dist::Shard;
+use native::Units;
 use std::path::Path;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor, no_grad};
+
+/// A parameter, or what this rank has of one, and its mean.
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    /// Of the whole parameter.
+    shape: Vec<i64>,
+    /// Number of the first value in the flattened parameter.
+    begin: i64,
+    weights: Tensor,
+    mean: Tensor,
+}
 
 /// A running mean of parameters.
 #[derive(Debug)]
 pub struct Average {
-    slots: Vec<(Param, Tensor)>,
+    slots: Vec<Slot>,
     /// Weights in the mean.
     count: u64,
     /// Steps from which on weights are taken in.
     first: u64,
+    /// Where weights are shared out, each rank has the mean of its own.
+    units: Option<Arc<Units>>,
 }
 
 impl Average {
-    /// A mean over the last `share` (0 to 1) of `steps`; `None` where that is no step.
-    pub fn new(params: Vec<Param>, share: f64, steps: u64) -> Result<Option<Average>, Error> {
+    /// A mean over the last `share` (0 to 1) of `steps`, of what `optim` steps; `None` where that is no step.
+    pub fn new(optim: &AdamW, share: f64, steps: u64) -> Result<Option<Average>, Error> {
         let taken = (share * steps as f64).ceil() as u64;
         if taken == 0 {
             return Ok(None);
         }
-        let slot = |param: Param| -> Result<(Param, Tensor), Error> {
-            let mean = param.tensor.f_zeros_like().map_err(Error::torch(format!("mean of {}", param.name)))?;
-            Ok((param, mean))
+        let partition = optim.partition();
+        let slot = |(i, name): (usize, &str)| -> Result<Slot, Error> {
+            let param = &partition.params()[i];
+            let in_parts = partition.shard() == Shard::Parameters;
+            let (weights, begin) = if in_parts { (partition.values(i)?, partition.range(i).start) } else { (param.shallow_clone(), 0) };
+            let mean = weights.f_zeros_like().map_err(Error::torch(format!("mean of {name}")))?;
+            Ok(Slot { name: name.into(), shape: param.size(), begin, weights, mean })
         };
-        let slots = params.into_iter().map(slot).collect::<Result<_, _>>()?;
-        Ok(Some(Average { slots, count: 0, first: steps - taken.min(steps) }))
+        let slots = optim.names().into_iter().enumerate().map(slot).collect::<Result<_, _>>()?;
+        Ok(Some(Average { slots, count: 0, first: steps - taken.min(steps), units: partition.units() }))
     }
 
     /// Takes the weights in as they are after `done` steps, if these are among the last.
@@ -38,31 +58,50 @@ impl Average {
         }
         self.count += 1;
         let share = 1.0 / self.count as f64;
-        no_grad(|| self.slots.iter_mut().for_each(|(p, mean)| *mean = mean.lerp(&p.tensor, share)));
+        no_grad(|| self.slots.iter_mut().for_each(|s| s.mean = s.mean.lerp(&s.weights, share)));
     }
 
     /// Exchanges the weights and their mean, where there is one: twice is nothing. Evaluation and the finished model want the mean, training the weights.
+    /// All ranks do it.
     pub fn swap(&mut self) {
         if self.count == 0 {
             return;
         }
         no_grad(|| {
-            for (p, mean) in &mut self.slots {
-                let weights = p.tensor.copy();
-                p.tensor.copy_(mean);
-                *mean = weights;
+            for s in &mut self.slots {
+                let weights = s.weights.copy();
+                s.weights.copy_(&s.mean);
+                s.mean = weights;
             }
         });
+        if let Some(units) = &self.units {
+            units.let_go(); // what is whole is no longer true
+        }
     }
 
-    /// Writes the mean as a safetensors file.
-    pub fn save(&self, path: &Path) -> Result<(), Error> {
+    /// Writes the mean as a safetensors file. Where weights are shared out, the others [`Average::lend`] theirs.
+    pub fn save(&mut self, path: &Path) -> Result<(), Error> {
         let mut tensors = vec![("count".to_owned(), Tensor::from_slice(&[self.count as i64, self.first as i64]))];
-        for (p, mean) in &self.slots {
-            let mean = mean.f_to_device(Device::Cpu).and_then(|t| t.f_contiguous()).map_err(Error::torch(p.name.clone()))?;
-            tensors.push((p.name.clone(), mean));
+        if self.units.is_some() {
+            let means = self.lend()?;
+            tensors.extend(self.slots.iter().map(|s| s.name.clone()).zip(means));
+        } else {
+            for s in &self.slots {
+                let mean = s.mean.f_to_device(Device::Cpu).and_then(|t| t.f_contiguous()).map_err(Error::torch(s.name.clone()))?;
+                tensors.push((s.name.clone(), mean));
+            }
         }
         Tensor::write_safetensors(&tensors, path).map_err(Error::torch(format!("writing {}", path.display())))
+    }
+
+    /// The whole means where weights are shared out, on all ranks; nothing elsewhere. All others call it while rank 0 saves.
+    pub fn lend(&mut self) -> Result<Vec<Tensor>, Error> {
+        let Some(units) = self.units.clone() else { return Ok(vec![]) };
+        self.swap();
+        let keep = |t: Tensor| t.f_to_device(Device::Cpu);
+        let found = (0..self.slots.len()).map(|i| keep(units.fetch(i)?).map_err(Error::torch("a mean".to_owned()))).collect();
+        self.swap();
+        found
     }
 
     /// Reads the mean back. A run that has been made longer begins its mean later: what an earlier end had averaged is left behind.
@@ -74,12 +113,14 @@ impl Average {
         if counts.int64_value(&[1]) as u64 != self.first {
             return Ok(());
         }
-        for (p, mean) in &mut self.slots {
-            let from = find(&p.name)?;
-            if from.size() != mean.size() {
-                return Err(Error::state(path, format!("{} has shape {:?}, the parameter {:?}", p.name, from.size(), mean.size())));
+        for s in &mut self.slots {
+            let from = find(&s.name)?;
+            if from.size() != s.shape {
+                return Err(Error::state(path, format!("{} has shape {:?}, the parameter {:?}", s.name, from.size(), s.shape)));
             }
-            mean.f_copy_(from).map_err(Error::torch(p.name.clone()))?;
+            let (from, into) = (from.f_view([-1]), s.mean.f_view([-1]));
+            let copied = from.and_then(|from| into?.f_copy_(&from.f_narrow(0, s.begin, s.mean.numel() as i64)?));
+            copied.map_err(Error::torch(s.name.clone()))?;
         }
         self.count = counts.int64_value(&[0]) as u64;
         Ok(())

@@ -99,6 +99,9 @@ impl<'a> Store<'a> {
             for piece in pieces {
                 *filled.entry(piece.name).or_default() += fill(piece, &read, &path)?;
             }
+            if pieces.iter().all(|p| filled[p.name] == p.len()) {
+                break; // the same ranks with the same shares: each reads its own file only
+            }
         }
         if let Some(p) = pieces.iter().find(|p| filled[p.name] != p.len()) {
             return Err(Error::state(self.path, format!("lacks {}.exp_avg, or a part of it", p.name)));
@@ -109,15 +112,10 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// The files there are: the whole, or all shares. Of as many shares as this optimiser has, this rank's own is enough: the same number of ranks shares
-    /// out alike.
+    /// The files there are: the whole, or all shares; of as many shares as this optimiser has, this rank's own first.
     fn written(&self) -> Result<Vec<PathBuf>, Error> {
         if self.path.exists() {
             return Ok(vec![self.path.to_owned()]);
-        }
-        let own = share_of(self.path, self.rank, self.size);
-        if self.size > 1 && own.exists() {
-            return Ok(vec![own]);
         }
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let start = format!("{}-00001-of-", self.path.file_stem().unwrap_or_default().to_string_lossy());
@@ -126,7 +124,7 @@ impl<'a> Store<'a> {
             .flatten()
             .find_map(|entry| entry.file_name().to_str()?.strip_prefix(&start)?.strip_suffix(".safetensors")?.parse::<usize>().ok());
         match size {
-            Some(size) => Ok((0..size).map(|rank| share_of(self.path, rank, size)).collect()),
+            Some(size) => Ok((0..size).map(|i| share_of(self.path, (self.rank + i) % size, size)).collect()),
             None => Err(Error::io(self.path)(std::io::ErrorKind::NotFound.into())),
         }
     }

@@ -26,6 +26,8 @@ pub struct Param {
     pub tensor: Tensor,
     /// Whether weight decay applies (matrices and embeddings).
     pub decay: bool,
+    /// What it computes together with, where weights are shared out: 0 outside the blocks, else the block's number from 1 on.
+    pub unit: usize,
 }
 
 /// Values of a parameter that this rank steps, and their moments, all of one shape; `step` is a float32 scalar.
@@ -63,9 +65,11 @@ impl AdamW {
             config::Shard::None => Shard::Nothing,
             config::Shard::Optimizer => Shard::Optimizer,
             config::Shard::Gradients => Shard::Gradients,
+            config::Shard::Parameters => Shard::Parameters,
         };
         let tensors: Vec<Tensor> = params.iter().map(|p| p.tensor.shallow_clone()).collect();
-        let partition = Partition::new(&tensors, world, shard)?;
+        let units: Vec<usize> = params.iter().map(|p| p.unit).collect();
+        let partition = Partition::in_units(&tensors, &units, world, shard)?;
         let slot = |i: usize| -> Result<Slot, Error> {
             let values = partition.values(i)?;
             let zeros = || values.f_zeros_like().map_err(Error::torch(format!("moments of {}", params[i].name)));
@@ -73,7 +77,7 @@ impl AdamW {
             let step = Tensor::f_zeros([], (Kind::Float, values.device())).map_err(Error::torch("step counter"))?;
             Ok(Slot { param: i, values, exp_avg, exp_avg_sq, step })
         };
-        let owned = (0..params.len()).filter(|&i| shard == Shard::Nothing || !partition.range(i).is_empty());
+        let owned = (0..params.len()).filter(|&i| partition.shard() == Shard::Nothing || !partition.range(i).is_empty());
         let slots = owned.map(slot).collect::<Result<_, _>>()?;
         Ok(AdamW { params, partition, slots, config: config.clone(), skipped: 0, skipped_in_a_row: 0 })
     }
@@ -174,7 +178,7 @@ impl AdamW {
         self.slots.iter().map(piece).collect()
     }
 
-    fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         self.params.iter().map(|p| p.name.as_str()).collect()
     }
 

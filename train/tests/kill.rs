@@ -31,7 +31,7 @@ fn content(step: u64, file: usize) -> Vec<u8> {
 
 fn optimiser() -> AdamW {
     let tensor = Tensor::zeros([3000], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    AdamW::new(vec![Param { name: "w".into(), tensor, decay: false }], &data::config::Optim::default()).unwrap()
+    AdamW::new(vec![Param { name: "w".into(), tensor, decay: false, unit: 0 }], &data::config::Optim::default()).unwrap()
 }
 
 /// The process to be killed: a stage that does nothing but save. In an ordinary test run it ends at once.

@@ -37,7 +37,7 @@ fn optimiser(params: &[Tensor]) -> AdamW {
 }
 
 fn optimiser_with(params: &[Tensor], config: &Optim) -> AdamW {
-    let named = params.iter().zip(PARAMS).map(|(p, (name, decay))| Param { name: name.into(), tensor: p.shallow_clone(), decay });
+    let named = params.iter().zip(PARAMS).map(|(p, (name, decay))| Param { name: name.into(), tensor: p.shallow_clone(), decay, unit: 0 });
     AdamW::new(named.collect(), config).unwrap()
 }
 
@@ -208,7 +208,7 @@ fn moments_of_another_model_are_refused() {
     let path = dir.path().join("optim.safetensors");
     let one = |name: &str, shape: i64| {
         let tensor = Tensor::zeros([shape], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
-        AdamW::new(vec![Param { name: name.into(), tensor, decay: true }], &CONFIG).unwrap()
+        AdamW::new(vec![Param { name: name.into(), tensor, decay: true, unit: 0 }], &CONFIG).unwrap()
     };
     let refusal = |optim: &mut AdamW, path: &Path| optim.load(path).unwrap_err().to_string();
     one("a", 3).save(&path).unwrap();

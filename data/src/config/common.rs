@@ -258,6 +258,8 @@ pub enum Shard {
     Optimizer,
     /// Of gradients too (ZeRO-2): 4 + 12/N bytes a weight, and an exchange for each micro-batch.
     Gradients,
+    /// Of the weights too (ZeRO-3, FSDP): 16/N bytes a weight, and what computes: two blocks, embeddings and head. Weights travel twice for each micro-batch.
+    Parameters,
 }
 
 /// How several processes share their work (docs/distributed.md).

@@ -17,7 +17,7 @@ pub struct Time {
     pub tensor: f64,
     /// Activations handed to the next stage and gradients handed back.
     pub pipeline: f64,
-    /// Gradients (and cut weights) among copies, as far as no backward pass hides them.
+    /// Gradients (and cut weights) among copies, as far as no pass hides them.
     pub data: f64,
 }
 
@@ -48,13 +48,15 @@ impl Time {
         let weights = shape.weights() / (t * p) as f64;
         let over = |bytes: f64| ring(weights * bytes, d, cluster.link(d, t), cluster.latency);
         let (gather, scatter) = (over(job.states.weights), over(job.states.gradients));
-        // A backward pass is two thirds of a micro-batch; what is exchanged for each is hidden behind its own.
-        let behind = |share: f64, exchange: f64| (exchange - share * (products + again) / m).max(0.0);
+        // A backward pass is two thirds of a micro-batch; what is exchanged for each is hidden behind its own, but for the gradient that is ready last, the
+        // embedding's. Where weights are cut, the embedding has to be there before anything can be computed, too.
+        let part = (shape.vocabulary * shape.width) as f64 / t as f64 / (shape.weights() / (t * p) as f64);
+        let behind = |share: f64, exchange: f64, bare: f64| (exchange - share * (products + again) / m).max(bare * part.min(1.0));
         let data = match layout.zero {
-            Zero::Off => behind(2.0 / 3.0, 2.0 * scatter),
-            Zero::Optimizer => behind(2.0 / 3.0, scatter) + gather,
-            Zero::Gradients => m * behind(2.0 / 3.0, scatter) + gather,
-            Zero::Weights => m * behind(1.0, 2.0 * gather + scatter),
+            Zero::Off => behind(2.0 / 3.0, 2.0 * scatter, 2.0 * scatter),
+            Zero::Optimizer => behind(2.0 / 3.0, scatter, scatter) + gather,
+            Zero::Gradients => m * behind(2.0 / 3.0, scatter, scatter) + gather,
+            Zero::Weights => m * behind(1.0, 2.0 * gather + scatter, gather + scatter),
         };
         Time { products, again, bubble, tensor, pipeline, data }
     }

@@ -3,9 +3,11 @@
 use super::{INDEX, SINGLE, write_json};
 use crate::error::ModelError;
 use crate::model::Parameter;
+use native::{NativeError, Units};
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
@@ -13,10 +15,23 @@ use tch::{Device, Kind, Tensor};
 /// Largest file in bytes: the 5 GB that transformers 4 had.
 pub(crate) const SHARD_BYTES: u64 = 5_000_000_000;
 
-/// A tensor on its way into a file: bytes are copied out when its turn comes.
+/// A tensor on its way into a file: bytes are copied out when its turn comes, and values that others have are asked for.
 struct Outgoing<'a> {
     tensor: &'a Tensor,
     shape: Vec<usize>,
+    /// Where its values are, and its number there.
+    elsewhere: Option<(&'a Units, usize)>,
+    failure: &'a RefCell<Option<NativeError>>,
+}
+
+impl Outgoing<'_> {
+    /// Its values; zeros after a failure.
+    fn whole(&self) -> Tensor {
+        let Some((units, i)) = self.elsewhere else { return self.tensor.detach() };
+        let mut failure = self.failure.borrow_mut();
+        let fetched = if failure.is_some() { None } else { units.fetch(i).map_err(|e| *failure = Some(e)).ok() };
+        fetched.unwrap_or_else(|| Tensor::zeros(self.tensor.size(), (Kind::Float, Device::Cpu)))
+    }
 }
 
 impl View for Outgoing<'_> {
@@ -27,7 +42,7 @@ impl View for Outgoing<'_> {
         &self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        let tensor = self.tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+        let tensor = self.whole().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
         let mut bytes = vec![0u8; self.data_len()];
         tensor.copy_data_u8(&mut bytes, tensor.numel());
         bytes.into()
@@ -38,18 +53,19 @@ impl View for Outgoing<'_> {
 }
 
 /// Writes `model.safetensors`, or shards of at most `largest` bytes of tensors (one that is larger has a shard to itself) and their index.
-/// Weight files of an earlier save that are no longer meant are removed at the end.
-pub(crate) fn write_weights(folder: &Path, parameters: &[Parameter], largest: u64) -> Result<(), ModelError> {
+/// Weight files of an earlier save that are no longer meant are removed at the end. `units`: who has the values, if not the parameters.
+pub(crate) fn write_weights(folder: &Path, parameters: &[Parameter], units: Option<&Units>, largest: u64) -> Result<(), ModelError> {
     let shards = cut(parameters, largest);
     let name = |i: usize| format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
     let mut keep = BTreeSet::new();
     if let [all] = shards[..] {
-        write_file(folder, SINGLE, all)?;
+        write_file(folder, SINGLE, all, units.map(|u| (u, 0)))?;
         keep.insert(SINGLE.to_string());
     } else {
         let mut map = Map::new();
         for (i, shard) in shards.iter().enumerate() {
-            write_file(folder, &name(i), shard)?;
+            let before = shards[..i].iter().map(|s| s.len()).sum();
+            write_file(folder, &name(i), shard, units.map(|u| (u, before)))?;
             map.extend(shard.iter().map(|p| (p.name.clone(), json!(name(i)))));
             keep.insert(name(i));
         }
@@ -87,16 +103,32 @@ fn cut(parameters: &[Parameter], largest: u64) -> Vec<&[Parameter]> {
     shards
 }
 
-/// Writes one file, whole or not at all. transformers asks for the entry `format = pt`.
-fn write_file(folder: &Path, name: &str, parameters: &[Parameter]) -> Result<(), ModelError> {
+/// Numbers of the parameters in the order in which [`write_weights`] reads them: file by file, and in a file as safetensors sorts names of one type.
+pub(crate) fn order(parameters: &[Parameter], largest: u64) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..parameters.len()).collect();
+    let mut rest = numbers.as_mut_slice();
+    for shard in cut(parameters, largest) {
+        let (file, others) = rest.split_at_mut(shard.len());
+        file.sort_by_key(|&i| &parameters[i].name);
+        rest = others;
+    }
+    numbers
+}
+
+/// Writes one file, whole or not at all. transformers asks for the entry `format = pt`. `units`: who has the values, and the first parameter's number there.
+fn write_file(folder: &Path, name: &str, parameters: &[Parameter], units: Option<(&Units, usize)>) -> Result<(), ModelError> {
     let path = folder.join(name);
-    let views = parameters.iter().map(|p| {
+    let failure = RefCell::new(None);
+    let views = parameters.iter().enumerate().map(|(i, p)| {
         let shape = p.tensor.size().iter().map(|&n| n as usize).collect();
-        (p.name.as_str(), Outgoing { tensor: &p.tensor, shape })
+        (p.name.as_str(), Outgoing { tensor: &p.tensor, shape, elsewhere: units.map(|(u, first)| (u, first + i)), failure: &failure })
     });
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize_to_file(views, Some(metadata), &path)
         .map_err(|e| ModelError::Weights { path: path.clone(), reason: format!("writing failed: {e}") })?;
+    if let Some(error) = failure.into_inner() {
+        return Err(error.into());
+    }
     // The file was made private to its owner; give it the permissions that the folder's other files have.
     let like = std::fs::metadata(folder.join("config.json")).map_err(ModelError::io(folder))?;
     std::fs::set_permissions(&path, like.permissions()).map_err(ModelError::io(&path))

@@ -1,15 +1,8 @@
 // Gradients summed to their owners: what is left of DistributedDataParallel's reducer where each process keeps a part of the sums only (ZeRO-2, arXiv
-// 1910.02054, section 5.2).
-//
-// Parameters lie in buckets, a bucket in as many equal parts as there are processes. As soon as all gradients of a bucket are there, its parts travel to
-// their owners (all to all: with N processes each sends (N-1)/N of a bucket, where Gloo's own reduce-scatter would send all of it), which add them up in
-// the order of ranks, while earlier layers are still in their backward pass. The gradients themselves are given up.
+// 1910.02054, section 5.2). As soon as all gradients of a bucket are there it is on its way, while earlier layers are still in their backward pass.
 
-#include "c10d.h"
+#include "sharded.h"
 
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/zeros.h>
-#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
@@ -17,73 +10,33 @@
 
 namespace {
 
-// Buckets on their way at a time: each costs twice its size.
-constexpr size_t IN_FLIGHT = 2;
-
-struct Bucket {
-  std::vector<size_t> params;
-  at::Tensor sum; // [part], this process's
-  size_t missing = 0;
-  at::Tensor sent, received; // [size * part]
-  c10::intrusive_ptr<c10d::Work> work;
-};
-
 struct Sharded {
-  GroupPtr group;
-  Tensors params;
-  std::vector<int64_t> begins; // of each parameter in its bucket
+  Exchange exchange;
   std::vector<size_t> bucket_of;
-  std::vector<Bucket> buckets;
+  std::vector<size_t> missing; // gradients of each bucket
   bool armed = false;
-  size_t launched = 0, settled = 0;
 
   ~Sharded() {
-    for (auto &p : params) torch::autograd::impl::set_post_acc_grad_hooks(p, nullptr);
+    for (auto &p : exchange.params) torch::autograd::impl::set_post_acc_grad_hooks(p, nullptr);
   }
 
   void begin() {
-    for (auto &b : buckets) b.missing = b.params.size();
-    launched = settled = 0;
+    missing.clear();
+    for (auto &b : exchange.buckets) missing.push_back(b.params.size());
+    exchange.restart();
     armed = true;
   }
 
   // The gradient of `param` is there. Buckets leave in one order in all processes, whatever order gradients come in.
   void ready(size_t param) {
     if (!armed) return;
-    buckets[bucket_of[param]].missing -= 1;
-    while (launched < buckets.size() && buckets[launched].missing == 0) launch();
-  }
-
-  void launch() {
-    if (launched - settled == IN_FLIGHT) settle();
-    c10::AutoGradMode no_grad(false);
-    auto &b = buckets[launched++];
-    const int64_t part = b.sum.numel();
-    b.sent = at::zeros({part * group->getSize()}, b.sum.options());
-    for (size_t p : b.params) {
-      auto &grad = params[p].mutable_grad();
-      if (!grad.defined()) continue;
-      b.sent.narrow(0, begins[p], grad.numel()).view(grad.sizes()).copy_(grad);
-      grad.reset();
-    }
-    b.received = at::empty_like(b.sent);
-    std::vector<int64_t> equal_parts;
-    b.work = group->all_to_all_single(b.received, b.sent, equal_parts, equal_parts);
-  }
-
-  void settle() {
-    c10::AutoGradMode no_grad(false);
-    auto &b = buckets[settled++];
-    b.work->wait();
-    const int64_t part = b.sum.numel();
-    for (int64_t r = 0; r < group->getSize(); ++r) b.sum.add_(b.received.narrow(0, r * part, part));
-    b.sent.reset(), b.received.reset(), b.work.reset();
+    missing[bucket_of[param]] -= 1;
+    while (exchange.launched < missing.size() && missing[exchange.launched] == 0) exchange.launch();
   }
 
   void finish() {
     armed = false;
-    while (launched < buckets.size()) launch(); // what no gradient reached counts as zero
-    while (settled < buckets.size()) settle();
+    exchange.finish();
   }
 };
 
@@ -102,17 +55,10 @@ extern "C" {
 char *rlhf_sharded_new(void *group, const at::Tensor *const *params, const size_t *buckets, const int64_t *begins, size_t n,
                        const at::Tensor *const *sums, size_t n_buckets, void **out) {
   return guarded([&] {
-    auto made = std::make_unique<Sharded>();
-    made->group = group_of(group);
-    made->buckets.resize(n_buckets);
-    for (size_t b = 0; b < n_buckets; ++b) made->buckets[b].sum = *sums[b];
-    made->begins.assign(begins, begins + n);
+    auto made = std::unique_ptr<Sharded>(new Sharded{Exchange(group_of(group), list(params, n), buckets, begins, list(sums, n_buckets))});
     made->bucket_of.assign(buckets, buckets + n);
-    for (size_t i = 0; i < n; ++i) made->buckets.at(buckets[i]).params.push_back(i);
-    for (auto &p : list(params, n)) {
-      made->params.push_back(p);
-      torch::autograd::impl::set_post_acc_grad_hooks(p, std::make_unique<Ready>(made.get(), made->params.size() - 1));
-    }
+    for (size_t i = 0; i < n; ++i)
+      torch::autograd::impl::set_post_acc_grad_hooks(made->exchange.params[i], std::make_unique<Ready>(made.get(), i));
     *out = made.release();
   });
 }
