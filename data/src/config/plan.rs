@@ -1,6 +1,6 @@
 //! Validated plans: ranges checked, sizes derived. Uneven divisions are errors, never floors.
 
-use super::common::{Eval, Optim, Schedule, Source, Train};
+use super::common::{Eval, Lora, Optim, Schedule, Source, Train};
 use super::load::ConfigError;
 use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
 use super::pretrain::{PretrainConfig, TokenizerKind};
@@ -84,6 +84,11 @@ fn dropout(key: &str, p: f64) -> Result<(), ConfigError> {
     range((0.0..1.0).contains(&p), key, p, "must lie in [0, 1)")
 }
 
+fn lora(l: &Lora) -> Result<(), ConfigError> {
+    range(l.alpha > 0.0 && l.alpha.is_finite(), "lora.alpha", l.alpha, "must be a positive number")?;
+    dropout("lora.dropout", l.dropout)
+}
+
 fn sources(s: &[Source]) -> Result<(), ConfigError> {
     range(!s.is_empty(), "data.sources", "[]", "needs at least one [[data.sources]] with a path")?;
     for (i, source) in s.iter().enumerate() {
@@ -102,10 +107,14 @@ pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
     eval(&c.eval)?;
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
+    lora(&c.lora)?;
     sources(&c.data.sources)?;
     let m = &c.model;
+    let fresh = m.init.is_empty();
+    range(!fresh || c.lora.rank == 0, "lora.rank", c.lora.rank, "adapters change a model that is there: name it in model.init")?;
+    range(!fresh || m.adapter.is_empty(), "model.adapter", &m.adapter, "an adapter changes a model that is there: name it in model.init")?;
     range(m.context >= 2, "model.context", m.context, "must be at least 2 tokens")?;
-    if m.init.is_empty() {
+    if fresh {
         range(m.layers > 0, "model.layers", m.layers, "must be at least 1")?;
         exact_div("model.width", m.width, "model.heads", m.heads)?;
         range(m.width > 0, "model.width", m.width, "must be positive")?;
@@ -127,6 +136,7 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     eval(&c.eval)?;
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
+    lora(&c.lora)?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
     steps(&c.train)
@@ -138,6 +148,7 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     eval(&c.eval)?;
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
+    lora(&c.lora)?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
     for (i, source) in c.data.heldout.iter().enumerate() {
@@ -197,6 +208,7 @@ pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     optim(&c.optim, &c.schedule)?;
     eval(&c.eval)?;
     alarm(&c.alarm)?;
+    lora(&c.lora)?;
     folder("policy.init", &c.policy.init)?;
     folder("reward.model", &c.reward.model)?;
     sources(&c.data.sources)?;

@@ -2,20 +2,27 @@
 
 use super::{INDEX, SINGLE, write_json};
 use crate::error::ModelError;
+use crate::layers::Linear;
 use crate::model::Parameter;
 use safetensors::tensor::{Dtype, View};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind};
 
 /// Largest file in bytes: the 5 GB that transformers 4 had.
 pub(crate) const SHARD_BYTES: u64 = 5_000_000_000;
 
+/// A weight to be written: a map's has its adapter merged.
+pub(crate) struct Weight<'a> {
+    pub parameter: &'a Parameter,
+    pub map: Option<&'a Linear>,
+}
+
 /// A tensor on its way into a file: bytes are copied out when its turn comes.
 struct Outgoing<'a> {
-    tensor: &'a Tensor,
+    weight: &'a Weight<'a>,
     shape: Vec<usize>,
 }
 
@@ -27,7 +34,9 @@ impl View for Outgoing<'_> {
         &self.shape
     }
     fn data(&self) -> Cow<'_, [u8]> {
-        let tensor = self.tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+        let merged = self.weight.map.and_then(Linear::merged);
+        let tensor = merged.as_ref().unwrap_or(&self.weight.parameter.tensor);
+        let tensor = tensor.detach().to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
         let mut bytes = vec![0u8; self.data_len()];
         tensor.copy_data_u8(&mut bytes, tensor.numel());
         bytes.into()
@@ -39,18 +48,18 @@ impl View for Outgoing<'_> {
 
 /// Writes `model.safetensors`, or shards of at most `largest` bytes of tensors (one that is larger has a shard to itself) and their index.
 /// Weight files of an earlier save that are no longer meant are removed at the end.
-pub(crate) fn write_weights(folder: &Path, parameters: &[Parameter], largest: u64) -> Result<(), ModelError> {
+pub(crate) fn write_weights(folder: &Path, parameters: &[Weight<'_>], largest: u64) -> Result<(), ModelError> {
     let shards = cut(parameters, largest);
     let name = |i: usize| format!("model-{:05}-of-{:05}.safetensors", i + 1, shards.len());
     let mut keep = BTreeSet::new();
     if let [all] = shards[..] {
-        write_file(folder, SINGLE, all)?;
+        write_file(folder, SINGLE, all, "config.json")?;
         keep.insert(SINGLE.to_string());
     } else {
         let mut map = Map::new();
         for (i, shard) in shards.iter().enumerate() {
-            write_file(folder, &name(i), shard)?;
-            map.extend(shard.iter().map(|p| (p.name.clone(), json!(name(i)))));
+            write_file(folder, &name(i), shard, "config.json")?;
+            map.extend(shard.iter().map(|w| (w.parameter.name.clone(), json!(name(i)))));
             keep.insert(name(i));
         }
         map.sort_keys();
@@ -69,12 +78,18 @@ pub(crate) fn write_weights(folder: &Path, parameters: &[Parameter], largest: u6
     Ok(())
 }
 
-fn bytes(p: &Parameter) -> u64 {
-    4 * p.tensor.numel() as u64
+/// Writes these tensors into one file of a folder that has the file `like`.
+pub(crate) fn write_tensors(folder: &Path, name: &str, tensors: &[Parameter], like: &str) -> Result<(), ModelError> {
+    let weights: Vec<Weight<'_>> = tensors.iter().map(|parameter| Weight { parameter, map: None }).collect();
+    write_file(folder, name, &weights, like)
+}
+
+fn bytes(w: &Weight<'_>) -> u64 {
+    4 * w.parameter.tensor.numel() as u64
 }
 
 /// Consecutive parameters that fit together; at least one part.
-fn cut(parameters: &[Parameter], largest: u64) -> Vec<&[Parameter]> {
+fn cut<'a, 'b>(parameters: &'a [Weight<'b>], largest: u64) -> Vec<&'a [Weight<'b>]> {
     let (mut shards, mut start, mut size) = (vec![], 0, 0);
     for (i, p) in parameters.iter().enumerate() {
         if i > start && size + bytes(p) > largest {
@@ -88,16 +103,16 @@ fn cut(parameters: &[Parameter], largest: u64) -> Vec<&[Parameter]> {
 }
 
 /// Writes one file, whole or not at all. transformers asks for the entry `format = pt`.
-fn write_file(folder: &Path, name: &str, parameters: &[Parameter]) -> Result<(), ModelError> {
+fn write_file(folder: &Path, name: &str, weights: &[Weight<'_>], like: &str) -> Result<(), ModelError> {
     let path = folder.join(name);
-    let views = parameters.iter().map(|p| {
-        let shape = p.tensor.size().iter().map(|&n| n as usize).collect();
-        (p.name.as_str(), Outgoing { tensor: &p.tensor, shape })
+    let views = weights.iter().map(|weight| {
+        let shape = weight.parameter.tensor.size().iter().map(|&n| n as usize).collect();
+        (weight.parameter.name.as_str(), Outgoing { weight, shape })
     });
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
     safetensors::serialize_to_file(views, Some(metadata), &path)
         .map_err(|e| ModelError::Weights { path: path.clone(), reason: format!("writing failed: {e}") })?;
     // The file was made private to its owner; give it the permissions that the folder's other files have.
-    let like = std::fs::metadata(folder.join("config.json")).map_err(ModelError::io(folder))?;
+    let like = std::fs::metadata(folder.join(like)).map_err(ModelError::io(folder))?;
     std::fs::set_permissions(&path, like.permissions()).map_err(ModelError::io(&path))
 }
