@@ -21,6 +21,8 @@ fn main() {
         .include(&include)
         .file("src/cpp/shim.cpp")
         .file("src/cpp/functions.cpp")
+        .file("src/cpp/lora.cpp")
+        .file("src/cpp/recompute.cpp")
         .file("src/cpp/profile.cpp")
         .compile("rlhf_shim");
     c10d(&include);

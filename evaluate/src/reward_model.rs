@@ -67,6 +67,11 @@ impl RewardModel {
         &self.path
     }
 
+    /// The model, frozen.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// The longest row in tokens.
     pub fn context(&self) -> usize {
         self.model.config().context

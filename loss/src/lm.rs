@@ -33,24 +33,25 @@ pub fn target_count(targets: &Tensor) -> i64 {
 /// the largest tensor of a small model's step, never exist together, and a chunk's become their own gradient in place.
 ///
 /// `hidden` [N, D] with its graph, `weight` [V, D] a leaf, `targets` [N]; `scale` is 1 / (valid tokens of the whole batch). Returns the nll sum (not
-/// scaled) and a scalar whose backward pass adds the gradient of `scale`·nll to `weight` and, through `hidden`, to all that made it. Products are in
-/// the precision of `hidden`; the loss, and the sum of the weight's gradient over the chunks, are in float32.
+/// scaled) and a scalar whose backward pass adds the gradient of `scale`·nll to `weight` and, through `hidden`, to all that made it; a frozen weight costs
+/// no gradient. Products are in the precision of `hidden`; the loss, and the sum of the weight's gradient over the chunks, are in float32.
 pub fn nll_chunked(hidden: &Tensor, weight: &Tensor, targets: &Tensor, scale: f64, chunk: i64) -> (f64, Tensor) {
     debug_assert_eq!(hidden.size()[0], targets.size()[0]);
     let states = hidden.detach();
     let head = Head::new(&states, weight);
-    let (grad_states, mut grad_weight) = (states.empty_like(), weight.detach().zeros_like());
+    let (grad_states, mut grad_weight) = (states.empty_like(), weight.requires_grad().then(|| weight.detach().zeros_like()));
     let mut total = 0.0;
     for start in (0..states.size()[0]).step_by(chunk.max(1) as usize) {
         let rows = chunk.max(1).min(states.size()[0] - start);
         let part = states.narrow(0, start, rows); // [chunk, D]
-        let (nll, grad) = head.chunk(&part, &targets.narrow(0, start, rows), scale, &mut grad_weight);
+        let (nll, grad) = head.chunk(&part, &targets.narrow(0, start, rows), scale, grad_weight.as_mut());
         grad_states.narrow(0, start, rows).copy_(&grad);
         total += nll;
     }
     // Σ x·g has the gradient g with respect to x: it carries what was worked out here to the leaf and into the graph.
     let carry = |x: &Tensor, g: &Tensor| x.reshape([-1]).dot(&g.reshape([-1]));
-    (total, carry(hidden, &grad_states).to_kind(Kind::Float) + carry(weight, &grad_weight))
+    let through_states = carry(hidden, &grad_states).to_kind(Kind::Float);
+    (total, grad_weight.map_or(through_states.shallow_clone(), |grad| through_states + carry(weight, &grad)))
 }
 
 /// The output head in the precision of the states.
@@ -72,23 +73,26 @@ impl Head {
     }
 
     /// The nll sum of one chunk `[n, D]` and the gradient of its states; that of the weight is added to `grad_weight`.
-    fn chunk(&self, part: &Tensor, targets: &Tensor, scale: f64, grad_weight: &mut Tensor) -> (f64, Tensor) {
+    fn chunk(&self, part: &Tensor, targets: &Tensor, scale: f64, grad_weight: Option<&mut Tensor>) -> (f64, Tensor) {
         match self {
             Head::Plain(head) => {
                 let mut logits = part.mm(&head.tr()); // [n, V]
                 let nll = gradient_in_place(&mut logits, targets, scale);
-                match part.kind() {
-                    Kind::Float => _ = grad_weight.addmm_(&logits.tr(), part),
-                    _ => _ = grad_weight.g_add_(&logits.tr().mm(part)),
+                match (grad_weight, part.kind()) {
+                    (Some(sum), Kind::Float) => _ = sum.addmm_(&logits.tr(), part),
+                    (Some(sum), _) => _ = sum.g_add_(&logits.tr().mm(part)),
+                    (None, _) => {}
                 }
                 (nll, logits.mm(head))
             }
             Head::Packed { forward, backward } => {
-                let pass = |grad_weight: &mut Tensor| -> Result<(f64, Tensor), NativeError> {
+                let pass = |grad_weight: Option<&mut Tensor>| -> Result<(f64, Tensor), NativeError> {
                     let logits = forward.multiply_even(part)?; // [n, V], a column of 0 behind an odd V
                     let vocabulary = forward.columns();
                     let nll = native::cross_entropy_in_place(&mut logits.narrow(1, 0, vocabulary), targets, IGNORE, scale)?;
-                    Packed::across(&logits.narrow(1, 0, vocabulary))?.add_transposed(&Packed::across(part)?, grad_weight)?;
+                    if let Some(sum) = grad_weight {
+                        Packed::across(&logits.narrow(1, 0, vocabulary))?.add_transposed(&Packed::across(part)?, sum)?;
+                    }
                     Ok((nll, backward.multiply(&logits, None, Kind::BFloat16)?))
                 };
                 pass(grad_weight).unwrap_or_else(|e| panic!("{e}")) // shapes were checked when the head was packed

@@ -65,6 +65,40 @@ pub(crate) struct Decoder {
 }
 
 impl Attention {
+    /// Another handle of the same tensors.
+    pub fn share(&self) -> Attention {
+        let qkv = match &self.qkv {
+            Qkv::Fused(all) => Qkv::Fused(all.share()),
+            Qkv::ByHead(all) => Qkv::ByHead(all.share()),
+            Qkv::Split(q, k, v) => Qkv::Split(q.share(), k.share(), v.share()),
+        };
+        let qk_norm = self.qk_norm.as_ref().map(|(q, k)| (q.share(), k.share()));
+        Attention { qkv, out: self.out.share(), qk_norm, ..*self }
+    }
+
+    /// The linear maps.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        let qkv = match &self.qkv {
+            Qkv::Fused(all) | Qkv::ByHead(all) => vec![all],
+            Qkv::Split(q, k, v) => vec![q, k, v],
+        };
+        qkv.into_iter().chain([&self.out])
+    }
+
+    /// The linear maps.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let qkv = match &mut self.qkv {
+            Qkv::Fused(all) | Qkv::ByHead(all) => vec![all],
+            Qkv::Split(q, k, v) => vec![q, k, v],
+        };
+        qkv.into_iter().chain([&mut self.out])
+    }
+
+    /// The norms.
+    pub fn norms(&self) -> impl Iterator<Item = &NormLayer> {
+        self.qk_norm.iter().flat_map(|(q, k)| [q, k])
+    }
+
     /// Block `layer`'s attention of these parts.
     pub fn new(qkv: Qkv, out: Linear, qk_norm: Option<(NormLayer, NormLayer)>, c: &Config, layer: usize) -> Attention {
         Attention {
@@ -82,11 +116,7 @@ impl Attention {
 
     /// Does `native::decode` take this block's attention?
     pub fn can_decode(&self) -> bool {
-        let maps = match &self.qkv {
-            Qkv::Fused(all) | Qkv::ByHead(all) => all.can_pack(),
-            Qkv::Split(q, k, v) => [q, k, v].into_iter().all(Linear::can_pack),
-        };
-        maps && self.out.can_pack() && self.head_dim % 2 == 0 && self.head_dim <= 512
+        self.linears().all(Linear::can_pack) && self.head_dim % 2 == 0 && self.head_dim <= 512
     }
 
     /// As `native::decode` reads it.
@@ -125,25 +155,26 @@ impl Attention {
         };
         // From [B, H, T, C]; libtorch's kernel leaves the result as [B, T, H, C] in memory: this reshape copies nothing there.
         let y = if y.dim() == 4 { y.transpose(1, 2).reshape([-1, self.heads * self.head_dim]) } else { y };
-        self.out.forward(&y)
+        self.out.forward(&y, pass.train)
     }
 
     /// Queries `[N, H, C]`, keys and values `[N, K, C]`, normed where the family does and not yet turned. Fused parts are views of one matrix: nothing is
     /// copied, and the gradients are laid side by side once.
-    fn heads_of(&self, x: &Tensor) -> (Tensor, Tensor, Tensor) {
+    fn heads_of(&self, x: &Tensor, train: bool) -> (Tensor, Tensor, Tensor) {
         let (n, c) = (x.size()[0], self.head_dim);
         let by_head = |part: &Tensor, heads: i64| part.view([n, heads, c]);
         let (q, k, v) = match &self.qkv {
             Qkv::Fused(all) => {
-                let parts = all.forward(x).split_with_sizes([self.heads * c, self.kv_heads * c, self.kv_heads * c], 1);
+                let parts = all.forward(x, train).split_with_sizes([self.heads * c, self.kv_heads * c, self.kv_heads * c], 1);
                 (by_head(&parts[0], self.heads), by_head(&parts[1], self.kv_heads), by_head(&parts[2], self.kv_heads))
             }
             Qkv::ByHead(all) => {
-                let parts = all.forward(x).view([n, self.heads, 3 * c]).split(c, 2);
+                let parts = all.forward(x, train).view([n, self.heads, 3 * c]).split(c, 2);
                 (parts[0].shallow_clone(), parts[1].shallow_clone(), parts[2].shallow_clone())
             }
             Qkv::Split(q, k, v) => {
-                (by_head(&q.forward(x), self.heads), by_head(&k.forward(x), self.kv_heads), by_head(&v.forward(x), self.kv_heads))
+                let [q, k, v] = [q, k, v].map(|map| map.forward(x, train));
+                (by_head(&q, self.heads), by_head(&k, self.kv_heads), by_head(&v, self.kv_heads))
             }
         };
         match &self.qk_norm {
@@ -154,7 +185,7 @@ impl Attention {
 
     /// The same as `[B, H, T, C]` and `[B, K, T, C]`, turned.
     fn by_row(&self, x: &Tensor, time: i64, pass: &Pass<'_>) -> (Tensor, Tensor, Tensor) {
-        let (q, k, v) = self.heads_of(x);
+        let (q, k, v) = self.heads_of(x, pass.train);
         let by_row = |x: Tensor| x.view([-1, time, x.size()[1], self.head_dim]).transpose(1, 2);
         let (q, k, v) = (by_row(q), by_row(k), by_row(v));
         match &pass.rotary {
@@ -204,9 +235,9 @@ impl Attention {
     fn by_kernel(&self, x: &Tensor, segments: &Segments, pass: &Pass<'_>) -> Tensor {
         let n = x.size()[0];
         let parts = match &self.qkv {
-            Qkv::Fused(all) | Qkv::ByHead(all) if self.qk_norm.is_none() => vec![all.forward(x)],
+            Qkv::Fused(all) | Qkv::ByHead(all) if self.qk_norm.is_none() => vec![all.forward(x, pass.train)],
             _ => {
-                let (q, k, v) = self.heads_of(x);
+                let (q, k, v) = self.heads_of(x, pass.train);
                 vec![q.reshape([n, -1]), k.reshape([n, -1]), v.reshape([n, -1])]
             }
         };

@@ -2,7 +2,7 @@
 
 use crate::error::ModelError;
 use crate::files::WeightFiles;
-use crate::model::Parameter;
+use crate::model::{Model, Parameter};
 use crate::sample::{mix, uniform};
 use tch::{Device, Kind, Tensor};
 
@@ -11,6 +11,8 @@ use tch::{Device, Kind, Tensor};
 pub(crate) enum Init {
     /// Normal, mean 0, with this standard deviation.
     Normal(f64),
+    /// Uniform between minus and plus this.
+    Uniform(f64),
     /// All zero.
     Zeros,
     /// All one.
@@ -23,8 +25,10 @@ pub(crate) enum Supply<'a> {
     Fresh { seed: u64, device: Device },
     /// A folder's weights; those named in `fresh` may be missing there and are made fresh then, always the same.
     Files { files: &'a mut WeightFiles, fresh: &'a [&'a str], device: Device },
-    /// Copies of another model's, in this precision.
-    Copy(&'a [Parameter], Kind),
+    /// Copies of another model's, adapters merged, in this precision.
+    Copy(&'a Model, Kind),
+    /// Another model's own, as frozen or trainable as they are there.
+    Share(&'a Model),
 }
 
 /// Collects the parameters of a network while it is built.
@@ -48,28 +52,25 @@ impl<'a> Builder<'a> {
                 fresh(name, shape, init, 0, *device)?
             }
             Supply::Files { files, device, .. } => files.take(name, shape, *device)?,
-            Supply::Copy(list, kind) => named(list, name)?.to_dtype(*kind, false, true),
+            Supply::Copy(from, kind) => from.merged(name)?.to_dtype(*kind, false, true),
+            Supply::Share(from) => from.tensor(name)?,
         };
-        let tensor = tensor.set_requires_grad(true);
+        let tensor = if matches!(self.supply, Supply::Share(_)) { tensor } else { tensor.set_requires_grad(true) };
         let (decay, unit) = (shape.len() >= 2, self.unit);
         self.parameters.push(Parameter { name: name.into(), tensor: tensor.shallow_clone(), decay, unit });
         Ok(tensor)
     }
 }
 
-/// A tensor of another model, outside its graph.
-fn named(list: &[Parameter], name: &str) -> Result<Tensor, ModelError> {
-    let found = list.iter().find(|p| p.name == name).map(|p| p.tensor.detach());
-    found.ok_or_else(|| ModelError::Input(format!("no tensor {name} to copy")))
-}
-
 /// Values depend on the seed and the tensor's name only: not on the device, the other tensors, or libtorch's generator.
-fn fresh(name: &str, shape: &[i64], init: Init, seed: u64, device: Device) -> Result<Tensor, ModelError> {
+pub(crate) fn fresh(name: &str, shape: &[i64], init: Init, seed: u64, device: Device) -> Result<Tensor, ModelError> {
+    let n = shape.iter().product::<i64>() as usize;
+    let stream = name.bytes().fold(mix(seed), |h, byte| mix(h ^ u64::from(byte)));
     let tensor = match init {
-        Init::Normal(std) => {
-            let n = shape.iter().product::<i64>() as usize;
-            let stream = name.bytes().fold(mix(seed), |h, byte| mix(h ^ u64::from(byte)));
-            Tensor::from_slice(&normal(n, std, stream)).f_view(shape)?
+        Init::Normal(std) => Tensor::from_slice(&normal(n, std, stream)).f_view(shape)?,
+        Init::Uniform(bound) => {
+            let draw = |i: usize| ((2.0 * uniform(stream, i as u64, 0) - 1.0) * bound) as f32;
+            Tensor::from_slice(&(0..n).map(draw).collect::<Vec<_>>()).f_view(shape)?
         }
         Init::Zeros => Tensor::f_zeros(shape, (Kind::Float, Device::Cpu))?,
         Init::Ones => Tensor::f_ones(shape, (Kind::Float, Device::Cpu))?,

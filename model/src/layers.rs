@@ -3,17 +3,22 @@
 use crate::config::{Activation, Norm};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
+use crate::lora::Adapter;
 use native::bf16::{self, Map, Packed};
-use native::decode;
+use native::{decode, lora};
 use tch::{Device, Kind, Tensor};
 
 /// A linear map on rows, with the weight in the orientation of its family's folders.
 #[derive(Debug)]
 pub(crate) struct Linear {
+    /// Of the module in its family's folders.
+    name: String,
     weight: Tensor,
     bias: Option<Tensor>,
     /// `[in, out]` (GPT-2's "Conv1D") instead of `[out, in]`.
     in_out: bool,
+    /// A change of the weight that is trained in its place.
+    pub adapter: Option<Adapter>,
 }
 
 /// Sizes and first values of a [`Linear`].
@@ -32,11 +37,49 @@ impl Linear {
         let shape = if s.in_out { [i, o] } else { [o, i] };
         let weight = b.take(&format!("{name}.weight"), &shape, Init::Normal(s.std))?;
         let bias = if s.bias { Some(b.take(&format!("{name}.bias"), &[o], Init::Zeros)?) } else { None };
-        Ok(Linear { weight, bias, in_out: s.in_out })
+        Ok(Linear { name: name.into(), weight, bias, in_out: s.in_out, adapter: None })
+    }
+
+    /// Another handle of the same tensors.
+    pub fn share(&self) -> Linear {
+        Linear {
+            name: self.name.clone(),
+            weight: self.weight.shallow_clone(),
+            bias: self.bias.as_ref().map(Tensor::shallow_clone),
+            in_out: self.in_out,
+            adapter: self.adapter.as_ref().map(Adapter::share),
+        }
+    }
+
+    /// Of the module in its family's folders.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Features in and out.
+    pub fn sizes(&self) -> (i64, i64) {
+        let size = self.weight.size();
+        if self.in_out { (size[0], size[1]) } else { (size[1], size[0]) }
+    }
+
+    /// All tensors.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.weight].into_iter().chain(&self.bias).chain(self.adapter.iter().flat_map(|p| [&p.a, &p.b]))
     }
 
     /// `[N, in]` to `[N, out]`, in `x`'s precision; the result is fresh memory that the caller may change in place.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
+    pub fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        match &self.adapter {
+            None => self.plain(x),
+            Some(adapter) if self.has_kernels(x) && adapter.has_kernels(x) => {
+                sound(lora::linear(x, adapter.dropped(x, train).as_ref(), self.map(), adapter.native()))
+            }
+            Some(adapter) => adapter.add(self.plain(x), x, train),
+        }
+    }
+
+    /// The map without its adapter.
+    fn plain(&self, x: &Tensor) -> Tensor {
         if self.has_kernels(x) {
             return sound(bf16::linear(x, self.map()));
         }
@@ -50,8 +93,23 @@ impl Linear {
 
     /// The map as `native::decode` reads it. It no longer follows the weight, which may be trained further.
     pub fn packed(&self) -> decode::Linear {
-        let weight = if self.in_out { Packed::across(&self.weight) } else { Packed::along(&self.weight) };
+        let merged = self.merged();
+        let weight = merged.as_ref().unwrap_or(&self.weight);
+        let weight = if self.in_out { Packed::across(weight) } else { Packed::along(weight) };
         decode::Linear { weight: sound(weight), bias: self.bias.as_ref().map(Tensor::detach) }
+    }
+
+    /// The weight with the adapter in it, where there is one.
+    pub fn merged(&self) -> Option<Tensor> {
+        self.adapter.as_ref().map(|adapter| adapter.merged(&self.weight, self.in_out))
+    }
+
+    /// Puts the adapter into the weight.
+    pub fn merge(&mut self) {
+        if let Some(merged) = self.merged() {
+            tch::no_grad(|| self.weight.copy_(&merged));
+            self.adapter = None;
+        }
     }
 
     /// Can it be packed, and what comes of it be multiplied on?
@@ -99,6 +157,16 @@ pub(crate) struct NormLayer {
 }
 
 impl NormLayer {
+    /// Another handle of the same tensors.
+    pub fn share(&self) -> NormLayer {
+        NormLayer { weight: self.weight.shallow_clone(), bias: self.bias.as_ref().map(Tensor::shallow_clone), eps: self.eps }
+    }
+
+    /// All tensors.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.weight].into_iter().chain(&self.bias)
+    }
+
     pub fn new(b: &mut Builder<'_>, name: &str, width: usize, kind: Norm) -> Result<NormLayer, ModelError> {
         let weight = b.take(&format!("{name}.weight"), &[width as i64], Init::Ones)?;
         Ok(match kind {

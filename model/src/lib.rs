@@ -4,7 +4,8 @@
 //! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
 //! - [`generate`](mod@generate): continues a list of prompts; [`batcher`]: the same for prompts that come and go. Token ids in, token ids out; text is the
 //!   binaries' business.
-//! - [`Model::share`]: weights in parts, each process its own.
+//! - [`Model::share_out`]: weights in parts, each process its own.
+//! - [`Start`]: what a training starts from, with or without low-rank adapters ([`Model::with_adapters`]), which are read and written as PEFT does.
 //! - [`lineage`]: where a folder came from.
 //!
 //! Sequences are padded on the right, so a causal network needs no padding mask: what stands after a token cannot change it.
@@ -23,12 +24,15 @@ mod init;
 mod layers;
 pub mod lineage;
 pub mod llama2c;
+mod lora;
 mod model;
 mod names;
+mod peft;
 mod rotary;
 pub mod sample;
 mod segments;
 mod shared;
+mod start;
 mod transformer;
 
 pub use config::Config;
@@ -36,5 +40,7 @@ pub use error::ModelError;
 pub use files::resolve;
 pub use generate::{Generation, Sampling, generate, generate_rows};
 pub use model::{HeadKind, Model, Parameter};
+pub use peft::resolve_adapter;
 pub use segments::Segments;
 pub use shared::Held;
+pub use start::Start;

@@ -3,14 +3,17 @@
 use crate::attention::{Pass, Tokens};
 use crate::config::{self, Config, Dropout};
 use crate::error::ModelError;
-use crate::files::{self, WeightFiles};
+use crate::files::{self, Weight, WeightFiles};
 use crate::init::{Builder, Init, Supply};
-use crate::layers::{cast, fits, kernels, sound};
+use crate::layers::{Linear, cast, fits, kernels, sound};
+use crate::lora::{Adapters, module_of};
 use crate::names::{self, Names, SCALAR_HEAD};
 use crate::segments::Segments;
 use crate::transformer::Transformer;
 use native::{bf16, decode};
 use serde_json::{Map, Value, json};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -45,6 +48,8 @@ pub struct Model {
     /// `[V, D]` or `[1, D]`; the embedding itself where the head is tied.
     head_weight: Tensor,
     parameters: Vec<Parameter>,
+    /// What the adapters have in common, where there are some.
+    adapters: RefCell<Option<Adapters>>,
     device: Device,
 }
 
@@ -87,7 +92,7 @@ impl Model {
             HeadKind::Lm => b.take(Names::of(config.family).head, &[config.vocab_size as i64, width], Init::Normal(config.init_std))?,
             HeadKind::Scalar => b.take(SCALAR_HEAD, &[1, width], Init::Normal(1.0 / (width as f64 + 1.0).sqrt()))?,
         };
-        Ok(Model { config, head, trunk, head_weight, parameters: b.parameters, device })
+        Ok(Model { config, head, trunk, head_weight, parameters: b.parameters, adapters: RefCell::new(None), device })
     }
 
     /// Writes config.json, generation_config.json and model.safetensors (in shards above 5 GB) into `folder`, which is made if need be. The
@@ -107,15 +112,71 @@ impl Model {
         ];
         let known: Map<String, Value> = tokens.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_string(), v)).collect();
         files::write_json(&folder.join("generation_config.json"), &known)?;
-        files::write_weights(folder, &self.parameters, self.units(), largest)
+        let maps = self.adapted();
+        let weights: Vec<Weight<'_>> = self
+            .parameters
+            .iter()
+            .map(|parameter| Weight { parameter, map: maps.get(module_of(&parameter.name)).copied().filter(|_| is_weight(parameter)) })
+            .collect();
+        files::write_weights(folder, &weights, self.units(), largest)
     }
 
-    /// An independent copy of the weights, trainable.
+    /// An independent copy of the weights with adapters merged, trainable.
     pub fn clone_weights(&self) -> Result<Model, ModelError> {
-        let mut copy =
-            Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(&self.parameters, Kind::Float)))?;
+        let mut copy = Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(self, Kind::Float)))?;
         copy.set_compute(self.compute());
         Ok(copy)
+    }
+
+    /// The same weights without adapters, in the same memory: frozen where they are frozen here. A scalar head is copied.
+    pub fn share(&self) -> Result<Model, ModelError> {
+        let mut shared = Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Share(self)))?;
+        shared.set_compute(self.compute());
+        Ok(shared)
+    }
+
+    /// The maps that have an adapter, by their names.
+    fn adapted(&self) -> HashMap<&str, &Linear> {
+        self.linears().filter(|l| l.adapter.is_some()).map(|l| (l.name(), l)).collect()
+    }
+
+    /// A weight's own tensor; a scalar head's copy.
+    pub(crate) fn tensor(&self, name: &str) -> Result<Tensor, ModelError> {
+        let p = self.parameters.iter().find(|p| p.name == name).ok_or_else(|| ModelError::Input(format!("no tensor {name} to share")))?;
+        if name == SCALAR_HEAD {
+            return Ok(p.tensor.detach().copy().set_requires_grad(p.tensor.requires_grad()));
+        }
+        Ok(p.tensor.shallow_clone())
+    }
+
+    /// A weight outside its graph, with the adapter in it if it has one.
+    pub(crate) fn merged(&self, name: &str) -> Result<Tensor, ModelError> {
+        let p = self.parameters.iter().find(|p| p.name == name).ok_or_else(|| ModelError::Input(format!("no tensor {name} to copy")))?;
+        let map = self.linears().find(|l| l.name() == module_of(name)).filter(|_| is_weight(p));
+        Ok(map.and_then(Linear::merged).unwrap_or_else(|| p.tensor.detach()))
+    }
+
+    pub(crate) fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.trunk.linears()
+    }
+
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.trunk.linears_mut()
+    }
+
+    /// What the adapters have in common.
+    pub(crate) fn adapters(&self) -> Option<Adapters> {
+        self.adapters.borrow().clone()
+    }
+
+    pub(crate) fn set_adapters(&mut self, adapters: Option<Adapters>) {
+        self.adapters = RefCell::new(adapters);
+    }
+
+    /// Activation checkpointing (arXiv 1604.06174): each block keeps its input alone, and the backward pass works the block out again. The gradients are the
+    /// same bit for bit.
+    pub fn set_activation_checkpointing(&mut self, on: bool) {
+        self.trunk.recompute = on;
     }
 
     /// The weights as generation reads them again and again, in `native::decode`'s layout; `None` where that does not take this model.
@@ -124,13 +185,13 @@ impl Model {
         fits.then(|| self.trunk.decoder(&self.head_weight))
     }
 
-    /// A frozen copy in the precision of the activations, which spares each step the rounding; `None` where the weights are so already.
+    /// A frozen copy in the precision of the activations and with adapters merged, which spares each step both; `None` where the weights are so already.
     pub(crate) fn rounded(&self) -> Result<Option<Model>, ModelError> {
         let compute = self.compute();
-        if self.head_weight.kind() == compute {
+        if self.head_weight.kind() == compute && self.adapters.borrow().is_none() {
             return Ok(None);
         }
-        let supply = Supply::Copy(&self.parameters, compute);
+        let supply = Supply::Copy(self, compute);
         let mut copy = Model::build(self.config.clone(), self.head, self.device, Builder::new(supply))?;
         copy.set_compute(compute);
         copy.freeze();
@@ -153,9 +214,9 @@ impl Model {
         self.trunk.compute
     }
 
-    /// Takes the weights out of autograd: a reference or reward model.
+    /// Takes the weights, and adapters with them, out of autograd: a reference or reward model.
     pub fn freeze(&self) {
-        for p in &self.parameters {
+        for p in self.parameters.iter().chain(&self.adapter_tensors()) {
             let _ = p.tensor.set_requires_grad(false);
         }
     }
@@ -181,7 +242,7 @@ impl Model {
         self.device
     }
 
-    /// All weights, each once: a tied head is the embedding and not listed again.
+    /// All weights of the model folder but for adapters, each once: a tied head is the embedding and not listed again.
     pub fn parameters(&self) -> Vec<Parameter> {
         let share = |p: &Parameter| Parameter { name: p.name.clone(), tensor: p.tensor.shallow_clone(), decay: p.decay, unit: p.unit };
         self.parameters.iter().map(share).collect()
@@ -305,6 +366,9 @@ impl Model {
             }
             let moved = bias.to_kind(Kind::Double) + w * (c / square);
             bias.shallow_clone().copy_(&moved.to_kind(Kind::Float));
+            if let Some(adapters) = self.adapters.borrow_mut().as_mut() {
+                adapters.saved.push(Names::of(self.config.family).norm.into());
+            }
             Ok(())
         })
     }
@@ -321,4 +385,9 @@ impl Model {
     pub(crate) fn save_order(&self) -> Vec<usize> {
         files::order(&self.parameters, files::SHARD_BYTES)
     }
+}
+
+/// Is it a weight and not a bias?
+fn is_weight(p: &Parameter) -> bool {
+    p.name.ends_with(".weight")
 }

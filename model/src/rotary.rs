@@ -46,6 +46,20 @@ pub(crate) struct Rotary {
 }
 
 impl Rotary {
+    /// Another handle of the same tables.
+    pub fn share(&self) -> Rotary {
+        let frequencies = match &self.frequencies {
+            Frequencies::Fixed(f) => Frequencies::Fixed(f.shallow_clone()),
+            &Frequencies::Dynamic { ref exponents, theta, factor, original, power } => {
+                Frequencies::Dynamic { exponents: exponents.shallow_clone(), theta, factor, original, power }
+            }
+            Frequencies::Long { short, long, original } => {
+                Frequencies::Long { short: short.shallow_clone(), long: long.shallow_clone(), original: *original }
+            }
+        };
+        Rotary { frequencies, ..*self }
+    }
+
     pub fn new(position: &Position, device: Device) -> Option<Rotary> {
         let Position::Rotary(rope) = position else { return None };
         let (theta, width) = (rope.theta, rope.width as i64);

@@ -76,6 +76,18 @@ impl Segments {
         Segments::from_groups(&groups, device)
     }
 
+    /// Another handle of the same.
+    pub(crate) fn share(&self) -> Segments {
+        let padded = |p: &Padded| Padded { tokens: p.tokens.shallow_clone(), places: p.places.shallow_clone(), ..*p };
+        Segments {
+            starts: self.starts.clone(),
+            bounds: self.bounds.clone(),
+            positions: self.positions.shallow_clone(),
+            rows: self.rows,
+            padded: self.padded.get().map(padded).map_or_else(OnceCell::new, OnceCell::from),
+        }
+    }
+
     /// Number of tokens.
     pub fn tokens(&self) -> i64 {
         self.starts.last().copied().unwrap_or(0)

@@ -26,7 +26,7 @@ impl Drop for Held<'_> {
 
 impl Model {
     /// From here on the weights are whole only while a pass needs them, if `units`, of [`Model::parameters`] in their order, says so.
-    pub fn share(&mut self, units: Option<Arc<Units>>) {
+    pub fn share_out(&mut self, units: Option<Arc<Units>>) {
         self.trunk_mut().units = units;
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Between the blocks a batch is one matrix `[N, D]`, N = B·T: linear maps need no other shape.
 
-use crate::attention::{Attention, Pass, Qkv};
+use crate::attention::{Attention, Pass, Qkv, Tokens};
 use crate::config::{Activation, Config, Dropout, Family, Position};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
@@ -11,7 +11,7 @@ use crate::names::Names;
 use crate::rotary::{Reach, Rotary};
 use crate::segments::Segments;
 use native::bf16::{self, Packed};
-use native::{Units, decode};
+use native::{Units, decode, lora};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
@@ -25,19 +25,42 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn forward(&self, x: &Tensor) -> Tensor {
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        if let Some(y) = self.by_kernel(x, train) {
+            return y;
+        }
         let inner = match &self.gate {
-            Some(gate) => self.activation.apply(gate.forward(x)) * self.up.forward(x),
-            None if self.up.has_kernels(x) && self.down.has_kernels(x) => {
-                return sound(bf16::mlp(x, self.up.map(), self.down.map(), self.activation.kernel()));
-            }
-            None => self.activation.apply(self.up.forward(x)),
+            Some(gate) => self.activation.apply(gate.forward(x, train)) * self.up.forward(x, train),
+            None => self.activation.apply(self.up.forward(x, train)),
         };
-        self.down.forward(&inner)
+        self.down.forward(&inner, train)
+    }
+
+    /// In one call, where there is a kernel for it: without a gate, and with adapters on neither map or both.
+    fn by_kernel(&self, x: &Tensor, train: bool) -> Option<Tensor> {
+        if self.gate.is_some() || !self.up.has_kernels(x) || !self.down.has_kernels(x) {
+            return None;
+        }
+        let (up, down, activation) = (self.up.map(), self.down.map(), self.activation.kernel());
+        match (&self.up.adapter, &self.down.adapter) {
+            (None, None) => Some(sound(bf16::mlp(x, up, down, activation))),
+            (Some(p), Some(q)) if p.has_kernels(x) && q.has_kernels(x) && !(train && p.dropout > 0.0) => {
+                Some(sound(lora::mlp(x, (up, p.native()), (down, q.native()), activation)))
+            }
+            _ => None,
+        }
+    }
+
+    fn share(&self) -> Mlp {
+        Mlp { gate: self.gate.as_ref().map(Linear::share), up: self.up.share(), down: self.down.share(), activation: self.activation }
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.gate.iter().chain([&self.up, &self.down])
+    }
+
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.gate.iter_mut().chain([&mut self.up, &mut self.down])
     }
 }
 
@@ -56,13 +79,30 @@ impl Block {
     fn forward(&self, x: Tensor, pass: &Pass<'_>, index: usize) -> Tensor {
         let y = self.attention.forward(&self.norm1.forward(&x), pass, index);
         if self.parallel {
-            let z = self.mlp.forward(&self.norm2.forward(&x));
+            let z = self.mlp.forward(&self.norm2.forward(&x), pass.train);
             let mut both = self.add(z, &dropout(y, self.dropout, pass.train), pass.train);
             return both.g_add_(&x);
         }
         let x = self.add(y, &x, pass.train);
-        let y = self.mlp.forward(&self.norm2.forward(&x));
+        let y = self.mlp.forward(&self.norm2.forward(&x), pass.train);
         self.add(y, &x, pass.train)
+    }
+
+    /// Another handle of the same tensors.
+    fn share(&self) -> Block {
+        let (norm1, attention, norm2, mlp) = (self.norm1.share(), self.attention.share(), self.norm2.share(), self.mlp.share());
+        Block { norm1, attention, norm2, mlp, ..*self }
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.attention.linears().chain(self.mlp.linears())
+    }
+
+    /// What learns.
+    fn leaves(&self) -> Vec<Tensor> {
+        let norms = [&self.norm1, &self.norm2].into_iter().chain(self.attention.norms());
+        let all = norms.flat_map(NormLayer::tensors).chain(self.linears().flat_map(Linear::tensors));
+        all.filter(|t| t.requires_grad()).map(Tensor::shallow_clone).collect()
     }
 
     /// The branch's fresh result takes up the residual stream in place: one large allocation less.
@@ -92,6 +132,8 @@ pub(crate) struct Transformer {
     pub compute: Kind,
     /// Where weights are shared out among processes: what makes them whole. Block i is unit i + 1.
     pub units: Option<Arc<Units>>,
+    /// Blocks keep their input alone for the backward pass.
+    pub recompute: bool,
 }
 
 impl Transformer {
@@ -109,8 +151,28 @@ impl Transformer {
         let norm = NormLayer::new(b, names.norm, c.width, c.norm)?;
         let rotary = Rotary::new(&c.position, device);
         let window = c.window.as_ref().map(|w| w.size as i64);
-        let (dropout, compute) = (c.dropout.embedding, Kind::Float);
-        Ok(Transformer { embedding, positions, rotary, window, blocks, norm, dropout, compute, units: None })
+        Ok(Transformer {
+            embedding,
+            positions,
+            rotary,
+            window,
+            blocks,
+            norm,
+            dropout: c.dropout.embedding,
+            compute: Kind::Float,
+            recompute: false,
+            units: None,
+        })
+    }
+
+    /// All linear maps of the blocks.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.blocks.iter().flat_map(Block::linears)
+    }
+
+    /// All linear maps of the blocks.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.blocks.iter_mut().flat_map(|b| b.attention.linears_mut().chain(b.mlp.linears_mut()))
     }
 
     /// Changes the dropout probabilities.
@@ -205,16 +267,31 @@ impl Transformer {
     /// All blocks, without the final norm: `[N, D]` to `[N, D]`.
     pub fn blocks(&self, mut x: Tensor, pass: &Pass<'_>) -> Tensor {
         for (i, block) in self.blocks.iter().enumerate() {
-            x = match &self.units {
-                None => block.forward(x, pass, i),
-                Some(units) => {
+            x = match (&self.units, &pass.tokens) {
+                (Some(units), _) => {
                     let y = block.forward(sound(units.enter(i + 1, &x)), pass, i);
                     sound(units.leave(i + 1, &y))
                 }
+                (None, Tokens::Whole(segments)) if self.recompute => again(block, &x, pass, segments, i),
+                _ => block.forward(x, pass, i),
             };
         }
         x
     }
+}
+
+/// A block that keeps its input alone and is worked out again in the backward pass, from handles of its own of all that it uses.
+fn again(block: &Block, x: &Tensor, pass: &Pass<'_>, segments: &Segments, index: usize) -> Tensor {
+    if !kernels(x.kind(), x.device()) && segments.rows().is_none() {
+        segments.padded(); // made once and shared, not by every block
+    }
+    let (own, segments, train) = (block.share(), segments.share(), pass.train);
+    let rotary = pass.rotary.as_ref().map(|(r, (cos, sin))| (r.share(), cos.shallow_clone(), sin.shallow_clone()));
+    let forward = move |x: &Tensor| {
+        let rotary = rotary.as_ref().map(|(r, cos, sin)| (r, (cos.shallow_clone(), sin.shallow_clone())));
+        own.forward(x.shallow_clone(), &Pass { train, rotary, tokens: Tokens::Whole(&segments) }, index)
+    };
+    sound(native::recompute(x, &block.leaves(), train, forward))
 }
 
 /// One block under its family's names. Branches end in weights that are smaller by the root of their number, as in GPT-2.

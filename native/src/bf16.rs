@@ -140,16 +140,16 @@ pub fn attend(
     })
 }
 
-fn ptr(t: &Tensor) -> Ptr {
+pub(crate) fn ptr(t: &Tensor) -> Ptr {
     t.as_ptr() as Ptr
 }
 
-fn opt(t: Option<&Tensor>) -> Ptr {
+pub(crate) fn opt(t: Option<&Tensor>) -> Ptr {
     t.map_or(null(), ptr)
 }
 
 /// Calls a function of the shim that makes a tensor.
-fn take(call: impl FnOnce(*mut *mut c_void) -> *mut c_char) -> Result<Tensor, NativeError> {
+pub(crate) fn take(call: impl FnOnce(*mut *mut c_void) -> *mut c_char) -> Result<Tensor, NativeError> {
     let mut out = std::ptr::null_mut();
     check(call(&mut out))?;
     // SAFETY: without an error the shim has stored a tensor of its own, which tch now owns.

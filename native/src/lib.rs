@@ -4,6 +4,7 @@
 //!   exceptions become [`NativeError`].
 //! - [`cross_entropy_in_place`], [`token_log_probs`], [`exponentials`]: kernels of our own on rows of logits.
 //! - [`bf16`]: linear maps, MLP and attention in bfloat16, forward and backward.
+//! - [`lora`]: linear maps and MLP with low-rank adapters; [`recompute`](fn@recompute): activation checkpointing.
 //! - [`decode`]: a transformer's forward pass for generation, all blocks in one call.
 //! - [`Profiler`], [`Range`]: libtorch's profiler.
 //! - [`MappedFile`]: a read-only memory map.
@@ -17,10 +18,12 @@ pub mod bf16;
 mod c10d;
 pub mod decode;
 mod kernels;
+pub mod lora;
 mod map;
 mod optim;
 mod process;
 mod profile;
+mod recompute;
 mod sharded;
 mod units;
 
@@ -31,6 +34,7 @@ pub use map::MappedFile;
 pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
 pub use process::{Signal, die_with_parent, exit_now, signal_process};
 pub use profile::{Event, EventKind, Profiler, Range};
+pub use recompute::recompute;
 pub use sharded::{Place, ShardedReducer};
 pub use units::Units;
 

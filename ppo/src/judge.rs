@@ -11,6 +11,7 @@ use data::config::RewardSource;
 use data::tokenizer::Tokenizer;
 use dist::World;
 use evaluate::RewardModel;
+use model::Model;
 use std::path::Path;
 
 /// One reward model and its share in the reward.
@@ -40,6 +41,11 @@ impl Judges {
             Ok(Judge { model, weight, shares_ids })
         };
         Ok(Judges { judges: all.map(load).collect::<Result<_>>()?, batch })
+    }
+
+    /// The model of `reward.model`.
+    pub fn first(&self) -> Option<&Model> {
+        self.judges.first().map(|judge| judge.model.model())
     }
 
     /// Scores `[B]` as f32, in the order of the episodes.

@@ -38,6 +38,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         run,
         rounds,
         mut state,
+        start,
         policy,
         reference,
         critic,
@@ -68,7 +69,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let (eval, save) = (Every::eval(&c.eval, total, &state), Every::save(c.checkpoint.every, total, &state));
     let steps_a_round = (c.ppo.epochs * c.ppo.minibatches) as u64;
     let write_model = |dir: &Path, episodes: u64| -> Result<(), BoxError> {
-        policy.save(dir)?;
+        start.save(&policy, dir)?;
         tokenizer.save(dir)?;
         Ok(lineage.with_episodes(episodes).write(dir)?)
     };
@@ -124,7 +125,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
                     write_model(tmp, state.tokens)?;
                     state.save(tmp, round, &optims, &mut [&mut log])?;
                     match &critic {
-                        batch::Critic::Separate(model) => model.save(&setup::critic_folder(tmp))?,
+                        batch::Critic::Separate(model) => setup::save_critic(&c, model, tmp)?,
                         batch::Critic::Shared(_) => {
                             let head = policy_optim.partition().whole(last)?;
                             tch::Tensor::write_safetensors(&[("value_head", head)], setup::head_file(tmp))?;

@@ -5,13 +5,13 @@ use crate::judge::Judges;
 use crate::ptx::Mixer;
 use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
-use data::config::{self, PpoConfig, PromptData, ValueHead, ValueKind, plan};
+use data::config::{self, Lora, PpoConfig, PromptData, ValueHead, ValueKind, plan};
 use data::inputs::Inputs;
 use data::prompts::{self, Prompt};
 use data::tokenizer::Tokenizer;
 use dist::World;
 use model::{
-    HeadKind, Model,
+    HeadKind, Model, ModelError, Start,
     lineage::{Lineage, Parent},
 };
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub struct Setup {
     pub rounds: plan::Rounds,
     /// Where the run stands.
     pub state: State,
+    /// What the policy starts from.
+    pub start: Start,
     /// π, learning.
     pub policy: Model,
     /// π_ref, frozen: the SFT model.
@@ -83,38 +85,57 @@ impl Setup {
         );
         let state = State::open(&run)?;
         let tokenizer = Tokenizer::load(&sft)?;
-        let parents = parents(c, &sft, &judge)?;
+        let start = Start::new(&sft, &c.policy.adapter, &c.lora, c.seed, device)?;
+        let parents = parents(c, &start, &judge)?;
         let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.sources("data.heldout", &c.data.heldout)?;
         let inputs = inputs.sources("ptx.data.sources", &c.ptx.data.sources)?.tokenizer(&sft, &tokenizer);
         let lineage = Lineage::new("ppo", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         state.within(rounds.rounds)?;
-        let reference = Model::load_as(&sft, HeadKind::Lm, device).with_context(|| format!("policy.init = {:?}", c.policy.init))?;
-        let reference = reference.with_compute(place.compute);
-        reference.freeze();
-        let policy = Model::load_as(state.folder().unwrap_or(&sft), HeadKind::Lm, device)?.with_compute(place.compute);
-        let critic = critic(c, &judge, &state, &policy, place)?;
+        let policy = start.open(HeadKind::Lm, state.folder()).with_context(|| format!("policy.init = {:?}", c.policy.init))?;
+        let mut policy = policy.with_compute(place.compute);
+        let reference = start.reference(&policy)?;
+        policy.set_activation_checkpointing(c.ppo.activation_checkpointing);
         let template = ChatTemplate::new(c.data.template, &sft)?;
         let judges = Judges::load(&c.reward, (&tokenizer, &template), rounds.rollout_batch, place)?;
+        let mut critic = critic(c, &judges, &state, &policy, place)?;
+        if let Critic::Separate(model) = &mut critic {
+            model.set_activation_checkpointing(c.ppo.activation_checkpointing);
+        }
         let stop_ids = template.stop_ids(&tokenizer);
         let (prompts, heldout) = load_prompts(c, &tokenizer, &template, reference.config().context, &run)?;
         let mixer = Mixer::open(&c.ptx, &tokenizer, c.seed, &run.join("quarantine-ptx.jsonl"), device)?;
-        let setup =
-            Setup { run, rounds, state, policy, reference, critic, judges, tokenizer, stop_ids, prompts, heldout, mixer, device, lineage };
+        let setup = Setup {
+            run,
+            rounds,
+            state,
+            start,
+            policy,
+            reference,
+            critic,
+            judges,
+            tokenizer,
+            stop_ids,
+            prompts,
+            heldout,
+            mixer,
+            device,
+            lineage,
+        };
         Ok(Some(setup))
     }
 
     /// Optimisers of the policy (with a shared head) and of a separate critic, as they stood at the checkpoint.
     pub fn optimisers(&mut self, c: &PpoConfig, world: &World) -> Result<(AdamW, Option<AdamW>)> {
         let params = |m: &Model| -> Vec<Param> {
-            m.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect()
+            m.trainable().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect()
         };
         let mut policy_params = params(&self.policy);
         let mut value = None;
         match &mut self.critic {
             Critic::Separate(model) => {
                 let optim = AdamW::shared(params(model), &c.optim, world, c.distributed.shard)?;
-                model.share(optim.partition().units());
+                model.share_out(optim.partition().units());
                 value = Some(optim);
             }
             Critic::Shared(head) => {
@@ -122,7 +143,7 @@ impl Setup {
             }
         }
         let mut policy = AdamW::shared(policy_params, &c.optim, world, c.distributed.shard)?;
-        self.policy.share(policy.partition().units());
+        self.policy.share_out(policy.partition().units());
         self.state.restore("policy", &mut policy)?;
         if let Some(value) = &mut value {
             self.state.restore("value", value)?;
@@ -142,8 +163,9 @@ pub fn head_file(checkpoint: &Path) -> PathBuf {
 }
 
 /// All folders that the policy is made from.
-fn parents(c: &PpoConfig, sft: &Path, judge: &Path) -> Result<Vec<Parent>> {
-    let mut parents = vec![Parent::new("policy.init", sft)?, Parent::new("reward.model", judge)?];
+fn parents(c: &PpoConfig, start: &Start, judge: &Path) -> Result<Vec<Parent>> {
+    let mut parents = start.parents("policy.init", "policy.adapter")?;
+    parents.push(Parent::new("reward.model", judge)?);
     for more in &c.reward.more {
         parents.push(Parent::new("reward.more", &model::resolve(Path::new(&more.model))?)?);
     }
@@ -153,15 +175,45 @@ fn parents(c: &PpoConfig, sft: &Path, judge: &Path) -> Result<Vec<Parent>> {
     Ok(parents)
 }
 
-fn critic(c: &PpoConfig, judge: &Path, state: &State, policy: &Model, place: Place) -> Result<Critic> {
+/// The folder of a separate critic's first weights.
+fn critic_init(c: &PpoConfig) -> &Path {
+    Path::new(if c.value.init.is_empty() { &c.reward.model } else { &c.value.init })
+}
+
+/// Writes a separate critic into a checkpoint: its weights or its adapters.
+pub fn save_critic(c: &PpoConfig, critic: &Model, checkpoint: &Path) -> Result<(), ModelError> {
+    let folder = critic_folder(checkpoint);
+    if c.lora.on().is_some() { critic.save_adapters(&folder, critic_init(c)) } else { critic.save(&folder) }
+}
+
+/// A critic of adapters on frozen weights: those of the reward model in its own memory, where the critic starts from that.
+fn adapted_critic(c: &PpoConfig, lora: &Lora, judges: &Judges, checkpoint: Option<&Path>, device: Device) -> Result<Model> {
+    let base = match judges.first().filter(|_| c.value.init.is_empty()) {
+        Some(judge) => judge.share()?,
+        None => Model::load_as(&model::resolve(critic_init(c))?, HeadKind::Scalar, device)?,
+    };
+    Ok(match checkpoint {
+        Some(checkpoint) => base.load_adapters(&critic_folder(checkpoint), Some(lora))?,
+        None => {
+            fill_head(base.head_weight(), c);
+            base.with_adapters(lora, c.seed.wrapping_add(1))?
+        }
+    })
+}
+
+fn critic(c: &PpoConfig, judges: &Judges, state: &State, policy: &Model, place: Place) -> Result<Critic> {
     let device = place.device;
+    if let (ValueKind::Separate, Some(lora)) = (c.value.kind, c.lora.on()) {
+        let critic = adapted_critic(c, lora, judges, state.folder(), device).context("the critic's first weights (value.init)")?;
+        return Ok(Critic::Separate(Box::new(critic.with_compute(place.compute))));
+    }
     match (c.value.kind, state.folder()) {
         (ValueKind::Separate, Some(checkpoint)) => {
             Ok(Critic::Separate(Box::new(Model::load(&critic_folder(checkpoint), device)?.with_compute(place.compute))))
         }
         (ValueKind::Separate, None) => {
-            let init = if c.value.init.is_empty() { judge.to_path_buf() } else { model::resolve(Path::new(&c.value.init))? };
-            let critic = Model::load_as(&init, HeadKind::Scalar, device).context("the critic's first weights (value.init)")?;
+            let critic = Model::load_as(&model::resolve(critic_init(c))?, HeadKind::Scalar, device)
+                .context("the critic's first weights (value.init)")?;
             fill_head(critic.head_weight(), c);
             Ok(Critic::Separate(Box::new(critic.with_compute(place.compute))))
         }

@@ -157,3 +157,14 @@ fn the_first_round_begins_at_ratio_one_and_kl_zero() {
     assert_eq!(first["policy/clipfrac"].as_f64(), Some(0.0));
     assert!(first["objective/kl"].as_f64().unwrap().abs() < 1e-6);
 }
+
+#[test]
+fn adapters_are_trained_alone_and_a_stopped_run_goes_on_to_the_same_bytes() {
+    testkit::suite::adapted(stage(), "policy.adapter");
+}
+
+#[test]
+fn recomputed_blocks_give_the_same_run() {
+    testkit::suite::recomputed(&stage(), "ppo");
+    testkit::suite::recomputed(&stage().with_set("lora.rank=4").with_set("lora.dropout=0.1"), "ppo");
+}

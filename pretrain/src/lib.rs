@@ -30,7 +30,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
     };
     let mut optim = setup.optimiser(&c, world)?;
     let gradients = Gradients::new(world, &[optim.partition()])?;
-    let Setup { run, plan, steps, mut state, model, tokenizer, corpus, device, lineage } = setup;
+    let Setup { run, plan, steps, mut state, start, model, tokenizer, corpus, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let (context, head) = (model.config().context, model.head_weight());
     let bits = |loss: f64| loss / LN_2 * corpus.valid.len() as f64 / corpus.valid.bytes().max(1) as f64; // nats a token to bits a byte
@@ -39,7 +39,10 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
     let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
     let (eval, save) = (Every::eval(&c.eval, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
-        model.save(dir)?;
+        match &start {
+            Some(start) => start.save(&model, dir)?,
+            None => model.save(dir)?,
+        }
         tokenizer.save(dir)?;
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };

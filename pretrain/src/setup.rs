@@ -7,10 +7,7 @@ use data::inputs::Inputs;
 use data::tokenizer::Tokenizer;
 use dist::World;
 use model::config::{Dropout, Shape};
-use model::{
-    Config, HeadKind, Model,
-    lineage::{Lineage, Parent},
-};
+use model::{Config, HeadKind, Model, Start, lineage::Lineage};
 use std::path::Path;
 use tch::Device;
 use train::{AdamW, Progress, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
@@ -25,6 +22,8 @@ pub struct Setup {
     pub steps: u64,
     /// Where the run stands.
     pub state: State,
+    /// What a model that is not fresh starts from.
+    pub start: Option<Start>,
     /// The model.
     pub model: Model,
     /// Its tokenizer.
@@ -59,13 +58,17 @@ impl Setup {
         if let Some(init) = &init {
             inputs = inputs.tokenizer(init, &Tokenizer::load(init)?);
         }
-        let parents = init.as_deref().map(|init| Parent::new("model.init", init)).transpose()?;
-        let lineage = Lineage::new("pretrain", parents.into_iter().collect(), inputs, &config::to_toml(c)).with_changes(run.changes());
+        let start = init.as_deref().map(|init| Start::new(init, &c.model.adapter, &c.lora, c.seed, device)).transpose()?;
+        let parents = start.as_ref().map(|start| start.parents("model.init", "model.adapter")).transpose()?;
+        let lineage = Lineage::new("pretrain", parents.unwrap_or_default(), inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         let corpus = corpus(c, &tokenizer, &run)?;
-        let mut model = match state.folder().or(init.as_deref()) {
-            Some(folder) => Model::load_as(folder, HeadKind::Lm, device).with_context(|| format!("model.init = {:?}", c.model.init))?,
-            None => {
+        let mut model = match (&start, state.folder()) {
+            (Some(start), checkpoint) => {
+                start.open(HeadKind::Lm, checkpoint).with_context(|| format!("model.init = {:?}", c.model.init))?
+            }
+            (None, Some(checkpoint)) => Model::load_as(checkpoint, HeadKind::Lm, device)?,
+            (None, None) => {
                 let m = &c.model;
                 let mut shape = Config::fresh(m.family.into(), shape(m, tokenizer.vocab_size()))?;
                 shape.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
@@ -74,6 +77,7 @@ impl Setup {
         };
         model.set_compute(device::precision(c.precision, device));
         model.set_dropout(Dropout::all(c.model.dropout));
+        model.set_activation_checkpointing(c.train.activation_checkpointing);
         let context = model.config().context;
         let windows = corpus.train.windows(context);
         ensure!(windows > 0, "data.sources: {} training tokens do not fill one context of {context}", corpus.train.len());
@@ -84,15 +88,15 @@ impl Setup {
         );
         let steps = plan.total(windows);
         state.within(steps)?;
-        Ok(Some(Setup { run, plan, steps, state, model, tokenizer, corpus, device, lineage }))
+        Ok(Some(Setup { run, plan, steps, state, start, model, tokenizer, corpus, device, lineage }))
     }
 
-    /// The optimiser over the model's parameters, as it stood at the checkpoint.
+    /// The optimiser over what is trained of the model, as it stood at the checkpoint.
     pub fn optimiser(&mut self, c: &PretrainConfig, world: &World) -> Result<AdamW> {
         let params =
-            self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
+            self.model.trainable().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
         let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
-        self.model.share(optim.partition().units());
+        self.model.share_out(optim.partition().units());
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }

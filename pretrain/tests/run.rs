@@ -115,3 +115,18 @@ fn a_finished_run_has_its_page_and_event_file() {
     stage.run_ok("quiet", &["--set", "log.tensorboard=false"]);
     assert!(!stage.out("quiet").join("tensorboard").exists());
 }
+
+#[test]
+fn recomputed_blocks_give_the_same_run() {
+    testkit::suite::recomputed(&stage(), "train");
+}
+
+#[test]
+fn adapters_are_trained_on_a_model_that_is_there() {
+    let stage = stage();
+    let refused = stage.run("fresh", &["--set", "lora.rank=4"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stage.stderr(&refused).contains("name it in model.init"), "{}", stage.stderr(&refused));
+    stage.run_ok("base", &[]);
+    testkit::suite::adapted(stage.with_set("model.init={dir}/base"), "model.adapter");
+}

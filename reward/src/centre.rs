@@ -13,9 +13,8 @@ use data::{
     tokenizer::Tokenizer,
 };
 use dist::World;
-use model::{HeadKind, Model, generate::Sampling};
-use std::path::Path;
-use tch::{Device, no_grad};
+use model::{HeadKind, Model, Start, generate::Sampling};
+use tch::no_grad;
 use train::seed;
 
 /// Answers sampled at a time.
@@ -63,13 +62,13 @@ pub fn fold(model: &Model, scores: &[f64], scale: bool) -> Result<(f64, f64)> {
 /// Scores of answers that the SFT model samples to the training prompts.
 pub fn sft_scores(
     reward: &Model,
-    sft: &Path,
+    sft: &Start,
     rankings: &[Ranking],
     (tokenizer, template): (&Tokenizer, &ChatTemplate),
     c: &RewardConfig,
-    (device, world): (Device, &World),
+    world: &World,
 ) -> Result<Vec<f64>> {
-    let policy = Model::load_as(sft, HeadKind::Lm, device)?.with_compute(reward.compute());
+    let policy = sft.merged(HeadKind::Lm)?.with_compute(reward.compute());
     let prompts = distinct(rankings);
     let order = Order::new(prompts.len() as u64, c.seed);
     let picked: Vec<&Ranking> = (0..c.centre.samples as u64).map(|k| prompts[order.at(k) as usize]).collect();

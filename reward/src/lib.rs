@@ -30,7 +30,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     let mut optim = setup.optimiser(&c, world)?;
     let mut average = setup.average(&c, &optim)?;
     let gradients = Gradients::new(world, &[optim.partition()])?;
-    let Setup { run, init, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
+    let Setup { run, start, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let order = Order::new(train.len() as u64, c.seed).shuffled(c.train.shuffle);
     let mut rate = metrics::Rate::default();
@@ -38,7 +38,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
     let (eval, save) = (Every::eval(&c.eval, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |model: &Model, dir: &Path, tokens: u64| -> Result<(), BoxError> {
-        model.save(dir)?;
+        start.save(model, dir)?;
         tokenizer.save(dir)?;
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };
@@ -134,7 +134,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     let mut figures = report.summary();
     if c.centre.samples > 0 {
         let held = model.hold(true);
-        let scores = centre::sft_scores(&model, &init, &rankings.train, (&tokenizer, &template), &c, (device, world))?;
+        let scores = centre::sft_scores(&model, &start, &rankings.train, (&tokenizer, &template), &c, world)?;
         let (gain, bias) = centre::fold(&model, &scores, c.centre.gain)?;
         held.store()?;
         drop(held);

@@ -11,12 +11,8 @@ use data::rankings::{self, Lengths, Ranking};
 use data::split::Split;
 use data::tokenizer::Tokenizer;
 use dist::World;
-use model::{
-    HeadKind, Model,
-    config::Dropout,
-    lineage::{Lineage, Parent},
-};
-use std::path::{Path, PathBuf};
+use model::{HeadKind, Model, Start, config::Dropout, lineage::Lineage};
+use std::path::Path;
 use tch::Device;
 use train::{AdamW, Average, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
@@ -27,8 +23,8 @@ pub const AVERAGE: &str = "state/average.safetensors";
 pub struct Setup {
     /// Run folder.
     pub run: RunDir,
-    /// The SFT model's folder.
-    pub init: PathBuf,
+    /// The SFT model.
+    pub start: Start,
     /// Sizes of a step.
     pub plan: plan::Steps,
     /// Optimiser steps of the run.
@@ -70,15 +66,16 @@ impl Setup {
         let mut tokenizer = Tokenizer::load(&init)?;
         let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.sources("data.heldout", &c.data.heldout)?;
         let inputs = inputs.tokenizer(&init, &tokenizer);
-        let parents = vec![Parent::new("model.init", &init)?];
+        let start = Start::new(&init, &c.model.adapter, &c.lora, c.seed, device)?;
+        let parents = start.parents("model.init", "model.adapter")?;
         let lineage = Lineage::new("reward", parents, inputs, &config::to_toml(c))
             .with_changes(run.changes())
             .with_prompt_prefix(&c.data.prompt_prefix);
         run.check_inputs(&lineage.inputs)?;
         let template = ChatTemplate::new(c.data.template, &init)?;
         tokenizer.set_chat_template(Some(template.source().to_owned()));
-        let from = state.folder().unwrap_or(&init);
-        let mut model = Model::load_as(from, HeadKind::Scalar, device).with_context(|| format!("model.init = {:?}", c.model.init))?;
+        let mut model = start.open(HeadKind::Scalar, state.folder()).with_context(|| format!("model.init = {:?}", c.model.init))?;
+        model.set_activation_checkpointing(c.train.activation_checkpointing);
         model.set_compute(device::precision(c.precision, device));
         model.set_dropout(Dropout::all(c.model.dropout));
         ensure!(
@@ -115,15 +112,15 @@ impl Setup {
         let valid = rankings.valid.iter().map(|r| batch::encode(r, prefix, &tokenizer, &template)).collect::<Result<_>>()?;
         let steps = plan.total(train.len() as u64);
         state.within(steps)?;
-        Ok(Some(Setup { run, init, plan, steps, state, model, tokenizer, template, rankings, train, valid, device, lineage }))
+        Ok(Some(Setup { run, start, plan, steps, state, model, tokenizer, template, rankings, train, valid, device, lineage }))
     }
 
-    /// The optimiser over the model's parameters, as it stood at the checkpoint.
+    /// The optimiser over what is trained of the model, as it stood at the checkpoint.
     pub fn optimiser(&mut self, c: &RewardConfig, world: &World) -> Result<AdamW> {
         let params =
-            self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
+            self.model.trainable().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
         let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
-        self.model.share(optim.partition().units());
+        self.model.share_out(optim.partition().units());
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }

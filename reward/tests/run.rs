@@ -212,3 +212,14 @@ fn losses_that_cannot_learn_from_these_judgments_are_refused() {
     refused(&["loss.margin=worth"], &["loss.soft_labels = false"]);
     refused(&["loss.margin_scale=0"], &["loss.margin_scale", "positive"]);
 }
+
+#[test]
+fn adapters_are_trained_alone_and_a_stopped_run_goes_on_to_the_same_bytes() {
+    testkit::suite::adapted(stage(), "model.adapter");
+}
+
+#[test]
+fn recomputed_blocks_give_the_same_run() {
+    testkit::suite::recomputed(&stage(), "train");
+    testkit::suite::recomputed(&stage().with_set("lora.rank=4").with_set("lora.dropout=0.1"), "train");
+}

@@ -26,7 +26,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     };
     let mut optim = setup.optimiser(&c, world)?;
     let gradients = Gradients::new(world, &[optim.partition()])?;
-    let Setup { run, plan, steps, mut state, model, tokenizer, template, demos, sequences, device, lineage } = setup;
+    let Setup { run, plan, steps, mut state, start, model, tokenizer, template, demos, sequences, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let head = model.head_weight();
     let order = Order::new(sequences.len() as u64, c.seed).shuffled(c.train.shuffle);
@@ -36,7 +36,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
     let (eval, save) = (Every::eval(&c.eval, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
-        model.save(dir)?;
+        start.save(&model, dir)?;
         tokenizer.save(dir)?;
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };

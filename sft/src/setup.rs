@@ -9,11 +9,7 @@ use data::inputs::Inputs;
 use data::split::Split;
 use data::tokenizer::Tokenizer;
 use dist::World;
-use model::{
-    HeadKind, Model,
-    config::Dropout,
-    lineage::{Lineage, Parent},
-};
+use model::{HeadKind, Model, Start, config::Dropout, lineage::Lineage};
 use std::path::Path;
 use tch::Device;
 use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
@@ -28,6 +24,8 @@ pub struct Setup {
     pub steps: u64,
     /// Where the run stands.
     pub state: State,
+    /// What the model starts from.
+    pub start: Start,
     /// The model.
     pub model: Model,
     /// Its tokenizer, with the template to be saved.
@@ -60,13 +58,14 @@ impl Setup {
         let state = State::open(&run)?;
         let mut tokenizer = Tokenizer::load(&init)?;
         let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.tokenizer(&init, &tokenizer);
-        let parents = vec![Parent::new("model.init", &init)?];
+        let start = Start::new(&init, &c.model.adapter, &c.lora, c.seed, device)?;
+        let parents = start.parents("model.init", "model.adapter")?;
         let lineage = Lineage::new("sft", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         let template = ChatTemplate::new(c.data.template, &init)?;
         tokenizer.set_chat_template(Some(template.source().to_owned()));
-        let mut model = Model::load_as(state.folder().unwrap_or(&init), HeadKind::Lm, device)
-            .with_context(|| format!("model.init = {:?}", c.model.init))?;
+        let mut model = start.open(HeadKind::Lm, state.folder()).with_context(|| format!("model.init = {:?}", c.model.init))?;
+        model.set_activation_checkpointing(c.train.activation_checkpointing);
         model.set_compute(device::precision(c.precision, device));
         model.set_dropout(Dropout::all(c.model.dropout));
         let context = model.config().context;
@@ -80,15 +79,15 @@ impl Setup {
         let sequences = batch::sequences(&demos.train, c.data.packing, context);
         let steps = plan.total(sequences.len() as u64);
         state.within(steps)?;
-        Ok(Some(Setup { run, plan, steps, state, model, tokenizer, template, demos, sequences, device, lineage }))
+        Ok(Some(Setup { run, plan, steps, state, start, model, tokenizer, template, demos, sequences, device, lineage }))
     }
 
-    /// The optimiser over the model's parameters, as it stood at the checkpoint.
+    /// The optimiser over what is trained of the model, as it stood at the checkpoint.
     pub fn optimiser(&mut self, c: &SftConfig, world: &World) -> Result<AdamW> {
         let params =
-            self.model.parameters().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
+            self.model.trainable().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
         let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
-        self.model.share(optim.partition().units());
+        self.model.share_out(optim.partition().units());
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }

@@ -106,3 +106,23 @@ fn rows_held_out(stage: &Stage) -> usize {
     let count = text.lines().find(|l| l.contains("rows_valid")).unwrap();
     count.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
+
+#[test]
+fn adapters_are_trained_alone_and_a_stopped_run_goes_on_to_the_same_bytes() {
+    testkit::suite::adapted(stage(), "model.adapter");
+}
+
+#[test]
+fn recomputed_blocks_give_the_same_run() {
+    testkit::suite::recomputed(&stage(), "train");
+    testkit::suite::recomputed(&stage().with_set("lora.rank=4").with_set("lora.dropout=0.1"), "train");
+}
+
+/// Ranks sum the gradients of the adapters alone, and keep shares of their moments.
+#[test]
+fn ranks_train_adapters_as_one_process_does() {
+    let sets = ["lora.rank=4", "train.batch=8", "train.steps=6", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"];
+    let stage = || stage().with_set("train.activation_checkpointing=true");
+    testkit::ranks::same_steps(&stage(), &sets, 5e-6);
+    testkit::ranks::same_steps_in_shares(&stage(), &sets, 5e-6);
+}

@@ -58,6 +58,12 @@ impl Stage {
         self
     }
 
+    /// The same stage with `key=value` in every run.
+    pub fn with_set(mut self, set: &str) -> Stage {
+        self.always.extend(["--set".into(), set.replace("{dir}", &self.dir.path().display().to_string())]);
+        self
+    }
+
     /// The run folder of this name.
     pub fn out(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -127,6 +127,36 @@ pub fn profiled(stage: &Stage, phases: &[&str], budget: Budget) {
     stage.assert_same("run", "plain"); // looking changes nothing
 }
 
+/// With adapters of rank 4 a stopped run goes on to the same bytes, of the adapters too; the base stays as it is. A run can start from the adapters that another
+/// has made, to train them further or with all weights; `adapter` is the key that names them.
+pub fn adapted(stage: Stage, adapter: &str) {
+    let stage = stage.with_set("lora.rank=4").with_set("lora.dropout=0.1");
+    stopped(&stage);
+    let bytes = |out: &str| std::fs::read(stage.out(out).join("model/adapter/adapter_model.safetensors")).expect("adapters");
+    assert!(bytes("whole") == bytes("stopped"), "adapters differ");
+    let config =
+        |out: &str| std::fs::read_to_string(stage.out(out).join("model/adapter/adapter_config.json")).expect("adapter_config.json");
+    assert!(config("whole").contains("\"r\": 4"));
+    let from = format!("{adapter}={}", stage.out("whole").display());
+    stage.run_ok("further", &["--set", &from]);
+    assert!(bytes("further") != bytes("whole"));
+    let lineage = std::fs::read_to_string(stage.out("further").join("model/lineage.json")).expect("lineage");
+    assert!(lineage.contains(adapter), "an adapter is a parent: {lineage}");
+    stage.run_ok("all weights", &["--set", &from, "--set", "lora.rank=0"]);
+    assert!(!stage.out("all weights").join("model/adapter").exists());
+    let other = stage.run("other", &["--set", &from, "--set", "lora.rank=8"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(stage.stderr(&other).contains("has rank 4"), "{}", stage.stderr(&other));
+}
+
+/// Blocks that are worked out again in the backward pass give the very same run; `key` switches that on.
+pub fn recomputed(stage: &Stage, key: &str) {
+    stage.run_ok("kept", &[]);
+    let again = format!("{key}.activation_checkpointing=true");
+    stage.run_ok("recomputed", &["--set", &again]);
+    stage.assert_same("kept", "recomputed");
+}
+
 /// The tests of a stage: `stage` makes a [`Stage`] whose run has `length` steps by the key `key`; `reads` are files below its folder that it
 /// reads; `wrong` are overrides that must be refused; `profile` are the phases of a step and its [`Budget`].
 #[macro_export]

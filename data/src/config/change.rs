@@ -10,6 +10,8 @@ pub const HARMLESS: &[&str] = &[
     "train.steps",
     "train.epochs",
     "train.log_every",
+    "train.activation_checkpointing",
+    "ppo.activation_checkpointing",
     "rollout.rounds",
     "eval.every",
     "eval.at_start",

@@ -195,13 +195,43 @@ pub struct Train {
     pub micro_batch: usize,
     /// Draw the rows in an order shuffled anew each epoch; without it, in the order of the files.
     pub shuffle: bool,
+    /// Keep only each block's input for the backward pass and work the rest out again: the same gradients, less memory, a third more work.
+    pub activation_checkpointing: bool,
     /// Steps between two lines of metrics.jsonl.
     pub log_every: u64,
 }
 
 impl Default for Train {
     fn default() -> Self {
-        Train { steps: 0, epochs: 1.0, batch: 8, micro_batch: 0, shuffle: true, log_every: 1 }
+        Train { steps: 0, epochs: 1.0, batch: 8, micro_batch: 0, shuffle: true, activation_checkpointing: false, log_every: 1 }
+    }
+}
+
+/// Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685): the weights W of the blocks' linear maps stay as they are, and only A and B of
+/// W + (alpha / rank) · B·A are trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lora {
+    /// Rank of B·A, even numbers are fastest; 0 trains all weights instead.
+    pub rank: usize,
+    /// The change is multiplied by alpha / rank.
+    pub alpha: f64,
+    /// Dropout probability of what an adapter reads, while training.
+    pub dropout: f64,
+    /// Maps that get an adapter, by the last parts of their names in the model folder, such as `c_attn` or `q_proj`; none means all of the blocks.
+    pub targets: Vec<String>,
+}
+
+impl Default for Lora {
+    fn default() -> Self {
+        Lora { rank: 0, alpha: 16.0, dropout: 0.0, targets: vec![] }
+    }
+}
+
+impl Lora {
+    /// Itself where there are to be adapters.
+    pub fn on(&self) -> Option<&Lora> {
+        (self.rank > 0).then_some(self)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Validated plans: ranges checked, sizes derived. Uneven divisions are errors, never floors.
 
-use super::common::{Eval, Optim, Schedule, Source, Train};
+use super::common::{Distributed, Eval, Lora, Optim, Schedule, Shard, Source, Train};
 use super::load::ConfigError;
 use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
 use super::pretrain::{PretrainConfig, TokenizerKind};
@@ -84,6 +84,18 @@ fn dropout(key: &str, p: f64) -> Result<(), ConfigError> {
     range((0.0..1.0).contains(&p), key, p, "must lie in [0, 1)")
 }
 
+/// Weights in parts are whole only while their block computes: what reads them at other times does not go together with that.
+fn in_parts(d: &Distributed, l: &Lora, key: &str, recompute: bool) -> Result<(), ConfigError> {
+    let whole = d.shard != Shard::Parameters;
+    range(whole || l.rank == 0, "lora.rank", l.rank, "does not go together with distributed.shard = \"parameters\": use \"gradients\"")?;
+    range(whole || !recompute, key, recompute, "does not go together with distributed.shard = \"parameters\": use \"gradients\"")
+}
+
+fn lora(l: &Lora) -> Result<(), ConfigError> {
+    range(l.alpha > 0.0 && l.alpha.is_finite(), "lora.alpha", l.alpha, "must be a positive number")?;
+    dropout("lora.dropout", l.dropout)
+}
+
 fn sources(s: &[Source]) -> Result<(), ConfigError> {
     range(!s.is_empty(), "data.sources", "[]", "needs at least one [[data.sources]] with a path")?;
     for (i, source) in s.iter().enumerate() {
@@ -102,10 +114,15 @@ pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
     eval(&c.eval)?;
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
+    lora(&c.lora)?;
+    in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
     sources(&c.data.sources)?;
     let m = &c.model;
+    let fresh = m.init.is_empty();
+    range(!fresh || c.lora.rank == 0, "lora.rank", c.lora.rank, "adapters change a model that is there: name it in model.init")?;
+    range(!fresh || m.adapter.is_empty(), "model.adapter", &m.adapter, "an adapter changes a model that is there: name it in model.init")?;
     range(m.context >= 2, "model.context", m.context, "must be at least 2 tokens")?;
-    if m.init.is_empty() {
+    if fresh {
         range(m.layers > 0, "model.layers", m.layers, "must be at least 1")?;
         exact_div("model.width", m.width, "model.heads", m.heads)?;
         range(m.width > 0, "model.width", m.width, "must be positive")?;
@@ -127,6 +144,8 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     eval(&c.eval)?;
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
+    lora(&c.lora)?;
+    in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
     augment(&c.data.augment)?;
@@ -148,6 +167,8 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     eval(&c.eval)?;
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
+    lora(&c.lora)?;
+    in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
     for (i, source) in c.data.heldout.iter().enumerate() {
@@ -207,6 +228,8 @@ pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     optim(&c.optim, &c.schedule)?;
     eval(&c.eval)?;
     alarm(&c.alarm)?;
+    lora(&c.lora)?;
+    in_parts(&c.distributed, &c.lora, "ppo.activation_checkpointing", c.ppo.activation_checkpointing)?;
     folder("policy.init", &c.policy.init)?;
     folder("reward.model", &c.reward.model)?;
     sources(&c.data.sources)?;

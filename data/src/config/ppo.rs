@@ -1,6 +1,6 @@
 //! Configuration of `ppo`. Formulas and sources: `loss::ppo`, `docs/departures.md`.
 
-use super::common::{Checkpoint, Device, Distributed, Eval, Optim, Precision, Quarantine, Schedule, Source, Template};
+use super::common::{Checkpoint, Device, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Template};
 use super::preset::Preset;
 use super::pretrain::TextData;
 use super::watch::{Alarm, Drift, Log};
@@ -23,6 +23,9 @@ pub struct PpoConfig {
     pub threads: usize,
     /// The policy's first weights, and the frozen reference.
     pub policy: Policy,
+    /// Low-rank adapters on policy and separate critic instead of all their weights: the reference is the policy's weights without them, the critic's weights
+    /// are the reward model's where it starts from that.
+    pub lora: Lora,
     /// The judge.
     pub reward: RewardSource,
     /// The critic.
@@ -62,6 +65,7 @@ impl Default for PpoConfig {
             precision: Precision::default(),
             threads: 0,
             policy: Policy::default(),
+            lora: Lora::default(),
             reward: RewardSource::default(),
             value: Value::default(),
             data: PromptData::default(),
@@ -86,6 +90,9 @@ impl Default for PpoConfig {
 pub struct Policy {
     /// SFT run folder or model folder; also the frozen reference.
     pub init: String,
+    /// A folder with an adapter that PEFT or one of our runs wrote for `init`; empty for none. The reference has it too. Trained further with `lora.rank`
+    /// above 0 (rank and alpha must be the adapter's), merged into the weights without.
+    pub adapter: String,
 }
 
 /// The reward model.
@@ -304,6 +311,8 @@ pub struct Objective {
     pub minibatches: usize,
     /// Episodes at a time through the model while learning; must divide a minibatch. 0 means the minibatch.
     pub micro_batch: usize,
+    /// Keep only each block's input for the backward pass and work the rest out again: the same gradients, less memory, a third more work.
+    pub activation_checkpointing: bool,
     /// Clip range ε of the probability ratio.
     pub clip: f64,
     /// ε above 1, where it differs (0.28 in NeMo-RL, "clip-higher"); 0 means `clip`.
@@ -358,6 +367,7 @@ impl Default for Objective {
             epochs: 4,
             minibatches: 1,
             micro_batch: 0,
+            activation_checkpointing: false,
             clip: 0.2,
             clip_high: 0.0,
             dual_clip: 0.0,

@@ -1,6 +1,6 @@
 //! Configuration of `pretrain`.
 
-use super::common::{Checkpoint, Device, Distributed, Eval, Optim, Precision, Quarantine, Schedule, Source, Train};
+use super::common::{Checkpoint, Device, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Train};
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub struct PretrainConfig {
     pub threads: usize,
     /// Shape of a fresh model, or the folder to start from.
     pub model: ModelShape,
+    /// Low-rank adapters instead of all weights.
+    pub lora: Lora,
     /// How text becomes token ids.
     pub tokenizer: Tokenizer,
     /// The corpus.
@@ -49,6 +51,7 @@ impl Default for PretrainConfig {
             precision: Precision::default(),
             threads: 0,
             model: ModelShape::default(),
+            lora: Lora::default(),
             tokenizer: Tokenizer::default(),
             data: TextData::default(),
             optim: Optim::default(),
@@ -69,6 +72,8 @@ impl Default for PretrainConfig {
 pub struct ModelShape {
     /// Model folder or run folder to start from; empty makes a fresh model of the shape below.
     pub init: String,
+    /// A folder with an adapter for `init`; empty for none: see `model.adapter` of `sft`.
+    pub adapter: String,
     /// Family of a fresh model.
     pub family: Family,
     /// Transformer blocks.
@@ -89,6 +94,7 @@ impl Default for ModelShape {
     fn default() -> Self {
         ModelShape {
             init: String::new(),
+            adapter: String::new(),
             family: Family::default(),
             kv_heads: 0,
             layers: 4,

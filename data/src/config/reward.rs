@@ -1,6 +1,6 @@
 //! Configuration of `reward`.
 
-use super::common::{Checkpoint, Device, Distributed, Eval, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
+use super::common::{Checkpoint, Device, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
 use super::preset::Preset;
 use super::sft::InitModel;
 use super::watch::{Alarm, Log};
@@ -23,6 +23,8 @@ pub struct RewardConfig {
     pub threads: usize,
     /// The model to start from.
     pub model: InitModel,
+    /// Low-rank adapters instead of all weights.
+    pub lora: Lora,
     /// The rankings.
     pub data: RankingData,
     /// The objective.
@@ -59,6 +61,7 @@ impl Default for RewardConfig {
             precision: Precision::default(),
             threads: 0,
             model: InitModel::default(),
+            lora: Lora::default(),
             data: RankingData::default(),
             loss: PreferenceLoss::default(),
             centre: Centre::default(),

@@ -1,6 +1,6 @@
 //! Configuration of `sft`.
 
-use super::common::{Checkpoint, Device, Distributed, Eval, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
+use super::common::{Checkpoint, Device, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub struct SftConfig {
     pub threads: usize,
     /// The model to start from.
     pub model: InitModel,
+    /// Low-rank adapters instead of all weights.
+    pub lora: Lora,
     /// The demonstrations.
     pub data: DemoData,
     /// Optimiser.
@@ -47,6 +49,7 @@ impl Default for SftConfig {
             precision: Precision::default(),
             threads: 0,
             model: InitModel::default(),
+            lora: Lora::default(),
             data: DemoData::default(),
             optim: Optim { lr: 1e-4, weight_decay: 0.01, ..Optim::default() },
             schedule: Schedule::default(),
@@ -66,6 +69,9 @@ impl Default for SftConfig {
 pub struct InitModel {
     /// A run's folder (its `model/` is taken) or any Hugging Face model folder.
     pub init: String,
+    /// A folder with an adapter that PEFT or one of our runs wrote for `init`; empty for none. Trained further with `lora.rank` above 0 (rank and alpha must
+    /// be the adapter's), merged into the weights without.
+    pub adapter: String,
     /// Dropout probability while training.
     pub dropout: f64,
 }

@@ -43,6 +43,18 @@ impl WeightFiles {
         Ok(files)
     }
 
+    /// Opens one file of this name.
+    pub fn open_file(folder: &Path, name: &str) -> Result<WeightFiles, ModelError> {
+        let path = folder.join(name);
+        let mut files = WeightFiles { folder: folder.to_path_buf(), maps: vec![], entries: BTreeMap::new(), used: BTreeSet::new() };
+        match (path.is_file(), pickle(folder)) {
+            (true, _) => files.add(&path)?,
+            (false, Some(path)) => return Err(ModelError::Pickle { path }),
+            (false, None) => return Err(ModelError::Weights { path: folder.to_path_buf(), reason: format!("{name} is missing") }),
+        }
+        Ok(files)
+    }
+
     /// Opens every shard and checks that each tensor lies where the index says.
     fn add_shards(&mut self, index: &Path) -> Result<(), ModelError> {
         let wrong = |reason: String| ModelError::Index { path: index.to_path_buf(), reason };

@@ -1,82 +1,12 @@
 // Differentiable functions on bfloat16 activations with float32 weights, made of the kernels in matmul.cpp, attention.cpp and kernels.cpp.
 //
-// Products are of bfloat16, sums float32; the gradients of weights and biases are float32 and never rounded. Activations are [N, features], contiguous.
+// A weight that does not learn costs no gradient, and what only that would need is not kept.
 
 #include "attention.h"
-#include "guarded.h"
+#include "functions.h"
 #include "kernels.h"
-#include "matmul.h"
-
-#include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-#include <torch/csrc/autograd/custom_function.h>
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
 
 namespace {
-
-constexpr int64_t TILE = 64;
-
-// A matrix in tiles. `k`: the dimension summed over.
-struct Packed {
-  Tensor words;
-  int64_t k, n;
-  const uint32_t *at() const { return static_cast<const uint32_t *>(words.const_data_ptr()); }
-};
-
-// Of w [n, k] (`along`) or [k, n], after an activation; `sums` receives those of the columns.
-Packed pack(const Tensor &w, bool along, int activation = 0, float *sums = nullptr) {
-  TORCH_CHECK(w.dim() == 2 && w.stride(1) == 1, "a matrix with contiguous rows, not ", w.sizes(), " with strides ", w.strides());
-  TORCH_CHECK(w.scalar_type() == at::kFloat || w.scalar_type() == at::kBFloat16, "float32 or bfloat16, not ", w.scalar_type());
-  const int64_t k = w.size(along ? 1 : 0), n = w.size(along ? 0 : 1);
-  Packed out{at::empty({(n + TILE - 1) / TILE * ((k + 1) / 2) * TILE}, w.options().dtype(at::kInt).requires_grad(false)), k, n};
-  const Matrix matrix{w.const_data_ptr(), w.scalar_type() == at::kBFloat16, along, activation, k, n, w.stride(0)};
-  rlhf_bf16_pack(&matrix, static_cast<uint32_t *>(out.words.data_ptr()), sums, at::get_num_threads());
-  return out;
-}
-
-Tensor rows_of(const Tensor &x) {
-  TORCH_CHECK(x.dim() == 2 && x.scalar_type() == at::kBFloat16 && x.size(1) % 2 == 0, "rows of bfloat16 of even width, not ", x.scalar_type(), " ",
-              x.sizes());
-  return x.contiguous();
-}
-
-const float *bias_of(const std::optional<Tensor> &bias, int64_t n) {
-  if (!bias) return nullptr;
-  TORCH_CHECK(bias->scalar_type() == at::kFloat && bias->is_contiguous() && bias->numel() == n, "a bias of ", n, " float32");
-  return bias->const_data_ptr<float>();
-}
-
-// C = A · B of rows A.
-Tensor multiply(const Tensor &a, const Packed &b, Out out) {
-  TORCH_CHECK(a.size(1) == b.k, "rows of ", a.size(1), " times a matrix of ", b.k, " rows");
-  Tensor c = at::empty({a.size(0), b.n}, a.options());
-  const Product product{a.size(0), b.n, b.k, static_cast<const uint32_t *>(a.const_data_ptr()), b.k / 2, 0, b.at()};
-  out.c = c.data_ptr();
-  out.stride = b.n;
-  rlhf_bf16_product(&product, &out, at::get_num_threads());
-  return c;
-}
-
-// Aᵀ · B of two matrices packed over the same dimension, [a.n, b.n] in float32.
-Tensor multiply_transposed(const Packed &a, const Packed &b) {
-  Tensor c = at::empty({a.n, b.n}, a.words.options().dtype(at::kFloat));
-  const Product product{a.n, b.n, a.k, a.at(), 0, 1, b.at()};
-  const Out out{OUT_EXACT, 0, 0, c.data_ptr(), b.n, nullptr, nullptr};
-  rlhf_bf16_product(&product, &out, at::get_num_threads());
-  return c;
-}
-
-// The weight maps [N, K] to [N, M]; it is stored as [K, M] (`in_out`) or [M, K].
-Packed forward_weight(const Tensor &w, bool in_out) { return pack(w, !in_out); }
-Packed backward_weight(const Tensor &w, bool in_out) { return pack(w, in_out); }
-Tensor weight_gradient(const Packed &x, const Packed &dy, bool in_out) { return in_out ? multiply_transposed(x, dy) : multiply_transposed(dy, x); }
-
-float *data_of(const Tensor &t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
 
 // y = x·W + b
 struct Linear : Function<Linear> {
@@ -84,7 +14,7 @@ struct Linear : Function<Linear> {
     const Tensor x = rows_of(input);
     const Packed weight = forward_weight(w, in_out);
     if (ctx) {
-      ctx->save_for_backward({x, w, b.value_or(Tensor())});
+      ctx->save_for_backward({w.requires_grad() ? x : Tensor(), w, b.value_or(Tensor())});
       ctx->saved_data["in_out"] = in_out;
     }
     return multiply(x, weight, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(b, weight.n), nullptr});
@@ -115,7 +45,7 @@ struct Mlp : Function<Mlp> {
     const Tensor active = multiply(x, up, Out{OUT_ACTIVATE, int(activation), 0, nullptr, 0, bias_of(b1, up.n), ctx ? inner.data_ptr() : nullptr});
     const Packed down = forward_weight(w2, in_out);
     if (ctx) {
-      ctx->save_for_backward({x, inner, w1, b1.value_or(Tensor()), w2, b2.value_or(Tensor())});
+      ctx->save_for_backward({w1.requires_grad() ? x : Tensor(), inner, w1, b1.value_or(Tensor()), w2, b2.value_or(Tensor())});
       ctx->saved_data["in_out"] = in_out;
       ctx->saved_data["activation"] = activation;
     }
@@ -280,11 +210,6 @@ struct TokenLogProbs : Function<TokenLogProbs> {
                   float(factor), log_prob, const_cast<float *>(entropy.const_data_ptr<float>()), const_cast<float *>(lse.const_data_ptr<float>())};
   }
 };
-
-// Without autograd nothing is kept for a backward pass.
-template <class F, class... Args> auto apply(bool differentiable, Args... args) {
-  return differentiable && at::GradMode::is_enabled() ? F::apply(args...) : F::forward(nullptr, args...);
-}
 
 } // namespace
 

@@ -56,6 +56,9 @@ void rlhf_bf16_product(const Product *p, const Out *o, int threads) {
   case OUT_EXACT: return product<Exact, NONE>(*p, *o, threads);
   case OUT_ACTIVATE: return by_activation<Activate>(o->activation, *p, *o, threads);
   case OUT_SLOPE: return by_activation<Slope>(o->activation, *p, *o, threads);
+  case OUT_PLUS: return product<Plus, NONE>(*p, *o, threads);
+  case OUT_PLUS_ACTIVATE: return by_activation<PlusActivate>(o->activation, *p, *o, threads);
+  case OUT_PLUS_SLOPE: return by_activation<PlusSlope>(o->activation, *p, *o, threads);
   default: return product<Plain, NONE>(*p, *o, threads);
   }
 }

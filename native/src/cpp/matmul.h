@@ -30,6 +30,10 @@ enum OutKind {
   OUT_EXACT = 1,    // float32: sum + bias, added to what is there if `add`
   OUT_ACTIVATE = 2, // bfloat16: activation(sum + bias), the sum itself in `inner` if not null
   OUT_SLOPE = 3,    // bfloat16: sum · activation'(inner)
+  // Of a sum that comes second to what is there, as a low-rank product does:
+  OUT_PLUS = 4,          // bfloat16: (sum + bias) + inner; c may be inner
+  OUT_PLUS_ACTIVATE = 5, // bfloat16: inner += sum, c = activation(inner)
+  OUT_PLUS_SLOPE = 6,    // bfloat16: c = (sum + c) · activation'(inner)
 };
 
 struct Out {

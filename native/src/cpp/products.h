@@ -55,6 +55,22 @@ struct Slope { // c = sum · activation'(inner)
     store((bf16 *)o.c + i * o.stride + j, x, m);
   }
 };
+struct PlusActivate { // inner += sum, c = activation(inner)
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
+    bf16 *inner = (bf16 *)o.inner + i * o.stride + j;
+    x = rounded(_mm512_add_ps(rounded(x), load(inner, m)));
+    store(inner, x, m);
+    store((bf16 *)o.c + i * o.stride + j, activate<A>(x), m);
+  }
+};
+struct PlusSlope { // c = (sum + c) · activation'(inner)
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
+    bf16 *c = (bf16 *)o.c + i * o.stride + j;
+    x = _mm512_add_ps(rounded(x), load(c, m));
+    x = _mm512_mul_ps(x, slope<A>(load((const bf16 *)o.inner + i * o.stride + j, m)));
+    store(c, x, m);
+  }
+};
 
 template <class Put, int A, int R> INLINE void block(int64_t pairs, Left a, const uint32_t *b, const Out &o, int64_t i, int64_t j, int64_t n) {
   Floats c[R][4];

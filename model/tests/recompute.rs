@@ -1,0 +1,55 @@
+//! Activation checkpointing: the same gradients bit for bit. The only test of its file, since dropout draws from the process's generator.
+
+mod common;
+
+use common::{golden, tiny, tokens};
+use data::config::Lora;
+use model::{HeadKind, Model, Segments};
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// Hidden states and the gradients of all that learns, drawing from the generator as a training step does.
+fn pass(model: &Model, ids: &Tensor, segments: &Segments, train: bool) -> Vec<Tensor> {
+    tch::manual_seed(11);
+    model.trainable().iter_mut().for_each(|p| p.tensor.zero_grad());
+    let hidden = model.forward_packed(ids, segments, train);
+    let after = Tensor::rand([4], (Kind::Float, Device::Cpu)); // what comes after the pass draws on
+    let weights = Tensor::arange(hidden.numel() as i64, (Kind::Float, Device::Cpu)).sin().view_as(&hidden);
+    (hidden.to_kind(Kind::Float) * weights).sum(Kind::Float).backward();
+    let later = Tensor::rand([4], (Kind::Float, Device::Cpu));
+    let grads = model.trainable().into_iter().map(|p| p.tensor.grad()).filter(Tensor::defined).map(|g| g.copy());
+    [hidden.detach(), after, later].into_iter().chain(grads).collect()
+}
+
+#[test]
+fn gradients_are_the_same_bit_for_bit() {
+    let ids = tokens(1, 30, 9).squeeze_dim(0);
+    let lora = Lora { rank: 4, dropout: 0.2, ..Lora::default() };
+    for name in ["tiny", "gpt2", "llama", "mistral", "qwen3_window", "neox"] {
+        for adapted in [false, true] {
+            for kind in [Kind::Float, Kind::BFloat16] {
+                let mut model = match name {
+                    "tiny" => tiny(HeadKind::Lm, 0.3),
+                    _ => Model::load(&golden(name), Device::Cpu).unwrap(),
+                };
+                if adapted {
+                    model = model.with_adapters(&lora, 1).unwrap();
+                }
+                let mut model = model.with_compute(kind);
+                for groups in [vec![vec![10], vec![10], vec![10]], vec![vec![9, 4, 7], vec![3, 7]]] {
+                    let segments = || Segments::from_groups(&groups, Device::Cpu);
+                    for train in [false, true] {
+                        model.set_activation_checkpointing(false);
+                        let plain = pass(&model, &ids, &segments(), train);
+                        model.set_activation_checkpointing(true);
+                        let again = pass(&model, &ids, &segments(), train);
+                        assert_eq!(plain.len(), again.len());
+                        let equal = plain.iter().zip(&again).all(|(a, b)| a.equal(b));
+                        assert!(equal, "{name}, adapters {adapted}, {kind:?}, {groups:?}, dropout {train}");
+                        let free = no_grad(|| model.forward_packed(&ids, &segments(), false));
+                        assert!(train || free.equal(&plain[0]));
+                    }
+                }
+            }
+        }
+    }
+}
