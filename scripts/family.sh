@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs a chapter of docs/family.md and prints its figures.
 #
+#   scripts/family.sh transformer   2017: an encoder-decoder learns English to Chinese; BLEU as it learns, beams, and what words look at
+#   scripts/family.sh bert          2018: masked words on both sides, fill-mask, then sentences about films classified, with and without pre-training
 #   scripts/family.sh zero-shot     GPT-2: tasks by likelihood, untrained: stories260K (or FAMILY_MODEL) on stories, COPA, XCOPA and SST-2
 #   scripts/family.sh few-shot      GPT-3: learning from the prompt: a small model is pre-trained for it, then asked with 0 to 16 examples
 #   scripts/family.sh llama         LLaMA: stories260K of llama2.c is read and tells its story; the Llama recipe and the GPT-2 one at equal compute
@@ -23,12 +25,41 @@ fi
 pretrain() { # recipe: configs/<recipe>/pretrain.toml into runs/<recipe>/pretrain
   "$bin/pretrain" --config "configs/$1/pretrain.toml" --out "runs/$1/pretrain" --resume
 }
+finetune() { # recipe, run, overrides: configs/<recipe>/sft.toml into runs/<recipe>/<run>
+  "$bin/sft" --config "configs/$1/sft.toml" --out "runs/$1/$2" --resume "${@:3}"
+}
 stories260k() { # the real model of llama2.c as a model folder
   [ -f runs/stories260K/config.json ] ||
     "$bin/evaluate" convert --llama2c "$RLHF_DATA/m01-stories260K/stories260K.bin" --tokenizer "$RLHF_DATA/m01-stories260K/tok512.bin" --out runs/stories260K
 }
 
 case $chapter in
+  transformer)
+    run=runs/family-transformer/sft
+    finetune family-transformer sft
+    for beams in 1 4; do
+      printf '%s beams: ' $beams
+      "$bin/evaluate" translate --model $run --data $run/answers.jsonl --beams $beams --tokenize zh --out $run/beams-$beams.jsonl
+    done
+    "$bin/evaluate" translate --model $run --text "I don't know what to say." --n-best 4 --html $run/attention.html
+    ;;
+  bert)
+    configs/family-bert/prepare.sh
+    pretrain family-bert
+    for text in "once upon a time there was a little [MASK] who liked to play." "the film is a [MASK] of time." "she went to the [MASK] to buy some food."; do
+      printf '%s\n' "$text"
+      "$bin/evaluate" fill-mask --model runs/family-bert/pretrain "$text"
+    done
+    finetune family-bert sft
+    # The same classifier on an encoder that has read nothing: one step of pre-training at no rate writes its folder.
+    "$bin/pretrain" --config configs/family-bert/pretrain.toml --out runs/family-bert/blank --resume \
+      --set train.steps=1 --set optim.lr=1e-12 --set eval.max_rows=1 --set eval.sample_prompt=""
+    finetune family-bert scratch --set model.init=runs/family-bert/blank
+    for run in sft scratch; do
+      printf '%s\n' $run
+      "$bin/evaluate" classify --model runs/family-bert/$run --data runs/family-bert/data/sst2-test.jsonl --field sentence --class label
+    done
+    ;;
   zero-shot)
     configs/tasks/prepare.sh
     stories260k
@@ -71,5 +102,5 @@ case $chapter in
     train $run "${large%:*}" "${large#*:}"
     "$bin/evaluate" scaling --runs runs/family-scaling/ladder --against runs/family-scaling/$run --html runs/family-scaling/scaling.html
     ;;
-  *) die "usage: scripts/family.sh zero-shot | few-shot | llama | scaling" ;;
+  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling" ;;
 esac

@@ -1,4 +1,4 @@
-//! Demonstrations for supervised fine-tuning: token ids with the assistant's marked.
+//! Demonstrations for supervised fine-tuning: token ids with those marked that are learnt.
 
 use crate::augment::Augmenter;
 use crate::chat::{ChatTemplate, Encoded, Message};
@@ -10,6 +10,7 @@ use crate::source::Row;
 use crate::split::{self, Split};
 use crate::tokenizer::Tokenizer;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 /// One demonstration.
@@ -41,62 +42,94 @@ impl Demo {
     }
 }
 
+/// What a row becomes.
+#[derive(Debug)]
+pub enum Layout<'a> {
+    /// One sequence by this template: the answers are learnt. For decoders.
+    Chat(&'a ChatTemplate),
+    /// The prompt and the end token, then the response and the end token, which is learnt; each side has the whole context. For encoder-decoders.
+    Pair,
+    /// The prompt, or prompt and `second`, between the begin token and end tokens ([CLS] a [SEP], [CLS] a [SEP] b [SEP]); the last token is marked, and
+    /// [`Demo::response`] is the class. For classifiers over an encoder.
+    Framed,
+}
+
 /// Reads all demonstrations. Rows longer than `max_length` (or than `context` where that is 0, in tokens) go to the quarantine: a cut answer
-/// would teach the model never to stop. `report.read` = train + valid + rejected.
+/// would teach the model never to stop. With `heldout` sources these are the validation side, and no prompt group of theirs is learnt from; without,
+/// `valid_fraction` of the groups is held out. `report.read` = train + valid + rejected + skipped["held-out"].
 pub fn load_demos(
     config: &DemoData,
     tokenizer: &Tokenizer,
-    template: &ChatTemplate,
+    layout: &Layout<'_>,
     context: usize,
     valid_fraction: f64,
     seed: u64,
     quarantine: &Path,
 ) -> Result<Split<Demo>, DataError> {
-    template.check(tokenizer)?;
-    let limit = if config.max_length == 0 { context } else { config.max_length };
-    if context > 0 && limit > context {
-        let detail = format!("{limit} tokens are more than the model's context of {context}");
+    if let Layout::Chat(template) = layout {
+        template.check(tokenizer)?;
+    }
+    let room = if matches!(layout, Layout::Pair) { 2 * context } else { context };
+    let limit = if config.max_length == 0 { room } else { config.max_length };
+    if context > 0 && limit > room {
+        let detail = format!("{limit} tokens are more than the model's context of {room}");
         return Err(DataError::Config { key: "data.max_length".to_string(), detail });
     }
-    let (mut demos, mut chats) = (Vec::new(), Vec::new());
-    let report = fields::read_rows(&config.sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, _| {
-        let conversation = match Conversation::of(row, &config.sources[i].columns) {
+    let sources: Vec<_> = config.heldout.iter().chain(&config.sources).cloned().collect();
+    let (mut demos, mut heldout, mut reserved, mut conversations) = (Vec::new(), Vec::new(), HashSet::new(), Vec::new());
+    let report = fields::read_rows(&sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, bad| {
+        let conversation = match Conversation::of(row, &sources[i].columns, matches!(layout, Layout::Framed)) {
             Ok(conversation) => conversation,
             Err(fault) => return Ok(Err(fault)),
         };
-        let Encoded { ids, loss } = match template.encode_chat(tokenizer, &conversation.messages) {
+        let is_heldout = i < config.heldout.len();
+        if !is_heldout && reserved.contains(&conversation.group) {
+            bad.skip("held-out");
+            return Ok(Ok(()));
+        }
+        let Encoded { ids, loss } = match encode(tokenizer, layout, &conversation) {
             Ok(encoded) => encoded,
             // The template refuses this conversation (roles that do not alternate, say): the row's fault.
             Err(DataError::Template { detail, .. }) => return Ok(Err((Reason::BadChat, detail))),
             Err(other) => return Err(other),
         };
-        if limit > 0 && ids.len() > limit {
+        let side =
+            if matches!(layout, Layout::Pair) { loss.iter().filter(|l| **l).count().max(loss.iter().filter(|l| !**l).count()) } else { 0 };
+        if (limit > 0 && ids.len() > limit) || (context > 0 && side > context) {
             return Ok(Err((Reason::TooLong, format!("{} tokens, at most {limit} fit", ids.len()))));
         }
-        let Conversation { messages, group, prompt, response } = conversation;
-        if config.augment.copies > 0 {
-            chats.push(messages);
+        let Conversation { group, prompt, response, .. } = &conversation;
+        let demo = Demo { ids, loss, group: group.clone(), prompt: prompt.clone(), response: response.clone() };
+        if is_heldout {
+            reserved.insert(group.clone());
+            heldout.push(demo);
+            return Ok(Ok(()));
         }
-        demos.push((demos.len(), Demo { ids, loss, group, prompt, response }));
+        if config.augment.copies > 0 {
+            conversations.push(conversation);
+        }
+        demos.push((demos.len(), demo));
         Ok(Ok(()))
     })?;
-    let (train, valid) = split::by_group(demos, valid_fraction, seed, |(_, demo)| &demo.group);
-    let variations = variations(config, &train, &chats, seed, &mut |messages| {
-        let Encoded { ids, loss } = template.encode_chat(tokenizer, messages)?;
+    let fraction = if config.heldout.is_empty() { valid_fraction } else { 0.0 };
+    let (train, valid) = split::by_group(demos, fraction, seed, |(_, demo)| &demo.group);
+    let variations = variations(config, &train, &conversations, seed, &mut |conversation| {
+        let Encoded { ids, loss } = encode(tokenizer, layout, conversation)?;
         Ok((limit == 0 || ids.len() <= limit).then_some((ids, loss)))
     })?;
     let plain = |rows: Vec<(usize, Demo)>| rows.into_iter().map(|(_, demo)| demo);
-    Ok(Split { train: plain(train).chain(variations).collect(), valid: plain(valid).collect(), report })
+    let valid = if config.heldout.is_empty() { plain(valid).collect() } else { heldout };
+    Ok(Split { train: plain(train).chain(variations).collect(), valid, report })
 }
 
 /// Token ids of a conversation and which of them are learnt; `None` where it is too long.
-type Encode<'a> = &'a mut dyn FnMut(&[Message]) -> Result<Option<(Vec<u32>, Vec<bool>)>, DataError>;
+type Encode<'a> = &'a mut dyn FnMut(&Conversation) -> Result<Option<(Vec<u32>, Vec<bool>)>, DataError>;
 
-/// `data.augment`: variations of training rows, numbered by the order in which they were read, whose conversations are `chats`.
+/// `data.augment`: variations of training rows, numbered by the order in which they were read, whose conversations are given.
 fn variations(
     config: &DemoData,
     train: &[(usize, Demo)],
-    chats: &[Vec<Message>],
+    conversations: &[Conversation],
     seed: u64,
     encode: Encode<'_>,
 ) -> Result<Vec<Demo>, DataError> {
@@ -111,11 +144,12 @@ fn variations(
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream((number * copies + copy) as u64); // a row's variations do not depend on the others
             let prompt = augmenter.vary(&demo.prompt, &mut rng);
-            let mut messages = chats[*number].clone();
-            if let Some(turn) = messages.len().checked_sub(2).and_then(|i| messages.get_mut(i)) {
+            let mut conversation = conversations[*number].clone();
+            if let Some(turn) = conversation.messages.len().checked_sub(2).and_then(|i| conversation.messages.get_mut(i)) {
                 turn.content.clone_from(&prompt);
             }
-            varied.push(match encode(&messages)? {
+            conversation.prompt.clone_from(&prompt);
+            varied.push(match encode(&conversation)? {
                 Some((ids, loss)) => Demo { ids, loss, prompt, ..demo.clone() },
                 None => demo.clone(),
             });
@@ -124,22 +158,77 @@ fn variations(
     Ok(varied)
 }
 
+/// Prompt and response of every usable row of the training sources, in their order: what a tokenizer is made from before there is a model.
+pub fn load_texts(config: &DemoData, quarantine: &Path) -> Result<Vec<[String; 2]>, DataError> {
+    let mut texts = Vec::new();
+    fields::read_rows(&config.sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, _| {
+        Ok(Conversation::of(row, &config.sources[i].columns, false).map(|c| texts.push([c.prompt, c.response])))
+    })?;
+    Ok(texts)
+}
+
+/// The classes of the training rows.
+pub fn load_classes(config: &DemoData, quarantine: &Path) -> Result<BTreeSet<String>, DataError> {
+    let mut classes = BTreeSet::new();
+    fields::read_rows(&config.sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, _| {
+        Ok(Conversation::of(row, &config.sources[i].columns, true).map(|c| _ = classes.insert(c.response)))
+    })?;
+    Ok(classes)
+}
+
+fn encode(tokenizer: &Tokenizer, layout: &Layout<'_>, conversation: &Conversation) -> Result<Encoded, DataError> {
+    match layout {
+        Layout::Chat(template) => template.encode_chat(tokenizer, &conversation.messages),
+        Layout::Pair => {
+            let [source, target] = [source_ids(tokenizer, &conversation.prompt)?, source_ids(tokenizer, &conversation.response)?];
+            let loss = [vec![false; source.len()], vec![true; target.len()]].concat();
+            Ok(Encoded { ids: [source, target].concat(), loss })
+        }
+        Layout::Framed => {
+            let ids = framed_ids(tokenizer, &conversation.prompt, conversation.second.as_deref())?;
+            let loss = (1..=ids.len()).map(|i| i == ids.len()).collect();
+            Ok(Encoded { ids, loss })
+        }
+    }
+}
+
+/// The ids of a source, or of a target, of an encoder-decoder: the text and the end token.
+pub fn source_ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, DataError> {
+    let mut ids = tokenizer.encode(text)?;
+    ids.push(tokenizer.eos());
+    Ok(ids)
+}
+
+/// The ids of one text or two as an encoder reads them: [CLS] a [SEP], or [CLS] a [SEP] b [SEP].
+pub fn framed_ids(tokenizer: &Tokenizer, text: &str, second: Option<&str>) -> Result<Vec<u32>, DataError> {
+    let mut ids: Vec<u32> = tokenizer.bos().into_iter().collect();
+    for text in [Some(text), second].into_iter().flatten() {
+        ids.extend(source_ids(tokenizer, text)?);
+    }
+    Ok(ids)
+}
+
 /// A row as a conversation that ends with an answer.
+#[derive(Clone)]
 struct Conversation {
     messages: Vec<Message>,
     group: String,
     prompt: String,
     response: String,
+    second: Option<String>,
 }
 
 impl Conversation {
-    fn of(row: &Row, columns: &Columns) -> Result<Conversation, Fault> {
+    /// `named`: the response is the name of a class, which may be a number.
+    fn of(row: &Row, columns: &Columns, named: bool) -> Result<Conversation, Fault> {
         let Some(messages) = fields::present(row, &columns.messages) else {
             let prompt = fields::text(row, &columns.prompt)?;
-            let response = fields::visible(row, &columns.response)?;
+            let class = if named { fields::name(row, &columns.response) } else { None };
+            let response = class.map_or_else(|| fields::visible(row, &columns.response).map(str::to_string), Ok)?;
             let group = fields::group(row, &columns.group, prompt)?;
-            let messages = vec![Message::new("user", prompt), Message::new("assistant", response)];
-            return Ok(Conversation { messages, group, prompt: prompt.to_string(), response: response.to_string() });
+            let second = fields::name(row, &columns.second);
+            let messages = vec![Message::new("user", prompt), Message::new("assistant", &response)];
+            return Ok(Conversation { messages, group, prompt: prompt.to_string(), response, second });
         };
         let mut messages = Message::list(messages).map_err(|why| (Reason::BadChat, why))?;
         // Nothing is learnt from what follows the last answer.
@@ -153,6 +242,6 @@ impl Conversation {
         let group = fields::group(row, &columns.group, first)?;
         let prompt = last.checked_sub(1).map_or(String::new(), |i| messages[i].content.clone());
         let response = messages[last].content.clone();
-        Ok(Conversation { messages, group, prompt, response })
+        Ok(Conversation { messages, group, prompt, response, second: None })
     }
 }

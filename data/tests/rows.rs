@@ -2,7 +2,7 @@
 
 use data::chat::{ChatTemplate, Message};
 use data::config::{Columns, DemoData, PromptData, Quarantine, RankingData, Source};
-use data::demos::{Demo, load_demos};
+use data::demos::{Demo, Layout, load_classes, load_demos};
 use data::error::DataError;
 use data::labels::table::write_table;
 use data::labels::{Judgment, Kind, flag, text_of};
@@ -42,7 +42,7 @@ fn shared(name: &str) -> Option<PathBuf> {
 
 fn demos(dir: &TempDir, sources: Vec<Source>, template: &ChatTemplate, context: usize, fraction: f64) -> Result<Split<Demo>, DataError> {
     let config = DemoData { sources, quarantine: ANY, ..DemoData::default() };
-    load_demos(&config, &Tokenizer::byte().unwrap(), template, context, fraction, 1, &dir.path().join("bad.jsonl"))
+    load_demos(&config, &Tokenizer::byte().unwrap(), &Layout::Chat(template), context, fraction, 1, &dir.path().join("bad.jsonl"))
 }
 
 /// Variations come behind the rows, of training rows alone; they keep response and group, and do not depend on other rows.
@@ -145,7 +145,7 @@ fn nothing_usable_is_an_error() {
     let strict =
         DemoData { sources: vec![source(&dir, "b.jsonl", "x\n{\"prompt\": \"a\", \"response\": \"b\"}\n")], ..DemoData::default() };
     let list = dir.path().join("bad.jsonl");
-    let error = load_demos(&strict, &Tokenizer::byte().unwrap(), &ChatTemplate::plain(), 0, 0.0, 1, &list).unwrap_err();
+    let error = load_demos(&strict, &Tokenizer::byte().unwrap(), &Layout::Chat(&ChatTemplate::plain()), 0, 0.0, 1, &list).unwrap_err();
     assert!(matches!(error, DataError::TooManyBad { .. }) && error.to_string().contains(&list.display().to_string()), "{error}");
 }
 
@@ -493,4 +493,52 @@ fn real_dialogues() {
     assert!(split.report.rejected < 40, "{:?}", split.report);
     let prompts = split.train.iter().map(|r| text_of(&r.prompt));
     assert!({ prompts }.all(|p| p.starts_with("Human:") && p.ends_with("Assistant:")));
+}
+
+fn laid_out(dir: &TempDir, config: &DemoData, layout: &Layout, tokenizer: &Tokenizer, context: usize) -> Split<Demo> {
+    load_demos(config, tokenizer, layout, context, 0.0, 1, &dir.path().join("bad.jsonl")).unwrap()
+}
+
+#[test]
+fn pairs_have_a_source_and_a_target_each_with_an_end() {
+    let dir = TempDir::new().unwrap();
+    let text = concat!(
+        "{\"prompt\": \"ab\", \"response\": \"cde\"}\n",
+        "{\"prompt\": \"abcde\", \"response\": \"c\"}\n",
+        "{\"prompt\": \"abcdef\", \"response\": \"c\"}\n"
+    );
+    let config = DemoData { sources: vec![source(&dir, "a.jsonl", text)], quarantine: ANY, ..DemoData::default() };
+    let tokenizer = Tokenizer::byte().unwrap();
+    let split = laid_out(&dir, &config, &Layout::Pair, &tokenizer, 6);
+    let side = |text: &str| [tokenizer.encode(text).unwrap(), vec![tokenizer.eos()]].concat();
+    assert_eq!(split.train.len(), 2, "a source of seven tokens is too long for a context of six");
+    let demo = &split.train[0];
+    assert_eq!((demo.prompt_ids(), &demo.ids[3..]), (side("ab").as_slice(), side("cde").as_slice()));
+    assert_eq!(demo.targets(), 4);
+}
+
+#[test]
+fn classified_rows_stand_between_special_tokens_and_held_out_ones_stay_out() {
+    let dir = TempDir::new().unwrap();
+    let tokenizer = Tokenizer::train_wordpiece(&mut ["good bad film".to_string(), "good bad film".to_string()].into_iter(), 40).unwrap();
+    let columns = Columns { prompt: "text".into(), response: "label".into(), second: "other".into(), ..Columns::default() };
+    let with = |name: &str, text: &str| Source { columns: columns.clone(), ..source(&dir, name, text) };
+    let train = concat!(
+        "{\"text\": \"good film\", \"label\": 1}\n",
+        "{\"text\": \"Bad Film\", \"label\": \"0\", \"other\": \"good\"}\n",
+        "{\"text\": \"film\", \"label\": 0}\n"
+    );
+    let config = DemoData {
+        sources: vec![with("a.jsonl", train)],
+        heldout: vec![with("b.jsonl", "{\"text\": \"film\", \"label\": 1}\n")],
+        quarantine: ANY,
+        ..DemoData::default()
+    };
+    let split = laid_out(&dir, &config, &Layout::Framed, &tokenizer, 16);
+    let ids = |tokens: &[&str]| tokens.iter().map(|t| tokenizer.token_to_id(t).unwrap()).collect::<Vec<_>>();
+    assert_eq!((split.train.len(), split.valid.len(), split.report.skipped["held-out"]), (2, 1, 1));
+    assert_eq!(split.train[0].ids, ids(&["[CLS]", "good", "film", "[SEP]"]));
+    assert_eq!(split.train[1].ids, ids(&["[CLS]", "bad", "film", "[SEP]", "good", "[SEP]"]));
+    assert_eq!((split.train[0].response.as_str(), split.train[0].targets(), split.train[1].response.as_str()), ("1", 1, "0"));
+    assert_eq!(load_classes(&config, &dir.path().join("bad.jsonl")).unwrap().into_iter().collect::<Vec<_>>(), ["0", "1"]);
 }

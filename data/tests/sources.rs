@@ -193,6 +193,22 @@ fn csv_headers() {
     assert_eq!(read(dir.path(), &file(&dir, "a.csv", "a,b\n")).unwrap().rows.len(), 0);
 }
 
+#[test]
+fn names_may_stand_in_the_configuration_instead() {
+    let dir = TempDir::new().unwrap();
+    let named = |names: &[&str]| {
+        let mut source = file(&dir, "a.txt", "Hi.\t嗨。\tby A\nRun.\t跑。\nGo.\t走。\tby \"B\n");
+        source.format = Some(Format::Tsv);
+        source.columns.header = names.iter().map(|n| (*n).to_string()).collect();
+        source
+    };
+    let outcome = read(dir.path(), &named(&["english", "chinese", "by"])).unwrap();
+    assert_eq!(lines_and(&outcome.rows, "chinese"), [(1, json!("嗨。")), (3, json!("走。"))]);
+    assert_eq!(outcome.rows[1].fields["by"], json!("by \"B"));
+    assert_eq!(faults(&outcome.bad), [(2, Reason::FieldCount)]);
+    assert!(read(dir.path(), &named(&["a", "b", "a"])).err().unwrap().to_string().contains("twice"));
+}
+
 /// More than a block of records, against a second way of writing the same table.
 #[test]
 fn a_long_csv_keeps_every_row_and_line() {

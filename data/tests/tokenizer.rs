@@ -230,3 +230,40 @@ fn stored_truncation_padding_and_dropout_are_undone() {
     assert_eq!(tok.encode(TRAINING).unwrap(), BPE.encode(TRAINING).unwrap());
     assert_eq!(tok.hash(), BPE.hash());
 }
+
+#[test]
+fn a_wordpiece_is_berts() {
+    let tok = Tokenizer::train_wordpiece(&mut training(), 200).unwrap();
+    for _ in 0..3 {
+        assert_eq!(Tokenizer::train_wordpiece(&mut training(), 200).unwrap().hash(), tok.hash(), "the same texts give the same tokenizer");
+    }
+    let named = |text: &str| tok.encode(text).unwrap().into_iter().map(|id| tok.id_to_token(id).unwrap()).collect::<Vec<_>>();
+    assert_eq!((tok.pad(), tok.bos(), tok.eos(), tok.mask()), (0, Some(2), 3, Some(4)));
+    assert_eq!(tok.special_ids(), [0, 1, 2, 3, 4]);
+    assert_eq!(named("The COFFEE, 咖啡"), ["the", "coffee", ",", "咖", "啡"]);
+    assert_eq!(named("☃"), ["[UNK]"]);
+    assert_eq!(tok.decode(&tok.encode("the place is cheap").unwrap(), true).unwrap(), "the place is cheap");
+    assert!(!named("[MASK]").contains(&"[MASK]".to_string()), "in ordinary text it is a word in brackets");
+    assert_eq!(tok.encode_with_special("the [MASK]").unwrap().last(), Some(&4));
+    // The same folder, written and read.
+    let dir = tempfile::tempdir().unwrap();
+    tok.save(dir.path()).unwrap();
+    let again = Tokenizer::load(dir.path()).unwrap();
+    assert_eq!(
+        (again.hash(), again.bos(), again.eos(), again.pad(), again.mask()),
+        (tok.hash(), tok.bos(), tok.eos(), tok.pad(), tok.mask())
+    );
+    let config = json(&dir.path().join("tokenizer_config.json"));
+    assert_eq!((&config["cls_token"], &config["mask_token"]), (&"[CLS]".into(), &"[MASK]".into()));
+}
+
+#[test]
+fn a_tokenizer_may_tell_others_to_end_texts() {
+    let ending = BPE.clone().ending().unwrap();
+    assert_eq!(ending.encode("Blue Spice").unwrap(), BPE.encode("Blue Spice").unwrap(), "here nothing is put behind");
+    assert!(ending.beginning().unwrap().is_empty());
+    let dir = tempfile::tempdir().unwrap();
+    ending.save(dir.path()).unwrap();
+    assert_eq!(json(&dir.path().join("tokenizer.json"))["post_processor"]["single"][1]["SpecialToken"]["id"], END_OF_TEXT);
+    assert_eq!(Tokenizer::load(dir.path()).unwrap().hash(), ending.hash());
+}

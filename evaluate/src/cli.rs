@@ -17,6 +17,12 @@ pub struct Cli {
 pub enum Command {
     /// Continue a prompt.
     Generate(GenerateArgs),
+    /// Translate a text or rows with an encoder-decoder, by beam search; with references also BLEU.
+    Translate(TranslateArgs),
+    /// Fill the masked places of a text with an encoder.
+    FillMask(FillMaskArgs),
+    /// Name the class of a text or of rows; with the right ones also accuracy, F1 and Matthews' correlation.
+    Classify(ClassifyArgs),
     /// Measure how surprised a language model is by a text.
     Score(ScoreArgs),
     /// Let a language model solve tasks by likelihood, untrained: perplexity, cloze, multiple choice; zero-shot or with examples in the prompt.
@@ -98,6 +104,89 @@ pub struct GenerateArgs {
     /// Seed of the sample.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+}
+
+/// Arguments of `translate`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["text", "data"])))]
+#[command(
+    after_help = "The search is that of transformers' generate(num_beams=K): a finished beam counts with its log-probability over length^penalty."
+)]
+pub struct TranslateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text to translate.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// Rows to translate: JSONL, CSV, TSV, Parquet or Arrow.
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// The field of the source.
+    #[arg(long, value_name = "FIELD", default_value = "prompt")]
+    pub source: String,
+    /// The field of the right translation; where all rows have it, BLEU is printed.
+    #[arg(long, value_name = "FIELD", default_value = "reference")]
+    pub reference: String,
+    /// Beams; 1 is greedy.
+    #[arg(long, value_name = "K", default_value_t = 4)]
+    pub beams: usize,
+    /// Power of the length that a finished beam's log-probability is divided by.
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub length_penalty: f64,
+    /// Translations of each source.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub n_best: usize,
+    /// Tokens of a translation at most; 0 means what the context has room for.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_new: usize,
+    /// How BLEU cuts a line into tokens.
+    #[arg(long, value_enum, default_value_t = TokenizeAs::V13a)]
+    pub tokenize: TokenizeAs,
+    /// Write the translations there instead of to standard output.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write a page that shows what each word of the first translation looked at in its source.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Arguments of `fill-mask`.
+#[derive(Debug, Args)]
+pub struct FillMaskArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A text with the tokenizer's mask token, such as \"the [MASK] barked\".
+    #[arg(value_name = "TEXT")]
+    pub text: String,
+    /// Guesses for each mask.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub top: usize,
+}
+
+/// Arguments of `classify`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["text", "data"])))]
+pub struct ClassifyArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// A second text, for pairs.
+    #[arg(long, value_name = "TEXT", conflicts_with = "data")]
+    pub second_text: Option<String>,
+    /// Rows: JSONL, CSV, TSV, Parquet or Arrow.
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// The field of the text.
+    #[arg(long, value_name = "FIELD", default_value = "prompt")]
+    pub field: String,
+    /// The field of the second text.
+    #[arg(long, value_name = "FIELD", default_value = "second")]
+    pub second: String,
+    /// The field of the right class; where all rows have it, figures are printed.
+    #[arg(long, value_name = "FIELD", default_value = "response")]
+    pub class: String,
 }
 
 /// Arguments of `score`.

@@ -1,6 +1,7 @@
 //! Measuring models: language-model loss, reward models as PPO and sampling read them; with [`figures`], what the numbers say.
 //! Nothing here trains.
 
+pub mod fill;
 pub mod likelihood;
 pub mod lm;
 pub mod metrics;

@@ -1,8 +1,10 @@
-//! `evaluate`: generate, score, tasks, metrics, scaling, reward, report, runs, lineage, convert.
+//! `evaluate`: generate, translate, fill-mask, classify, score, tasks, metrics, scaling, reward, report, runs, lineage, convert.
 
+mod classify;
 mod cli;
 mod convert;
 mod exit;
+mod fill_mask;
 mod foretell;
 mod generate;
 mod lineage;
@@ -11,6 +13,7 @@ mod open;
 mod reward;
 mod score;
 mod solve;
+mod translate;
 
 use clap::Parser;
 use cli::{Cli, Command};
@@ -22,6 +25,9 @@ use std::time::SystemTime;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Generate(args) => generate::run(&args),
+        Command::Translate(args) => translate::run(&args),
+        Command::FillMask(args) => fill_mask::run(&args),
+        Command::Classify(args) => classify::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Tasks(args) => solve::run(&args),
         Command::Metrics(args) => measure::run(&args),

@@ -36,12 +36,7 @@ pub fn run(args: &MetricsArgs) -> anyhow::Result<()> {
             let rows: Vec<(String, Vec<String>)> =
                 pairs.iter().map(|p| (word(&p.prediction), p.references.iter().map(word).collect())).collect();
             let each = || rows.iter().map(|(text, references)| (text.as_str(), references.as_slice()));
-            let tokenize = match args.tokenize {
-                TokenizeAs::V13a => Tokenize::V13a,
-                TokenizeAs::Zh => Tokenize::Zh,
-                TokenizeAs::Char => Tokenize::Char,
-                TokenizeAs::None => Tokenize::None,
-            };
+            let tokenize = tokenize(args.tokenize);
             json!({ "rows": rows.len(), "tokenize": tokenize, "bleu": metrics::bleu(each(), tokenize), "rouge": metrics::rouge(each()) })
         }
     };
@@ -51,6 +46,16 @@ pub fn run(args: &MetricsArgs) -> anyhow::Result<()> {
         print!("{}", lines(&figures, ""));
     }
     Ok(())
+}
+
+/// sacrebleu's tokenizer of this name.
+pub fn tokenize(kind: TokenizeAs) -> Tokenize {
+    match kind {
+        TokenizeAs::V13a => Tokenize::V13a,
+        TokenizeAs::Zh => Tokenize::Zh,
+        TokenizeAs::Char => Tokenize::Char,
+        TokenizeAs::None => Tokenize::None,
+    }
 }
 
 fn read(args: &MetricsArgs) -> anyhow::Result<Vec<Pair>> {
@@ -97,7 +102,7 @@ fn word(value: &Value) -> String {
 }
 
 /// One figure a line, nested ones by their dotted names.
-fn lines(value: &Value, name: &str) -> String {
+pub fn lines(value: &Value, name: &str) -> String {
     let dotted = |part: &str| if name.is_empty() { part.to_string() } else { format!("{name}.{part}") };
     match value {
         Value::Object(fields) => fields.iter().map(|(key, value)| lines(value, &dotted(key))).collect(),

@@ -4,7 +4,7 @@ use crate::cli::{Device, ModelArgs};
 use crate::exit::input;
 use data::tokenizer::Tokenizer;
 use model::{HeadKind, Model};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A model ready to be asked.
 pub struct Opened {
@@ -18,16 +18,18 @@ pub struct Opened {
 
 /// Loads the folder and checks that the model is of the wanted kind.
 pub fn open(args: &ModelArgs, head: HeadKind) -> anyhow::Result<Opened> {
-    let device = match args.device {
-        Device::Cpu => tch::Device::Cpu,
-        Device::Auto => tch::Device::cuda_if_available(),
-        Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(0),
-        Device::Cuda => return Err(input("--device cuda, but libtorch sees no CUDA device: use --device cpu")),
-    };
-    if args.threads > 0 {
-        tch::set_num_threads(args.threads.min(1024) as i32);
-    }
+    let device = device(args)?;
     let folder = model::resolve(&args.model)?;
+    match model::kind_of(&folder)? {
+        model::Kind::Decoder => {}
+        model::Kind::EncoderDecoder => {
+            return Err(input(format!("{}: an encoder-decoder, which translates: use `evaluate translate`", folder.display())));
+        }
+        model::Kind::Encoder => {
+            let use_others = "use `evaluate fill-mask` or `evaluate classify`";
+            return Err(input(format!("{}: an encoder, which fills masked places or names classes: {use_others}", folder.display())));
+        }
+    }
     let model = Model::load(&folder, device)?;
     let at = folder.display();
     match (model.head(), head) {
@@ -42,9 +44,34 @@ pub fn open(args: &ModelArgs, head: HeadKind) -> anyhow::Result<Opened> {
         _ => {}
     }
     model.freeze();
-    let has_tokenizer = ["tokenizer.json", "vocab.json", "encoder.json"].iter().any(|f| folder.join(f).is_file());
-    let tokenizer = has_tokenizer.then(|| Tokenizer::load(&folder)).transpose()?;
+    let tokenizer = has_tokenizer(&folder).then(|| Tokenizer::load(&folder)).transpose()?;
     Ok(Opened { folder, model, tokenizer })
+}
+
+/// The device that the arguments name; sets the number of threads too.
+pub fn device(args: &ModelArgs) -> anyhow::Result<tch::Device> {
+    if args.threads > 0 {
+        tch::set_num_threads(args.threads.min(1024) as i32);
+    }
+    Ok(match args.device {
+        Device::Cpu => tch::Device::Cpu,
+        Device::Auto => tch::Device::cuda_if_available(),
+        Device::Cuda if tch::Cuda::is_available() => tch::Device::Cuda(0),
+        Device::Cuda => return Err(input("--device cuda, but libtorch sees no CUDA device: use --device cpu")),
+    })
+}
+
+fn has_tokenizer(folder: &Path) -> bool {
+    ["tokenizer.json", "vocab.json", "encoder.json"].iter().any(|f| folder.join(f).is_file())
+}
+
+/// The folder's tokenizer, which `what` cannot do without.
+pub fn need_tokenizer(folder: &Path, what: &str) -> anyhow::Result<Tokenizer> {
+    if has_tokenizer(folder) {
+        Ok(Tokenizer::load(folder)?)
+    } else {
+        Err(input(format!("{}: no tokenizer.json here, which {what} needs", folder.display())))
+    }
 }
 
 impl Opened {

@@ -29,6 +29,18 @@ pub fn target_count(targets: &Tensor) -> i64 {
     targets.ne(IGNORE).sum(None).int64_value(&[])
 }
 
+/// The map that makes logits of hidden states, and how its loss is smoothed.
+#[derive(Debug, Clone, Copy)]
+pub struct Output<'a> {
+    /// `[V, D]`, a leaf.
+    pub weight: &'a Tensor,
+    /// `[V]`, a leaf; trained where it requires a gradient.
+    pub bias: Option<&'a Tensor>,
+    /// Share ε of each target's probability that is spread evenly over the vocabulary (arXiv 1512.00567, section 7; PyTorch's `label_smoothing`):
+    /// the loss is (1−ε)·nll + ε·mean over v of −log p(v).
+    pub smoothing: f64,
+}
+
 /// The same loss straight from the hidden states, `chunk` positions at a time, the head's forward and backward at once: the logits of all positions,
 /// the largest tensor of a small model's step, never exist together, and a chunk's become their own gradient in place.
 ///
@@ -36,22 +48,46 @@ pub fn target_count(targets: &Tensor) -> i64 {
 /// scaled) and a scalar whose backward pass adds the gradient of `scale`·nll to `weight` and, through `hidden`, to all that made it; a frozen weight costs
 /// no gradient. Products are in the precision of `hidden`; the loss, and the sum of the weight's gradient over the chunks, are in float32.
 pub fn nll_chunked(hidden: &Tensor, weight: &Tensor, targets: &Tensor, scale: f64, chunk: i64) -> (f64, Tensor) {
+    chunked(hidden, Output { weight, bias: None, smoothing: 0.0 }, targets, scale, chunk)
+}
+
+/// [`nll_chunked`] with a bias and label smoothing.
+pub fn chunked(hidden: &Tensor, output: Output<'_>, targets: &Tensor, scale: f64, chunk: i64) -> (f64, Tensor) {
     debug_assert_eq!(hidden.size()[0], targets.size()[0]);
+    let weight = output.weight;
     let states = hidden.detach();
     let head = Head::new(&states, weight);
     let (grad_states, mut grad_weight) = (states.empty_like(), weight.requires_grad().then(|| weight.detach().zeros_like()));
+    let bias = output.bias.map(|b| b.detach().to_kind(states.kind()));
+    let mut grad_bias = output.bias.filter(|b| b.requires_grad()).map(|b| b.detach().zeros_like());
     let mut total = 0.0;
     for start in (0..states.size()[0]).step_by(chunk.max(1) as usize) {
         let rows = chunk.max(1).min(states.size()[0] - start);
         let part = states.narrow(0, start, rows); // [chunk, D]
-        let (nll, grad) = head.chunk(&part, &targets.narrow(0, start, rows), scale, grad_weight.as_mut());
+        let targets = targets.narrow(0, start, rows);
+        let to_gradient = |logits: &mut Tensor| {
+            if let Some(bias) = &bias {
+                let _ = logits.g_add_(bias);
+            }
+            let loss = smoothed_gradient_in_place(logits, &targets, scale, output.smoothing);
+            if let Some(grad) = &mut grad_bias {
+                let _ = grad.g_add_(&logits.sum_dim_intlist(0, false, Kind::Float));
+            }
+            loss
+        };
+        let (loss, grad) = head.chunk(&part, grad_weight.as_mut(), to_gradient);
         grad_states.narrow(0, start, rows).copy_(&grad);
-        total += nll;
+        total += loss;
     }
     // Σ x·g has the gradient g with respect to x: it carries what was worked out here to the leaf and into the graph.
     let carry = |x: &Tensor, g: &Tensor| x.reshape([-1]).dot(&g.reshape([-1]));
-    let through_states = carry(hidden, &grad_states).to_kind(Kind::Float);
-    (total, grad_weight.map_or(through_states.shallow_clone(), |grad| through_states + carry(weight, &grad)))
+    let mut sum = carry(hidden, &grad_states).to_kind(Kind::Float);
+    for (leaf, grad) in [(Some(weight), grad_weight), (output.bias, grad_bias)] {
+        if let (Some(leaf), Some(grad)) = (leaf, grad) {
+            sum = sum + carry(leaf, &grad);
+        }
+    }
+    (total, sum)
 }
 
 /// The output head in the precision of the states.
@@ -72,33 +108,50 @@ impl Head {
         Head::Plain(weight.to_kind(states.kind()))
     }
 
-    /// The nll sum of one chunk `[n, D]` and the gradient of its states; that of the weight is added to `grad_weight`.
-    fn chunk(&self, part: &Tensor, targets: &Tensor, scale: f64, grad_weight: Option<&mut Tensor>) -> (f64, Tensor) {
+    /// The loss of one chunk `[n, D]`, by `to_gradient`, which turns logits `[n, V]` into their gradient, and the gradient of its states; that of the weight
+    /// is added to `grad_weight`.
+    fn chunk(&self, part: &Tensor, grad_weight: Option<&mut Tensor>, mut to_gradient: impl FnMut(&mut Tensor) -> f64) -> (f64, Tensor) {
         match self {
             Head::Plain(head) => {
                 let mut logits = part.mm(&head.tr()); // [n, V]
-                let nll = gradient_in_place(&mut logits, targets, scale);
+                let loss = to_gradient(&mut logits);
                 match (grad_weight, part.kind()) {
                     (Some(sum), Kind::Float) => _ = sum.addmm_(&logits.tr(), part),
                     (Some(sum), _) => _ = sum.g_add_(&logits.tr().mm(part)),
                     (None, _) => {}
                 }
-                (nll, logits.mm(head))
+                (loss, logits.mm(head))
             }
             Head::Packed { forward, backward } => {
-                let pass = |grad_weight: Option<&mut Tensor>| -> Result<(f64, Tensor), NativeError> {
+                let mut pass = |grad_weight: Option<&mut Tensor>| -> Result<(f64, Tensor), NativeError> {
                     let logits = forward.multiply_even(part)?; // [n, V], a column of 0 behind an odd V
                     let vocabulary = forward.columns();
-                    let nll = native::cross_entropy_in_place(&mut logits.narrow(1, 0, vocabulary), targets, IGNORE, scale)?;
+                    let loss = to_gradient(&mut logits.narrow(1, 0, vocabulary));
                     if let Some(sum) = grad_weight {
                         Packed::across(&logits.narrow(1, 0, vocabulary))?.add_transposed(&Packed::across(part)?, sum)?;
                     }
-                    Ok((nll, backward.multiply(&logits, None, Kind::BFloat16)?))
+                    Ok((loss, backward.multiply(&logits, None, Kind::BFloat16)?))
                 };
                 pass(grad_weight).unwrap_or_else(|e| panic!("{e}")) // shapes were checked when the head was packed
             }
         }
     }
+}
+
+/// Turns logits [N, V] into the gradient of `scale`·loss with respect to them and returns the loss, smoothed by ε:
+/// nll + ε·Σ (logit of the target − mean logit), whose gradient adds ε·(one-hot − 1/V) to that of the nll.
+fn smoothed_gradient_in_place(logits: &mut Tensor, targets: &Tensor, scale: f64, smoothing: f64) -> f64 {
+    if smoothing == 0.0 {
+        return gradient_in_place(logits, targets, scale);
+    }
+    let (valid, at) = (targets.ne(IGNORE).unsqueeze(1), targets.clamp_min(0).unsqueeze(1)); // [N, 1]
+    let above = logits.gather(1, &at, false).to_kind(Kind::Float) - logits.mean_dim(1, true, Kind::Float);
+    let more = (above * &valid).sum(Kind::Double).double_value(&[]) * smoothing;
+    let nll = gradient_in_place(logits, targets, scale);
+    let share = (valid.to_kind(Kind::Float) * (scale * smoothing)).to_kind(logits.kind()); // [N, 1]
+    let _ = logits.scatter_add_(1, &at, &share);
+    let _ = logits.g_sub_(&(share / logits.size()[1] as f64));
+    nll + more
 }
 
 /// Turns logits [N, V] into the gradient of `scale`·nll with respect to them and returns the nll sum.

@@ -2,7 +2,7 @@
 
 mod common;
 use common::{close, floats};
-use loss::lm::{mask_targets, nll_chunked, nll_sum, target_count};
+use loss::lm::{Output, chunked, mask_targets, nll_chunked, nll_sum, target_count};
 use loss::mask::{count, log_probs, masked_mean, masked_var, whiten};
 use loss::ppo::{KlController, PolicyClip, gae, last_valid, policy_loss, token_rewards, value_loss};
 use loss::preference::{Ties, best, bradley_terry, bradley_terry_rankings, margins, pair_weight, plackett_luce, ranking_weight};
@@ -240,6 +240,30 @@ fn the_chunked_head_gives_the_same_loss_and_gradients() {
         close("loss", &part.0, &whole.0);
         close("input gradient", &part.1, &whole.1);
         close("weight gradient", &part.2, &whole.2);
+    }
+}
+
+#[test]
+fn a_smoothed_head_with_a_bias_is_libtorchs() {
+    let (input, weight, bias) = (randn(&[10, 4]), randn(&[7, 4]), randn(&[7]));
+    let targets = Tensor::from_slice(&[0i64, 6, -100, 3, 3, 2, -100, 1, 5, 4]);
+    let tokens = target_count(&targets) as f64;
+    for smoothing in [0.0, 0.1, 0.6] {
+        let leaf = |x: &Tensor| x.copy().set_requires_grad(true);
+        let (x, w, b) = (leaf(&input), leaf(&weight), leaf(&bias));
+        let logits = x.tanh().matmul(&w.tr()) + &b;
+        let whole = logits.cross_entropy_loss(&targets, None::<&Tensor>, tch::Reduction::Sum, -100, smoothing);
+        (&whole / tokens).backward();
+        for chunk in [1, 3, 64] {
+            let (y, v, c) = (leaf(&input), leaf(&weight), leaf(&bias));
+            let output = Output { weight: &v, bias: Some(&c), smoothing };
+            let (loss, rest) = chunked(&y.tanh(), output, &targets, 1.0 / tokens, chunk);
+            rest.backward();
+            close("loss", &Tensor::from(loss), &whole.to_kind(Kind::Double));
+            close("input gradient", &y.grad(), &x.grad());
+            close("weight gradient", &v.grad(), &w.grad());
+            close("bias gradient", &c.grad(), &b.grad());
+        }
     }
 }
 

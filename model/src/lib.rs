@@ -1,7 +1,8 @@
-//! One decoder-only transformer, its heads, its key-value cache and sampling, and the Hugging Face model folders it lives in.
+//! One decoder-only transformer, an encoder-decoder and an encoder beside it, their heads, its key-value cache and sampling, and the Hugging Face model folders it lives in.
 //!
 //! - [`Config`]: the shape, read from and written to `config.json`; the GPT-2, Llama and GPT-NeoX families are settings of one network.
 //! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
+//! - [`Seq2Seq`]: the Transformer of 2017 in Marian's folders, with [`seq2seq::beam`]; [`Bert`]: the encoder of 2018, masked words and classes.
 //! - [`generate`](mod@generate): continues a list of prompts; [`batcher`]: the same for prompts that come and go. Token ids in, token ids out; text is the
 //!   binaries' business.
 //! - [`Model::share_out`]: weights in parts, each process its own.
@@ -14,6 +15,7 @@
 
 mod attention;
 pub mod batcher;
+pub mod bert;
 mod cache;
 pub mod config;
 mod engine;
@@ -31,16 +33,21 @@ mod peft;
 mod rotary;
 pub mod sample;
 mod segments;
+pub mod seq2seq;
 mod shared;
+mod stack;
 mod start;
 mod transformer;
 
-pub use config::Config;
+pub use bert::Bert;
+pub use config::{Config, Kind, kind_of};
 pub use error::ModelError;
 pub use files::resolve;
 pub use generate::{Generation, Sampling, generate, generate_rows};
 pub use model::{HeadKind, Model, Parameter};
 pub use peft::resolve_adapter;
 pub use segments::Segments;
+pub use seq2seq::Seq2Seq;
 pub use shared::Held;
+pub use stack::PaddedRows;
 pub use start::Start;

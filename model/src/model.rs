@@ -39,6 +39,13 @@ pub struct Parameter {
     pub unit: usize,
 }
 
+impl Parameter {
+    /// The same weight again, sharing its memory.
+    pub(crate) fn share(&self) -> Parameter {
+        Parameter { name: self.name.clone(), tensor: self.tensor.shallow_clone(), decay: self.decay, unit: self.unit }
+    }
+}
+
 /// A transformer with a head.
 #[derive(Debug)]
 pub struct Model {
@@ -244,8 +251,7 @@ impl Model {
 
     /// All weights of the model folder but for adapters, each once: a tied head is the embedding and not listed again.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let share = |p: &Parameter| Parameter { name: p.name.clone(), tensor: p.tensor.shallow_clone(), decay: p.decay, unit: p.unit };
-        self.parameters.iter().map(share).collect()
+        self.parameters.iter().map(Parameter::share).collect()
     }
 
     /// Number of weights, each counted once.

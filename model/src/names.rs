@@ -82,7 +82,7 @@ impl Names {
 /// Under which names a folder may hold the tensor: its own; without the trunk's prefix, as folders of the bare trunk have it (the first
 /// GPT-2 release); the head of GPT-NeoX also under the name that it bears inside transformers 5.
 pub(crate) fn aliases(name: &str) -> impl Iterator<Item = &str> {
-    let bare = ["transformer.", "model.", "gpt_neox."].into_iter().find_map(|prefix| name.strip_prefix(prefix));
+    let bare = ["transformer.", "model.", "gpt_neox.", "bert."].into_iter().find_map(|prefix| name.strip_prefix(prefix));
     [Some(name), bare, (name == GPT_NEOX.head).then_some(LLAMA.head)].into_iter().flatten()
 }
 

@@ -1,16 +1,19 @@
 //! Text to base model: next-token prediction (Radford et al. 2018 and 2019).
 //!
-//! loss = −1/N Σ log p(token t+1 | tokens ≤ t), N = targets of the whole optimiser step, however it is cut into micro-batches.
+//! loss = −1/N Σ log p(token t+1 | tokens ≤ t), N = targets of the whole optimiser step, however it is cut into micro-batches. With
+//! `objective = "masked"` (BERT, arXiv 1810.04805): −1/N Σ log p(masked token | the row around it).
 //!
 //! Shapes: B sequences of a micro-batch, T context, D width, V vocabulary.
 
+mod masked;
+mod network;
 mod setup;
 
 use anyhow::Result;
 use data::corpus::TokenStream;
-use data::{config::PretrainConfig, order::Order, prefetch::Prefetch, tokenizer::Tokenizer};
+use data::{config::PretrainConfig, order::Order, prefetch::Prefetch};
 use dist::{Gradients, World};
-use model::{Model, generate::Sampling};
+use network::Network;
 use serde_json::{Map, Value};
 use setup::Setup;
 use std::f64::consts::LN_2;
@@ -22,6 +25,8 @@ use train::{cli::StageArgs, exit, exit::Outcome, *};
 const AHEAD: usize = 4;
 /// Positions that go through the output head at a time: few enough that their logits stay small, enough to keep the product efficient.
 const HEAD_CHUNK: i64 = 1024;
+/// Held-out windows are masked the same way at every evaluation.
+const VALID_SEED: u64 = 0x7a11d;
 
 /// Runs the stage into its run folder.
 pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
@@ -30,51 +35,56 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
     };
     let mut optim = setup.optimiser(&c, world)?;
     let gradients = Gradients::new(world, &[optim.partition()])?;
-    let Setup { run, plan, steps, mut state, start, model, tokenizer, corpus, device, lineage } = setup;
+    let Setup { run, plan, steps, mut state, start, network, tokenizer, corpus, device, lineage } = setup;
     let stop = Stop::install(world)?;
-    let (context, head) = (model.config().context, model.head_weight());
+    let ((stride, length), output) = (network.window(), network.output());
     let bits = |loss: f64| loss / LN_2 * corpus.valid.len() as f64 / corpus.valid.bytes().max(1) as f64; // nats a token to bits a byte
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("pretrain", state.step, steps);
     let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
     let (eval, save) = (Every::eval(&c.eval, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
-        match &start {
-            Some(start) => start.save(&model, dir)?,
-            None => model.save(dir)?,
-        }
+        network.save(start.as_ref(), dir)?;
         tokenizer.save(dir)?;
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };
     let (stream, order, batch) =
-        (corpus.train.clone(), Order::new(corpus.train.windows(context), c.seed).shuffled(c.train.shuffle), plan.batch as u64);
+        (corpus.train.clone(), Order::new(corpus.train.windows(stride), c.seed).shuffled(c.train.shuffle), plan.batch as u64);
     // This rank's micro-batches of every step: number, rows, and whether it is the last.
     let shares: Vec<(usize, u64, bool)> = world.share((0..batch).step_by(plan.micro_batch)).collect();
     let mut batches = Prefetch::new(state.step..steps, AHEAD, move |step| {
-        let row = |i: u64| stream.window(order.at(step * batch + i) * context as u64, context + 1);
+        let row = |i: u64| (step * batch + i, stream.window(order.at(step * batch + i) * stride as u64, length));
         let rows = |first: u64| (first..batch.min(first + plan.micro_batch as u64)).map(row).collect::<Vec<_>>();
         Ok(shares.iter().map(|&(micro, first, last)| (micro, rows(first), last)).collect::<Vec<_>>())
     })?;
     let mut profile = Profile::new(&run, args.profile, (state.step, steps), device);
-    let tokens_a_step = (plan.batch * context) as f64;
-    let mut last_eval = f64::NAN;
+    let tokens_a_step = (plan.batch * network.context()) as f64;
+    let targets_a_step = (plan.batch * network.targets()) as f64;
+    let mut last = Measured { loss: f64::NAN, accuracy: None };
 
     for step in state.step..=steps {
         let mut improved = false;
         if eval.due(step) {
-            last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
-            let (perplexity, bits) = (last_eval.exp(), bits(last_eval));
-            let line = log.line(step).set("eval/loss", last_eval).set("eval/perplexity", perplexity).set("eval/bits_per_byte", bits);
-            let sample = if c.eval.sample_prompt.is_empty() { None } else { sample(&model, &tokenizer, &c, world)? };
+            last = evaluate(&network, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
+            let (perplexity, bits) = (last.loss.exp(), bits(last.loss));
+            let line = log.line(step).set("eval/loss", last.loss).set("eval/perplexity", perplexity);
+            let (line, more) = match last.accuracy {
+                Some([accuracy, commonest]) => (
+                    line.set("eval/accuracy", accuracy).set("eval/commonest", commonest),
+                    format!("{:.1}% of masked tokens right (the commonest: {:.1}%)", 100.0 * accuracy, 100.0 * commonest),
+                ),
+                None => (line.set("eval/bits_per_byte", bits), format!("{bits:.3} bits a byte")),
+            };
+            let sample = if c.eval.sample_prompt.is_empty() { None } else { network.sample(&tokenizer, &c, world)? };
             sample.iter().fold(line, |line, text| line.value("eval/sample", text.as_str())).write()?;
-            improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
-            bar.say(&format!("step {step}: validation loss {last_eval:.4}, perplexity {perplexity:.1}, {bits:.3} bits a byte"));
+            improved = state.consider(step, last.loss) && c.checkpoint.keep_best;
+            bar.say(&format!("step {step}: validation loss {:.4}, perplexity {perplexity:.1}, {more}", last.loss));
             sample.iter().for_each(|text| bar.say(&format!("  | {}", text.replace('\n', "\n  | "))));
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
             checkpoint::write_shares(&run, world, &[("optim", &optim)])?;
-            world.beside_main(|| model.lend())?;
+            world.beside_main(|| network.lend())?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, step, |tmp| {
                     write_model(tmp, state.tokens)?;
@@ -94,9 +104,8 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         let mut nll = 0.0;
         for (micro, rows, last) in batches.next()?.unwrap_or_default() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
-            let (inputs, targets) = tensors(&rows, device); // [B, T], [B·T]
-            let hidden = phase(c"forward", || model.forward_hidden(&inputs, None, true).flatten(0, 1)); // [B·T, D]
-            let (sum, rest) = phase(c"head", || loss::lm::nll_chunked(&hidden, head, &targets, 1.0 / tokens_a_step, HEAD_CHUNK));
+            let (states, targets) = phase(c"forward", || network.states(&rows, c.seed, device, true)); // [N, D], [N]
+            let (sum, rest) = phase(c"head", || loss::lm::chunked(&states, output, &targets, 1.0 / targets_a_step, HEAD_CHUNK));
             phase(c"backward", || gradients.backward(&rest, last))?;
             nll += sum;
         }
@@ -107,7 +116,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         rate.stop(tokens_a_step);
         let done = step + 1;
         if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
-            let (loss, speed) = (nll / tokens_a_step, rate.take());
+            let (loss, speed) = (nll / targets_a_step, rate.take());
             log.line(done)
                 .count("tokens", state.tokens)
                 .set("loss", loss)
@@ -122,13 +131,16 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
     if stop.requested().is_some() {
         return Ok(stop.outcome());
     }
-    if last_eval.is_nan() {
-        last_eval = evaluate(&model, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
+    if last.loss.is_nan() {
+        last = evaluate(&network, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
     }
     let mut figures = Map::new();
-    for (key, value) in
-        [("eval_loss", last_eval), ("perplexity", last_eval.exp()), ("bits_per_byte", bits(last_eval)), ("wall_s", log.wall_s())]
-    {
+    let of_objective = match last.accuracy {
+        Some([accuracy, commonest]) => vec![("masked_accuracy", accuracy), ("commonest", commonest)],
+        None => vec![("bits_per_byte", bits(last.loss))],
+    };
+    let always = [("eval_loss", last.loss), ("perplexity", last.loss.exp())];
+    for (key, value) in always.into_iter().chain(of_objective).chain([("wall_s", log.wall_s())]) {
         figures.insert(key.into(), value.into());
     }
     for (key, count) in
@@ -137,63 +149,72 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         figures.insert(key.into(), Value::from(count));
     }
     figures.insert("parameters".into(), (optim.sizes().0 + optim.sizes().1).into());
-    world.beside_main(|| model.lend())?;
+    world.beside_main(|| network.lend())?;
     world.on_main(|| -> Result<()> {
         checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
         summary::write(&run, &figures)?;
         evaluate::report::write_run(run.path())?;
         Ok(())
     })?;
-    bar.finish(steps, &[("loss", last_eval)]);
+    bar.finish(steps, &[("loss", last.loss)]);
     Ok(Outcome::Done)
 }
 
-/// Windows of T+1 tokens as inputs `[B, T]` and flat targets `[B·T]`.
-fn tensors(rows: &[Vec<u32>], device: Device) -> (Tensor, Tensor) {
-    let (b, t) = (rows.len() as i64, rows[0].len() as i64 - 1);
-    let ids: Vec<i64> = rows.iter().flatten().map(|&id| i64::from(id)).collect();
-    let ids = Tensor::from_slice(&ids).to_device(device).view([b, t + 1]);
-    (ids.narrow(1, 0, t).contiguous(), ids.narrow(1, 1, t).reshape([-1]))
+/// Figures of an evaluation.
+struct Measured {
+    /// Nats a predicted token.
+    loss: f64,
+    /// Share of the predicted tokens that are the likeliest, and share of the commonest of them: what a model without context gets at most. Of masked tokens.
+    accuracy: Option<[f64; 2]>,
 }
 
-/// Mean loss in nats a token over windows spread evenly over the held-out text.
-fn evaluate(model: &Model, valid: &TokenStream, max_rows: usize, micro_batch: usize, device: Device, world: &World) -> Result<f64> {
-    let context = model.config().context;
-    let windows = valid.windows(context);
+/// Mean loss in nats a predicted token over windows spread evenly over the held-out text.
+fn evaluate(
+    network: &Network,
+    valid: &TokenStream,
+    max_rows: usize,
+    micro_batch: usize,
+    device: Device,
+    world: &World,
+) -> Result<Measured> {
+    let (stride, length) = network.window();
+    let windows = valid.windows(stride);
     let n = if max_rows == 0 { windows } else { windows.min(max_rows as u64) };
-    let row = |i: u64| valid.window(i * windows / n * context as u64, context + 1);
-    let nll: f64 = world
-        .share((0..n).step_by(micro_batch))
-        .map(|(_, first, _)| {
-            let rows: Vec<Vec<u32>> = (first..n.min(first + micro_batch as u64)).map(row).collect();
-            let (inputs, targets) = tensors(&rows, device);
-            no_grad(|| {
-                let hidden = model.forward_hidden(&inputs, None, false).flatten(0, 1);
-                let chunks = (0..hidden.size()[0]).step_by(HEAD_CHUNK as usize);
-                let chunk = |start: i64| {
-                    let rows = HEAD_CHUNK.min(hidden.size()[0] - start);
-                    loss::lm::nll_sum(&model.logits(&hidden.narrow(0, start, rows)), &targets.narrow(0, start, rows)).double_value(&[])
-                };
-                chunks.map(chunk).sum::<f64>()
-            })
-        })
-        .sum();
-    if world.lacks_one_of((n as usize).div_ceil(micro_batch)) {
+    let row = |i: u64| (i, valid.window(i * windows / n * stride as u64, length));
+    let vocabulary = network.output().weight.size()[0];
+    let mut right = 0.0;
+    let mut counts = Tensor::zeros([vocabulary], (tch::Kind::Double, device));
+    let mut nll = 0.0;
+    for (_, first, _) in world.share((0..n).step_by(micro_batch)) {
+        let rows: Vec<_> = (first..n.min(first + micro_batch as u64)).map(row).collect();
+        nll += no_grad(|| {
+            let (states, targets) = network.states(&rows, VALID_SEED, device, false);
+            let chunks = (0..states.size()[0]).step_by(HEAD_CHUNK as usize);
+            let mut chunk = |start: i64| {
+                let rows = HEAD_CHUNK.min(states.size()[0] - start);
+                let (logits, targets) = (network.logits(&states.narrow(0, start, rows)), targets.narrow(0, start, rows));
+                if network.is_masked() {
+                    right += logits.argmax(-1, false).eq_tensor(&targets).sum(None).double_value(&[]);
+                }
+                loss::lm::nll_sum(&logits, &targets).double_value(&[])
+            };
+            let sum = chunks.map(&mut chunk).sum::<f64>();
+            if network.is_masked() {
+                counts += targets.bincount(None::<&Tensor>, vocabulary);
+            }
+            sum
+        });
+    }
+    if let Some(model) = network.decoder().filter(|_| world.lacks_one_of((n as usize).div_ceil(micro_batch))) {
         model.attend();
     }
-    let [nll] = world.sum([nll])?;
-    Ok(nll / (n * context as u64) as f64)
-}
-
-/// Continues the configured prompt, so that one sees the model learn; on rank 0.
-fn sample(model: &Model, tokenizer: &Tokenizer, c: &PretrainConfig, world: &World) -> Result<Option<String>> {
-    let _held = model.hold(world.is_main());
-    if !world.is_main() {
-        return Ok(None);
-    }
-    let prompt = tokenizer.encode(&c.eval.sample_prompt)?;
-    let sampling =
-        Sampling { max_new: c.eval.sample_tokens, temperature: 0.8, stop: vec![tokenizer.eos()], seed: c.seed, ..Sampling::default() };
-    let out = model::generate::generate(model, std::slice::from_ref(&prompt), &sampling)?;
-    Ok(Some(tokenizer.decode(&[prompt, out[0].ids.clone()].concat(), true)?))
+    let [nll, right] = world.sum([nll, right])?;
+    let predicted = (n * network.targets() as u64) as f64;
+    let accuracy = if network.is_masked() {
+        world.all_reduce_sum(std::slice::from_ref(&counts))?;
+        Some([right / predicted, counts.max().double_value(&[]) / predicted])
+    } else {
+        None
+    };
+    Ok(Measured { loss: nll / predicted, accuracy })
 }

@@ -1,12 +1,15 @@
 //! Everything before the first step: tokenizer, corpus, model, run folder. What fails here is the user's input.
 
-use anyhow::{Context, Result, ensure};
-use data::config::{self, PretrainConfig, TokenizerKind, plan};
+use crate::masked::Masker;
+use crate::network::Network;
+use anyhow::{Context, Result, bail, ensure};
+use data::config::{self, Predict, PretrainConfig, TokenizerKind, plan};
 use data::corpus::Corpus;
 use data::inputs::Inputs;
 use data::tokenizer::Tokenizer;
 use dist::World;
-use model::config::{Dropout, Shape};
+use model::bert::{Bert, BertConfig, BertHead};
+use model::config::Shape;
 use model::{Config, HeadKind, Model, Start, lineage::Lineage};
 use std::path::Path;
 use tch::Device;
@@ -25,7 +28,7 @@ pub struct Setup {
     /// What a model that is not fresh starts from.
     pub start: Option<Start>,
     /// The model.
-    pub model: Model,
+    pub network: Network,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// The tokens.
@@ -63,43 +66,79 @@ impl Setup {
         let lineage = Lineage::new("pretrain", parents.unwrap_or_default(), inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         let corpus = corpus(c, &tokenizer, &run)?;
-        let mut model = match (&start, state.folder()) {
-            (Some(start), checkpoint) => {
-                start.open(HeadKind::Lm, checkpoint).with_context(|| format!("model.init = {:?}", c.model.init))?
+        let mut network = match state.folder().or(init.as_deref()) {
+            Some(folder) => {
+                let from = start.as_ref().map(|start| (start, state.folder()));
+                load(c, folder, from, &tokenizer, device).with_context(|| format!("model.init = {:?}", c.model.init))?
             }
-            (None, Some(checkpoint)) => Model::load_as(checkpoint, HeadKind::Lm, device)?,
-            (None, None) => {
-                let m = &c.model;
-                let mut shape = Config::fresh(m.family.into(), shape(m, tokenizer.vocab_size()))?;
-                shape.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
-                Model::new(shape, HeadKind::Lm, device, c.seed)?
-            }
+            None => fresh(c, &tokenizer, device)?,
         };
-        model.set_compute(device::precision(c.precision, device));
-        model.set_dropout(Dropout::all(c.model.dropout));
-        model.set_activation_checkpointing(c.train.activation_checkpointing);
-        let context = model.config().context;
-        let windows = corpus.train.windows(context);
+        network.check(&c.lora, &c.train, &c.distributed)?;
+        if let Network::Encoder(..) = &network
+            && !c.eval.sample_prompt.is_empty()
+        {
+            let masked = tokenizer.encode_with_special(&c.eval.sample_prompt)?.iter().any(|id| Some(*id) == tokenizer.mask());
+            ensure!(masked, "eval.sample_prompt: there is no mask token in it to be filled, such as [MASK]");
+        }
+        network.prepare(device::precision(c.precision, device), c.model.dropout, c.train.activation_checkpointing);
+        let context = network.context();
+        let stride = network.window().0;
+        let windows = corpus.train.windows(stride);
         ensure!(windows > 0, "data.sources: {} training tokens do not fill one context of {context}", corpus.train.len());
         ensure!(
-            corpus.valid.windows(context) > 0,
+            corpus.valid.windows(stride) > 0,
             "the held-out {} tokens do not fill one context of {context}: raise eval.valid_fraction",
             corpus.valid.len()
         );
         let steps = plan.total(windows);
         state.within(steps)?;
-        Ok(Some(Setup { run, plan, steps, state, start, model, tokenizer, corpus, device, lineage }))
+        Ok(Some(Setup { run, plan, steps, state, start, network, tokenizer, corpus, device, lineage }))
     }
 
     /// The optimiser over what is trained of the model, as it stood at the checkpoint.
     pub fn optimiser(&mut self, c: &PretrainConfig, world: &World) -> Result<AdamW> {
-        let params =
-            self.model.trainable().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
+        let params = self.network.trainable();
+        let params = params.into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
         let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
-        self.model.share_out(optim.partition().units());
+        self.network.share_out(&optim);
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }
+}
+
+/// The network of a folder, for the objective; a decoder `from` what it starts from and the checkpoint.
+fn load(
+    c: &PretrainConfig,
+    folder: &Path,
+    from: Option<(&Start, Option<&Path>)>,
+    tokenizer: &Tokenizer,
+    device: Device,
+) -> Result<Network> {
+    match (model::kind_of(folder)?, c.objective) {
+        (model::Kind::Decoder, Predict::Next) => Ok(Network::Decoder(match from {
+            Some((start, checkpoint)) => start.open(HeadKind::Lm, checkpoint)?,
+            None => Model::load_as(folder, HeadKind::Lm, device)?,
+        })),
+        (model::Kind::Encoder, Predict::Masked) => {
+            let masker = Masker::new(tokenizer, c.masked_share)?;
+            Ok(Network::Encoder(Bert::load_as(folder, &BertHead::Masked, device)?, masker))
+        }
+        (kind, _) => bail!("objective: {kind:?} models are not trained for it: decoders predict the next token, encoders masked ones"),
+    }
+}
+
+/// A fresh network of the configured shape.
+fn fresh(c: &PretrainConfig, tokenizer: &Tokenizer, device: Device) -> Result<Network> {
+    let m = &c.model;
+    if c.objective == Predict::Masked {
+        let shape = BertConfig::fresh(tokenizer.vocab_size(), m.context, m.layers, m.heads, m.width, tokenizer.pad())?;
+        let masker = Masker::new(tokenizer, c.masked_share)?;
+        return Ok(Network::Encoder(Bert::new(shape, &BertHead::Masked, device, c.seed)?, masker));
+    }
+    let family = model::config::Family::try_from(m.family)?;
+    let mut shape = Config::fresh(family, shape(m, tokenizer.vocab_size()))?;
+    shape.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
+    Ok(Network::Decoder(Model::new(shape, HeadKind::Lm, device, c.seed)?))
 }
 
 fn shape(m: &config::ModelShape, vocab_size: usize) -> Shape {
@@ -108,7 +147,7 @@ fn shape(m: &config::ModelShape, vocab_size: usize) -> Shape {
 }
 
 fn tokenizer(c: &PretrainConfig) -> Result<Tokenizer> {
-    let trains = matches!(c.tokenizer.kind, TokenizerKind::Bpe | TokenizerKind::Char);
+    let trains = matches!(c.tokenizer.kind, TokenizerKind::Bpe | TokenizerKind::Wordpiece | TokenizerKind::Char);
     let mut bar = trains.then(|| Progress::bytes("tokenizer", 0));
     let mut last = 0;
     let tokenizer = data::tokenizer::choose(&c.tokenizer, &c.data, &mut |done, total| {

@@ -1,19 +1,20 @@
 //! Base model and demonstrations to a fine-tuned model: the next-token loss on the answers only (InstructGPT, arXiv 2203.02155, section 3.5).
 //!
-//! loss = −1/N Σ log p(answer token | everything before it in its own row), N = answer tokens (the end token included) of the optimiser step.
+//! loss = −1/N Σ log p(answer token | everything before it in its own row), N = answer tokens (the end token included) of the optimiser step. An
+//! encoder-decoder reads the prompt in its encoder (arXiv 1706.03762); a classifier's answer is a class, one a row (arXiv 1810.04805).
 
 mod batch;
+mod measure;
+mod network;
 mod setup;
 
 use anyhow::Result;
-use batch::Batch;
-use data::{config::SftConfig, demos::Demo, order::Order};
+use data::{config::SftConfig, order::Order};
 use dist::{Gradients, World};
-use model::{Model, generate::Sampling};
+use network::Writing;
 use serde_json::{Map, Value};
 use setup::Setup;
 use std::path::Path;
-use tch::{Device, no_grad};
 use train::{cli::StageArgs, exit, exit::Outcome, *};
 
 /// Labelled positions that go through the output head at a time.
@@ -26,9 +27,9 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     };
     let mut optim = setup.optimiser(&c, world)?;
     let gradients = Gradients::new(world, &[optim.partition()])?;
-    let Setup { run, plan, steps, mut state, start, model, tokenizer, template, demos, sequences, device, lineage } = setup;
+    let Setup { run, plan, steps, mut state, start, network, tokenizer, template, demos, sequences, device, lineage } = setup;
     let stop = Stop::install(world)?;
-    let head = model.head_weight();
+    let output = network.output(c.loss.label_smoothing);
     let order = Order::new(sequences.len() as u64, c.seed).shuffled(c.train.shuffle);
     let valid = &demos.valid[..if c.eval.max_rows == 0 { demos.valid.len() } else { c.eval.max_rows.min(demos.valid.len()) }];
     let mut rate = metrics::Rate::default();
@@ -36,7 +37,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let mut log = Metrics::open(&run, &state)?.watched(&run, &c.log, Alarms::new(&c.alarm), &bar)?;
     let (eval, save) = (Every::eval(&c.eval, steps, &state), Every::save(c.checkpoint.every, steps, &state));
     let write_model = |dir: &Path, tokens: u64| -> Result<(), BoxError> {
-        start.save(&model, dir)?;
+        network.save(start.as_ref(), dir)?;
         tokenizer.save(dir)?;
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };
@@ -46,36 +47,37 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     for step in state.step..=steps {
         let mut improved = false;
         if eval.due(step) {
-            last_eval = evaluate(&model, valid, plan.micro_batch, device, world)?;
-            let mut sample = String::new();
-            let held = model.hold(world.is_main());
+            let measured = measure::evaluate(&network, valid, plan.micro_batch, world)?;
+            last_eval = measured.loss;
+            let (mut sample, mut bleu) = (String::new(), None);
+            let held = network.decoder().map(|model| model.hold(world.is_main()));
             if world.is_main() {
                 let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
-                let answers = model::generate::generate(
-                    &model,
-                    &[template.encode_prompt(&tokenizer, prompt)?],
-                    &Sampling {
-                        max_new: c.eval.sample_tokens,
-                        temperature: 0.0,
-                        stop: template.stop_ids(&tokenizer),
-                        ..Sampling::default()
-                    },
-                )?;
-                sample = format!("{prompt}\n> {}", tokenizer.decode(&answers[0].ids, true)?.trim());
+                let how = Writing { max_new: c.eval.sample_tokens, beams: 1 };
+                let ids = network.prompt(&tokenizer, template.as_ref(), prompt)?;
+                sample = format!("{prompt}\n> {}", network.answers(&tokenizer, template.as_ref(), &[ids], how)?[0]);
+                bleu = measure::bleu(&c.bleu, &run, &network, &tokenizer, template.as_ref(), &demos.valid)?;
             }
             drop(held);
-            log.line(step)
-                .set("eval/loss", last_eval)
-                .set("eval/perplexity", last_eval.exp())
-                .value("eval/sample", sample.as_str())
-                .write()?;
+            let line = log.line(step).set("eval/loss", last_eval);
+            let line = match measured.accuracy {
+                Some(accuracy) => line.set("eval/accuracy", accuracy),
+                None => line.set("eval/perplexity", last_eval.exp()),
+            };
+            let line = bleu.iter().fold(line, |line, &bleu| line.set("eval/bleu", bleu));
+            line.value("eval/sample", sample.as_str()).write()?;
+            let more = match (measured.accuracy, bleu) {
+                (Some(accuracy), _) => format!(", accuracy {:.1}%", 100.0 * accuracy),
+                (None, Some(bleu)) => format!(", BLEU {bleu:.1}"),
+                _ => String::new(),
+            };
             improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
-            bar.say(&format!("step {step}: validation loss {last_eval:.4}\n  | {}", sample.replace('\n', "\n  | ")));
+            bar.say(&format!("step {step}: validation loss {last_eval:.4}{more}\n  | {}", sample.replace('\n', "\n  | ")));
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {
             checkpoint::write_shares(&run, world, &[("optim", &optim)])?;
-            world.beside_main(|| model.lend())?;
+            world.beside_main(|| network.lend())?;
             world.on_main(|| -> Result<()> {
                 checkpoint::commit(&run, step, |tmp| {
                     write_model(tmp, state.tokens)?;
@@ -99,10 +101,8 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         let (mut nll, mut seen) = (0.0, 0.0);
         for (micro, rows, last) in world.share(picked.chunks(plan.micro_batch)) {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
-            let batch = Batch::new(&demos.train, rows, device);
-            let hidden = phase(c"forward", || model.forward_packed(&batch.inputs, &batch.segments, true)); // [T, D]
-            let labelled = hidden.index_select(0, &batch.labelled); // [N, D]
-            let (sum, rest) = phase(c"head", || loss::lm::nll_chunked(&labelled, head, &batch.targets, 1.0 / tokens, HEAD_CHUNK));
+            let (states, targets) = phase(c"forward", || network.states(&demos.train, rows, true)); // [N, D], [N]
+            let (sum, rest) = phase(c"head", || loss::lm::chunked(&states, output, &targets, 1.0 / tokens, HEAD_CHUNK));
             phase(c"backward", || gradients.backward(&rest, last))?;
             nll += sum;
             seen += rows.iter().flat_map(|r| r.iter()).map(|&i| demos.train[i].ids.len() as f64).sum::<f64>();
@@ -130,7 +130,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         return Ok(stop.outcome());
     }
     if last_eval.is_nan() {
-        last_eval = evaluate(&model, valid, plan.micro_batch, device, world)?;
+        last_eval = measure::evaluate(&network, valid, plan.micro_batch, world)?.loss;
     }
     let mut figures = Map::new();
     for (key, value) in [("eval_loss", last_eval), ("wall_s", log.wall_s())] {
@@ -146,7 +146,11 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     ] {
         figures.insert(key.into(), Value::from(count));
     }
-    world.beside_main(|| model.lend())?;
+    if world.is_main() {
+        figures.extend(measure::classes(&network, &tokenizer, &demos.valid)?);
+        figures.extend(measure::last_bleu(&c.bleu, &run)?);
+    }
+    world.beside_main(|| network.lend())?;
     world.on_main(|| -> Result<()> {
         checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
         summary::write(&run, &figures)?;
@@ -155,24 +159,4 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     })?;
     bar.finish(steps, &[("loss", last_eval)]);
     Ok(Outcome::Done)
-}
-
-/// Mean loss in nats a labelled token over the held-out rows.
-fn evaluate(model: &Model, valid: &[Demo], micro_batch: usize, device: Device, world: &World) -> Result<f64> {
-    let mut rows: Vec<Vec<usize>> = (0..valid.len()).map(|i| vec![i]).collect();
-    rows.sort_by_key(|r| valid[r[0]].ids.len());
-    let (mut nll, mut tokens) = (0.0, 0.0);
-    for (_, chunk, _) in world.share(rows.chunks(micro_batch)) {
-        let batch = Batch::new(valid, &chunk.iter().collect::<Vec<_>>(), device);
-        no_grad(|| {
-            let hidden = model.forward_packed(&batch.inputs, &batch.segments, false).index_select(0, &batch.labelled);
-            nll += loss::lm::nll_sum(&model.logits(&hidden), &batch.targets).double_value(&[]);
-        });
-        tokens += batch.targets.numel() as f64;
-    }
-    if world.lacks_one_of(rows.len().div_ceil(micro_batch)) {
-        model.attend();
-    }
-    let [nll, tokens] = world.sum([nll, tokens])?;
-    Ok(nll / f64::max(tokens, 1.0))
 }

@@ -1,15 +1,19 @@
 //! Everything before the first step. What fails here is the user's input.
 
 use crate::batch;
-use anyhow::{Context, Result, ensure};
+use crate::network::Network;
+use anyhow::{Context, Result, bail, ensure};
 use data::chat::ChatTemplate;
-use data::config::{self, SftConfig, plan};
+use data::config::{self, SftConfig, Task, plan};
 use data::demos::{self, Demo};
 use data::inputs::Inputs;
 use data::split::Split;
-use data::tokenizer::Tokenizer;
+use data::tokenizer::{self, Tokenizer};
 use dist::World;
-use model::{HeadKind, Model, Start, config::Dropout, lineage::Lineage};
+use model::bert::{Bert, BertHead};
+use model::seq2seq::{Seq2Seq, Seq2SeqConfig, Stack};
+use model::{HeadKind, Model, Start, lineage::Lineage};
+use std::collections::BTreeSet;
 use std::path::Path;
 use tch::Device;
 use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
@@ -24,14 +28,14 @@ pub struct Setup {
     pub steps: u64,
     /// Where the run stands.
     pub state: State,
-    /// What the model starts from.
-    pub start: Start,
+    /// What a model that is not fresh starts from.
+    pub start: Option<Start>,
     /// The model.
-    pub model: Model,
+    pub network: Network,
     /// Its tokenizer, with the template to be saved.
     pub tokenizer: Tokenizer,
-    /// How a conversation becomes text.
-    pub template: ChatTemplate,
+    /// How a conversation becomes text, for a decoder.
+    pub template: Option<ChatTemplate>,
     /// The demonstrations.
     pub demos: Split<Demo>,
     /// Training rows by sequence.
@@ -48,7 +52,7 @@ impl Setup {
         let plan = plan::sft(c)?.shared_by(world.size())?;
         let device = device::pick(c.device, world.local_rank())?;
         device::set_threads(c.threads, world.local_size());
-        let init = model::resolve(Path::new(&c.model.init))?;
+        let init = if c.model.init.is_empty() { None } else { Some(model::resolve(Path::new(&c.model.init))?) };
         let out = args.out_dir("sft");
         let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
         if summary::done(&run) {
@@ -56,39 +60,96 @@ impl Setup {
             return Ok(None);
         }
         let state = State::open(&run)?;
-        let mut tokenizer = Tokenizer::load(&init)?;
-        let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.tokenizer(&init, &tokenizer);
-        let start = Start::new(&init, &c.model.adapter, &c.lora, c.seed, device)?;
-        let parents = start.parents("model.init", "model.adapter")?;
-        let lineage = Lineage::new("sft", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
+        let quarantine = run.join("quarantine.jsonl");
+        let mut tokenizer = match (&init, state.folder()) {
+            (Some(folder), _) => Tokenizer::load(folder)?,
+            (None, Some(folder)) => Tokenizer::load(folder)?,
+            (None, None) => {
+                let texts = demos::load_texts(&c.data, &quarantine)?;
+                tokenizer::choose_from(&c.tokenizer, &texts.iter().flatten().map(String::as_str).collect::<Vec<_>>())?.ending()?
+            }
+        };
+        let sources = [c.data.sources.as_slice(), &c.data.heldout].concat();
+        let mut inputs = Inputs::new(world.size()).sources("data.sources", &sources)?;
+        if let Some(init) = &init {
+            inputs = inputs.tokenizer(init, &tokenizer);
+        }
+        let start = init.as_deref().map(|init| Start::new(init, &c.model.adapter, &c.lora, c.seed, device)).transpose()?;
+        let parents = start.as_ref().map(|start| start.parents("model.init", "model.adapter")).transpose()?;
+        let lineage = Lineage::new("sft", parents.unwrap_or_default(), inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
-        let template = ChatTemplate::new(c.data.template, &init)?;
-        tokenizer.set_chat_template(Some(template.source().to_owned()));
-        let mut model = start.open(HeadKind::Lm, state.folder()).with_context(|| format!("model.init = {:?}", c.model.init))?;
-        model.set_activation_checkpointing(c.train.activation_checkpointing);
-        model.set_compute(device::precision(c.precision, device));
-        model.set_dropout(Dropout::all(c.model.dropout));
-        let context = model.config().context;
-        let demos =
-            demos::load_demos(&c.data, &tokenizer, &template, context, c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
+        let from = state.folder().or(init.as_deref());
+        let decoder = start.as_ref().map(|start| (start, state.folder()));
+        let mut network =
+            network(c, from, decoder, &tokenizer, device, &quarantine).with_context(|| format!("model.init = {:?}", c.model.init))?;
+        network.check(&c.lora, &c.train, &c.distributed)?;
+        network.prepare(device::precision(c.precision, device), c.model.dropout, c.train.activation_checkpointing);
+        let template = match (&network, &init) {
+            (Network::Decoder(_), Some(init)) => Some(ChatTemplate::new(c.data.template, init)?),
+            _ => None,
+        };
+        if let Some(template) = &template {
+            tokenizer.set_chat_template(Some(template.source().to_owned()));
+        }
+        let context = network.context();
+        let layout = network.layout(template.as_ref());
+        let demos = demos::load_demos(&c.data, &tokenizer, &layout, context, c.eval.valid_fraction, c.seed, &quarantine)?;
         ensure!(!demos.train.is_empty(), "data.sources: no demonstration is left to learn from");
         ensure!(!demos.valid.is_empty(), "no demonstration is held out: raise eval.valid_fraction");
+        network.check_classes(&demos.valid)?;
+        let packing = c.data.packing && matches!(network, Network::Decoder(_));
+        ensure!(packing == c.data.packing, "data.packing: only a decoder's rows can share a sequence");
         if demos.report.rejected > 0 {
             note(&format!("sft: {} of {} rows are in {}", demos.report.rejected, demos.report.read, demos.report.path.display()));
         }
-        let sequences = batch::sequences(&demos.train, c.data.packing, context);
+        let sequences = batch::sequences(&demos.train, packing, context);
         let steps = plan.total(sequences.len() as u64);
         state.within(steps)?;
-        Ok(Some(Setup { run, plan, steps, state, start, model, tokenizer, template, demos, sequences, device, lineage }))
+        Ok(Some(Setup { run, plan, steps, state, start, network, tokenizer, template, demos, sequences, device, lineage }))
     }
 
     /// The optimiser over what is trained of the model, as it stood at the checkpoint.
     pub fn optimiser(&mut self, c: &SftConfig, world: &World) -> Result<AdamW> {
-        let params =
-            self.model.trainable().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
+        let params = self.network.trainable();
+        let params = params.into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
         let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
-        self.model.share_out(optim.partition().units());
+        self.network.share_out(&optim);
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
+    }
+}
+
+/// The network in the folder `from` as the objective wants it, or a fresh encoder-decoder. `decoder`: what a decoder starts from, and the checkpoint.
+fn network(
+    c: &SftConfig,
+    from: Option<&Path>,
+    decoder: Option<(&Start, Option<&Path>)>,
+    tokenizer: &Tokenizer,
+    device: Device,
+    quarantine: &Path,
+) -> Result<Network> {
+    let Some(folder) = from else {
+        let f = &c.model.fresh;
+        let ffn_width = if f.ffn_width == 0 { 4 * f.width } else { f.ffn_width };
+        let side = Stack { layers: f.layers, heads: f.heads, ffn_width };
+        let shape = Seq2SeqConfig::fresh(tokenizer.vocab_size(), f.context, f.width, side, tokenizer.eos(), tokenizer.pad())?;
+        return Ok(Network::Translator(Seq2Seq::new(shape, device, c.seed)?));
+    };
+    match (model::kind_of(folder)?, c.objective) {
+        (model::Kind::Decoder, Task::Answer) => Ok(Network::Decoder(match decoder {
+            Some((start, checkpoint)) => start.open(HeadKind::Lm, checkpoint)?,
+            None => Model::load_as(folder, HeadKind::Lm, device)?,
+        })),
+        (model::Kind::EncoderDecoder, Task::Answer) => Ok(Network::Translator(Seq2Seq::load(folder, device)?)),
+        (model::Kind::Encoder, Task::Classify) => {
+            let classes: BTreeSet<String> = demos::load_classes(&c.data, quarantine)?;
+            let model = Bert::load(folder, device)?;
+            // A folder's own classes keep their numbers.
+            if model.classes().is_some_and(|known| classes.iter().all(|class| known.contains(class))) {
+                return Ok(Network::Classifier(model));
+            }
+            Ok(Network::Classifier(Bert::load_as(folder, &BertHead::Classes(classes.into_iter().collect()), device)?))
+        }
+        (kind, _) => bail!("objective: {kind:?} models are not trained for it: decoders and encoder-decoders answer, encoders classify"),
     }
 }

@@ -63,12 +63,16 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Columns {
+    /// Names of all columns in their order, for CSV and TSV files without a header; empty where the first line is one.
+    pub header: Vec<String>,
     /// A document for pre-training.
     pub text: String,
     /// What the model is asked.
     pub prompt: String,
-    /// What it should answer.
+    /// What it should answer; the class of a text that is classified.
     pub response: String,
+    /// The second text, where pairs are classified.
+    pub second: String,
     /// A chat: a list of `{"role", "content"}`. Used instead of prompt and response where the row has it.
     pub messages: String,
     /// The preferred answer of a pair.
@@ -92,9 +96,11 @@ pub struct Columns {
 impl Default for Columns {
     fn default() -> Self {
         Columns {
+            header: vec![],
             text: "text".into(),
             prompt: "prompt".into(),
             response: "response".into(),
+            second: "second".into(),
             messages: "messages".into(),
             chosen: "chosen".into(),
             rejected: "rejected".into(),
@@ -161,6 +167,8 @@ pub enum Decay {
     Linear,
     /// The peak throughout.
     Constant,
+    /// The peak times the root of the step that reaches it over the present step (arXiv 1706.03762, section 5.3), not below `min_ratio` of it.
+    InverseSqrt,
 }
 
 /// Warm-up and decay of the learning rate.

@@ -3,9 +3,9 @@
 use super::common::{Distributed, Eval, Lora, Optim, Schedule, Shard, Source, Train};
 use super::load::ConfigError;
 use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
-use super::pretrain::{PretrainConfig, TokenizerKind};
+use super::pretrain::{Family, Predict, PretrainConfig, TokenizerKind};
 use super::reward::{Margin, PreferenceKind, RewardConfig};
-use super::sft::{Augment, SftConfig};
+use super::sft::{Augment, SftConfig, Task};
 use super::watch::Alarm;
 
 fn range<V: std::fmt::Display>(ok: bool, key: &str, value: V, message: &str) -> Result<(), ConfigError> {
@@ -122,9 +122,19 @@ pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
     range(!fresh || c.lora.rank == 0, "lora.rank", c.lora.rank, "adapters change a model that is there: name it in model.init")?;
     range(!fresh || m.adapter.is_empty(), "model.adapter", &m.adapter, "an adapter changes a model that is there: name it in model.init")?;
     range(m.context >= 2, "model.context", m.context, "must be at least 2 tokens")?;
+    range(c.masked_share > 0.0 && c.masked_share < 1.0, "masked_share", c.masked_share, "must lie in (0, 1)")?;
+    range(
+        c.objective == Predict::Next || m.context >= 4,
+        "model.context",
+        m.context,
+        "must be at least 4 for masked tokens between two special ones",
+    )?;
     if fresh {
         range(m.layers > 0, "model.layers", m.layers, "must be at least 1")?;
         exact_div("model.width", m.width, "model.heads", m.heads)?;
+        let masked = c.objective == Predict::Masked;
+        let message = "family bert goes with objective = \"masked\", the others with \"next\"";
+        range(masked == (m.family == Family::Bert), "objective", if masked { "masked" } else { "next" }, message)?;
         range(m.width > 0, "model.width", m.width, "must be positive")?;
         let t = &c.tokenizer;
         range(t.kind != TokenizerKind::File || !t.path.is_empty(), "tokenizer.path", "\"\"", "kind `file` needs a tokenizer.json")?;
@@ -146,8 +156,24 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     dropout("model.dropout", c.model.dropout)?;
     lora(&c.lora)?;
     in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
-    folder("model.init", &c.model.init)?;
+    let fresh = &c.model.fresh;
+    match (c.model.init.is_empty(), fresh.layers) {
+        (true, 0) | (false, _) => folder("model.init", &c.model.init)?,
+        _ => {
+            exact_div("model.fresh.width", fresh.width, "model.fresh.heads", fresh.heads)?;
+            range(fresh.context >= 2, "model.fresh.context", fresh.context, "must be at least 2 tokens")?;
+            let lossless = matches!(c.tokenizer.kind, TokenizerKind::Bpe | TokenizerKind::Byte | TokenizerKind::Char | TokenizerKind::File);
+            range(lossless, "tokenizer.kind", "wordpiece", "writes no text: take bpe, char, byte or file")?;
+            range(c.objective == Task::Answer, "objective", "classify", "a classifier starts from a model: name it in model.init")?;
+        }
+    }
+    range((0.0..1.0).contains(&c.loss.label_smoothing), "loss.label_smoothing", c.loss.label_smoothing, "must lie in [0, 1)")?;
+    range(c.bleu.beams > 0, "bleu.beams", c.bleu.beams, "must be at least 1")?;
+    range(c.bleu.max_new_tokens > 0, "bleu.max_new_tokens", c.bleu.max_new_tokens, "must be at least 1")?;
     sources(&c.data.sources)?;
+    for (i, source) in c.data.heldout.iter().enumerate() {
+        range(!source.path.is_empty(), &format!("data.heldout.{i}.path"), "\"\"", "must name a file, a glob or a folder")?;
+    }
     augment(&c.data.augment)?;
     steps(&c.train)
 }

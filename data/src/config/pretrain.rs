@@ -17,6 +17,10 @@ pub struct PretrainConfig {
     pub precision: Precision,
     /// CPU threads; 0 means all cores.
     pub threads: usize,
+    /// What is predicted.
+    pub objective: Predict,
+    /// Share of the tokens that a masked model predicts (0 to 1): of these 80% become the mask, 10% a random token, 10% stay.
+    pub masked_share: f64,
     /// Shape of a fresh model, or the folder to start from.
     pub model: ModelShape,
     /// Low-rank adapters instead of all weights.
@@ -50,6 +54,8 @@ impl Default for PretrainConfig {
             device: Device::default(),
             precision: Precision::default(),
             threads: 0,
+            objective: Predict::default(),
+            masked_share: 0.15,
             model: ModelShape::default(),
             lora: Lora::default(),
             tokenizer: Tokenizer::default(),
@@ -64,6 +70,17 @@ impl Default for PretrainConfig {
             alarm: Alarm::default(),
         }
     }
+}
+
+/// What is predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Predict {
+    /// Each token from those before it.
+    #[default]
+    Next,
+    /// Masked tokens from both sides (BERT, arXiv 1810.04805): for family `bert`.
+    Masked,
 }
 
 /// Shape of a fresh GPT-2 model. All sizes in units of features, heads or tokens.
@@ -121,6 +138,8 @@ pub enum Family {
     Qwen2,
     /// Llama with RMSNorm on every head's query and key.
     Qwen3,
+    /// An encoder that sees both sides, for `objective = "masked"`.
+    Bert,
 }
 
 /// Kind of tokenizer.
@@ -134,6 +153,8 @@ pub enum TokenizerKind {
     Byte,
     /// One token a character of the corpus.
     Char,
+    /// Lower-cased WordPiece trained on the corpus, with [CLS], [SEP] and [MASK], as BERT has it.
+    Wordpiece,
     /// A `tokenizer.json` from `path`.
     File,
 }
@@ -144,11 +165,11 @@ pub enum TokenizerKind {
 pub struct Tokenizer {
     /// Kind.
     pub kind: TokenizerKind,
-    /// Vocabulary of a trained BPE, special tokens included.
+    /// Vocabulary of a trained BPE or WordPiece, special tokens included.
     pub vocab_size: usize,
     /// `tokenizer.json`, or the folder that holds it, for kind `file`.
     pub path: String,
-    /// BPE is trained on at most so many bytes of the corpus, drawn evenly.
+    /// BPE and WordPiece are trained on at most so many bytes of the corpus, drawn evenly.
     pub train_bytes: u64,
 }
 

@@ -1,6 +1,7 @@
 //! Configuration of `sft`.
 
 use super::common::{Checkpoint, Device, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
+use super::pretrain::Tokenizer;
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,12 +18,18 @@ pub struct SftConfig {
     pub precision: Precision,
     /// CPU threads; 0 means all cores.
     pub threads: usize,
+    /// What is learnt.
+    pub objective: Task,
     /// The model to start from.
     pub model: InitModel,
     /// Low-rank adapters instead of all weights.
     pub lora: Lora,
+    /// How text becomes token ids, where `model.fresh` makes the model; a BPE or characters are learnt from the rows.
+    pub tokenizer: Tokenizer,
     /// The demonstrations.
     pub data: DemoData,
+    /// Loss.
+    pub loss: SftLoss,
     /// Optimiser.
     pub optim: Optim,
     /// Learning rate over time.
@@ -31,6 +38,8 @@ pub struct SftConfig {
     pub train: Train,
     /// Evaluation.
     pub eval: Eval,
+    /// Answers to held-out prompts against the held-out responses.
+    pub bleu: Bleu,
     /// Checkpoints.
     pub checkpoint: Checkpoint,
     /// Several processes.
@@ -48,13 +57,17 @@ impl Default for SftConfig {
             device: Device::default(),
             precision: Precision::default(),
             threads: 0,
+            objective: Task::default(),
             model: InitModel::default(),
             lora: Lora::default(),
+            tokenizer: Tokenizer::default(),
             data: DemoData::default(),
+            loss: SftLoss::default(),
             optim: Optim { lr: 1e-4, weight_decay: 0.01, ..Optim::default() },
             schedule: Schedule::default(),
             train: Train::default(),
             eval: Eval::default(),
+            bleu: Bleu::default(),
             checkpoint: Checkpoint::default(),
             distributed: Distributed::default(),
             log: Log::default(),
@@ -72,8 +85,87 @@ pub struct InitModel {
     /// A folder with an adapter that PEFT or one of our runs wrote for `init`; empty for none. Trained further with `lora.rank` above 0 (rank and alpha must
     /// be the adapter's), merged into the weights without.
     pub adapter: String,
-    /// Dropout probability while training.
+    /// Dropout probability while training; of an encoder-decoder in embeddings and branches.
     pub dropout: f64,
+    /// A fresh encoder-decoder, where `init` is empty.
+    pub fresh: FreshPair,
+}
+
+/// Shape of a fresh encoder-decoder (arXiv 1706.03762): both sides alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FreshPair {
+    /// Blocks of the encoder, and of the decoder; 0 makes no model, and `model.init` must name one.
+    pub layers: usize,
+    /// Attention heads; must divide `width`.
+    pub heads: usize,
+    /// Features of the residual stream.
+    pub width: usize,
+    /// Features inside the MLPs; 0 means four times the width.
+    pub ffn_width: usize,
+    /// Longest source and longest target in tokens.
+    pub context: usize,
+}
+
+impl Default for FreshPair {
+    fn default() -> Self {
+        FreshPair { layers: 0, heads: 4, width: 256, ffn_width: 0, context: 128 }
+    }
+}
+
+/// What is learnt from rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// To write the response to the prompt.
+    #[default]
+    Answer,
+    /// To tell which of the responses that occur (classes) the prompt has.
+    Classify,
+}
+
+/// Loss of `sft`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SftLoss {
+    /// Share of each target's probability spread evenly over the vocabulary (arXiv 1512.00567); the validation loss is without.
+    pub label_smoothing: f64,
+}
+
+/// How a line falls into tokens for BLEU (sacrebleu's names).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BleuTokens {
+    /// Western languages.
+    #[default]
+    #[serde(rename = "13a")]
+    V13a,
+    /// Chinese.
+    Zh,
+    /// Characters.
+    Char,
+    /// Blanks.
+    None,
+}
+
+/// Answers to held-out prompts against the held-out responses, by BLEU (arXiv 1804.08771), at every evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bleu {
+    /// So many of the held-out rows are answered; 0 means none.
+    pub rows: usize,
+    /// How a line falls into tokens.
+    pub tokenize: BleuTokens,
+    /// Beams of an encoder-decoder's search; 1 is greedy, as a decoder always is here.
+    pub beams: usize,
+    /// Tokens of an answer at most.
+    pub max_new_tokens: usize,
+}
+
+impl Default for Bleu {
+    fn default() -> Self {
+        Bleu { rows: 0, tokenize: BleuTokens::default(), beams: 1, max_new_tokens: 64 }
+    }
 }
 
 /// Demonstrations: prompt and response, or chats.
@@ -82,6 +174,8 @@ pub struct InitModel {
 pub struct DemoData {
     /// Where the rows are.
     pub sources: Vec<Source>,
+    /// Rows held out; without, `eval.valid_fraction` of the prompts' groups is.
+    pub heldout: Vec<Source>,
     /// How a conversation becomes text.
     pub template: Template,
     /// Longest row in tokens, prompt and response; longer ones go to the quarantine. 0 means the model's context.

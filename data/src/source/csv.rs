@@ -30,7 +30,10 @@ impl Header {
 
 pub(super) fn read(sink: &mut Sink, separator: u8) -> Result<(), SourceError> {
     let mut reader = open(&sink.file)?;
-    let mut header: Option<Arc<Header>> = None;
+    let mut header = match sink.columns.header.as_slice() {
+        [] => None,
+        names => Some(Arc::new(header_from(sink, names.iter().map(|name| name.trim().to_string()))?)),
+    };
     let mut fields: Vec<Field> = Vec::new();
     let mut line = 1u64;
     let mut last = sink.read_on(&mut reader, line)?;
@@ -88,12 +91,16 @@ fn header_of(sink: &Sink, raw: &[u8], fields: &[Field]) -> Result<Header, Source
     let Ok(text) = std::str::from_utf8(raw) else {
         return Err(sink.unreadable(1, "the header is not UTF-8: convert the file, for example with `iconv -t UTF-8`"));
     };
+    let name = |(i, field): (usize, &Field)| match field.of(text).trim() {
+        "" => format!("column_{}", i + 1), // the nameless index column that pandas writes
+        name => name.to_string(),
+    };
+    header_from(sink, fields.iter().enumerate().map(name))
+}
+
+fn header_from(sink: &Sink, names: impl Iterator<Item = String>) -> Result<Header, SourceError> {
     let mut header = Header { id: NEXT.fetch_add(1, Ordering::Relaxed), ..Header::default() };
-    for (i, field) in fields.iter().enumerate() {
-        let name = match field.of(text).trim() {
-            "" => format!("column_{}", i + 1), // the nameless index column that pandas writes
-            name => name.to_string(),
-        };
+    for (i, name) in names.enumerate() {
         if header.places.insert(name.clone(), i).is_some() {
             let detail = format!("the header names the column {name:?} twice");
             return Err(SourceError::Columns { path: sink.file.to_path_buf(), detail });

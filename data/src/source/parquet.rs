@@ -49,6 +49,7 @@ fn wanted<'a>(present: impl Iterator<Item = &'a str>, columns: &Columns) -> Vec<
         &columns.text,
         &columns.prompt,
         &columns.response,
+        &columns.second,
         &columns.messages,
         &columns.chosen,
         &columns.rejected,

@@ -13,6 +13,7 @@ pub fn choose(cfg: &config::Tokenizer, text: &TextData, on_progress: &mut dyn Fn
         TokenizerKind::Byte => Tokenizer::byte(),
         TokenizerKind::Bpe => sample(text, cfg.train_bytes, on_progress, |texts| Tokenizer::train_bpe(texts, cfg.vocab_size)),
         TokenizerKind::Char => sample(text, u64::MAX, on_progress, |texts| Tokenizer::characters(texts)),
+        TokenizerKind::Wordpiece => sample(text, cfg.train_bytes, on_progress, |texts| Tokenizer::train_wordpiece(texts, cfg.vocab_size)),
         TokenizerKind::File => {
             let path = crate::source::expand(&cfg.path)?;
             if path.trim().is_empty() {
@@ -21,5 +22,16 @@ pub fn choose(cfg: &config::Tokenizer, text: &TextData, on_progress: &mut dyn Fn
             }
             Tokenizer::load(Path::new(&path))
         }
+    }
+}
+
+/// The same from texts that are in memory.
+pub fn choose_from(cfg: &config::Tokenizer, texts: &[&str]) -> Result<Tokenizer, DataError> {
+    let mut texts = texts.iter().map(|text| (*text).to_owned());
+    match cfg.kind {
+        TokenizerKind::Bpe => Tokenizer::train_bpe(&mut texts, cfg.vocab_size),
+        TokenizerKind::Char => Tokenizer::characters(&mut texts),
+        TokenizerKind::Wordpiece => Tokenizer::train_wordpiece(&mut texts, cfg.vocab_size),
+        TokenizerKind::Byte | TokenizerKind::File => choose(cfg, &TextData::default(), &mut |_, _| ()),
     }
 }

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tokenizers::Tokenizer as HfTokenizer;
 
 pub use encoder::Encoder;
-pub use from_config::choose;
+pub use from_config::{choose, choose_from};
 pub use pieces::{PIECE_BYTES, pieces};
 
 /// End of a document, and its beginning: id 0 of the tokenizers made here.
@@ -94,6 +94,22 @@ impl Tokenizer {
     /// occur once are not merged. The same texts give the same tokenizer, whatever the number of threads.
     pub fn train_bpe(texts: &mut (dyn Iterator<Item = String> + Send), vocab_size: usize) -> Result<Tokenizer, DataError> {
         Tokenizer::ours(build::train_bpe(texts, vocab_size)?, "trained BPE")
+    }
+
+    /// Trains BERT's WordPiece with `vocab_size` tokens: lower-cased, with [PAD], [UNK], [CLS], [SEP] and [MASK] as ids 0 to 4. [SEP] ends a document. What is
+    /// spelt with characters that the texts lack becomes [UNK].
+    pub fn train_wordpiece(texts: &mut (dyn Iterator<Item = String> + Send), vocab_size: usize) -> Result<Tokenizer, DataError> {
+        let specials = Specials { eos: 3, bos: Some(2), pad: 0 };
+        let hf = build::train_wordpiece(texts, vocab_size)?;
+        Tokenizer::assemble(hf, special::bert_config(), None, specials, "trained WordPiece".to_owned())
+    }
+
+    /// The same tokenizer as others should use it for an encoder-decoder: its `tokenizer.json` puts the end token behind every text. Here nothing is put
+    /// anywhere.
+    pub fn ending(self) -> Result<Tokenizer, DataError> {
+        let token = self.id_to_token(self.eos()).unwrap_or_default();
+        let hf = build::ending(&self.plain, &token, self.eos(), &self.origin)?;
+        Tokenizer::assemble(hf, self.config, self.chat_template, self.specials, self.origin)
     }
 
     /// One token a byte of UTF-8: byte b has id 4 + b.
@@ -202,6 +218,20 @@ impl Tokenizer {
     /// The padding token; the end token where the vocabulary has none (masks are explicit, so that this is harmless).
     pub fn pad(&self) -> u32 {
         self.specials.pad
+    }
+
+    /// The token that stands for a masked one, where the vocabulary has one.
+    pub fn mask(&self) -> Option<u32> {
+        let named = self.config.get("mask_token").and_then(|v| v.as_str().or_else(|| v.get("content")?.as_str()));
+        named.and_then(|name| self.token_to_id(name)).or_else(|| self.token_to_id("[MASK]"))
+    }
+
+    /// Ids of the special tokens.
+    pub fn special_ids(&self) -> Vec<u32> {
+        let added = self.plain.get_added_tokens_decoder();
+        let mut ids: Vec<u32> = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
     }
 
     /// The id of a token by its name.

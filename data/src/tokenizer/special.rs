@@ -14,9 +14,9 @@ pub(super) struct Specials {
 }
 
 /// End tokens by name, most telling first.
-const EOS_NAMES: [&str; 8] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", IM_END, "<end_of_turn>", "<|end|>"];
+const EOS_NAMES: [&str; 9] = [END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eot_id|>", IM_END, "<end_of_turn>", "<|end|>", "[SEP]"];
 /// Begin tokens by name.
-const BOS_NAMES: [&str; 3] = ["<|begin_of_text|>", "<s>", "<bos>"];
+const BOS_NAMES: [&str; 4] = ["<|begin_of_text|>", "<s>", "<bos>", "[CLS]"];
 /// Padding tokens by name.
 const PAD_NAMES: [&str; 4] = [PAD, "<pad>", "[PAD]", "<|finetune_right_pad_id|>"];
 
@@ -78,6 +78,15 @@ pub(super) fn our_config() -> Map<String, Value> {
     // Its default has been true: it deletes spaces before punctuation when decoding.
     config.insert("clean_up_tokenization_spaces".into(), json!(false));
     config
+}
+
+/// `tokenizer_config.json` of a WordPiece trained here.
+pub(super) fn bert_config() -> Map<String, Value> {
+    let config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
+        "mask_token": "[MASK]", "model_input_names": ["input_ids", "token_type_ids", "attention_mask"], "clean_up_tokenization_spaces": false,
+    });
+    config.as_object().cloned().unwrap_or_default()
 }
 
 /// Says what a foreign configuration left unsaid. A class that lives in the folder's own Python code (`auto_map`) is replaced,

@@ -76,6 +76,9 @@ pub fn main(run: &StageRun, object: &Map<String, Value>) -> Result<Vec<Chart>, R
             _ => {
                 let loss = [("training", "loss", Line, 1), ("validation", "eval/loss", Dots, 2)];
                 charts.push(from.over_time("loss", "nats a token", &loss)?);
+                charts.push(from.over_time("BLEU", "BLEU of held-out rows", &[("held-out", "eval/bleu", Dots, 2)])?);
+                let right = [("held-out", "eval/accuracy", Dots, 2), ("always the commonest", "eval/commonest", Reference, 4)];
+                charts.push(from.over_time("accuracy", "share of held-out rows or masked tokens", &right)?);
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod charts;
 pub mod facts;
+pub mod heatmap;
 pub mod html;
 mod notes;
 mod read;

@@ -120,9 +120,11 @@ pub fn raw(row: &Row) -> String {
 pub(super) fn every_column() -> Columns {
     let none = String::new;
     Columns {
+        header: Vec::new(),
         text: none(),
         prompt: none(),
         response: none(),
+        second: none(),
         messages: none(),
         chosen: none(),
         rejected: none(),

@@ -24,15 +24,19 @@ pub struct Shape {
     pub dropout: f64,
 }
 
-impl From<data::config::Family> for Family {
-    fn from(family: data::config::Family) -> Family {
-        match family {
+impl TryFrom<data::config::Family> for Family {
+    type Error = ModelError;
+
+    /// The decoder of this name; BERT is none.
+    fn try_from(family: data::config::Family) -> Result<Family, ModelError> {
+        Ok(match family {
             data::config::Family::Gpt2 => Family::Gpt2,
             data::config::Family::Llama => Family::Llama,
             data::config::Family::GptNeox => Family::GptNeoX,
             data::config::Family::Qwen2 => Family::Qwen2,
             data::config::Family::Qwen3 => Family::Qwen3,
-        }
+            data::config::Family::Bert => return Err(ModelError::Input("bert is an encoder, not a decoder".into())),
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod rope;
 mod write;
 
 pub use fresh::Shape;
+pub(crate) use reader::Reader;
 pub use rope::{Rope, RopeScaling};
 pub(crate) use write::ids;
 
@@ -250,11 +251,38 @@ impl Config {
 
     /// Reads `config.json` of a model folder.
     pub fn load(folder: &Path) -> Result<Config, ModelError> {
-        let path: PathBuf = folder.join("config.json");
-        let text = std::fs::read_to_string(&path).map_err(ModelError::io(&path))?;
-        let raw: Map<String, Value> = serde_json::from_str(&text).map_err(ModelError::json(&path))?;
+        let (raw, path) = load_raw(folder)?;
         let config = hf::parse(raw, &path)?;
         config.check(&path)?;
         Ok(config)
     }
+}
+
+/// `config.json` of a model folder as it stands, and its path.
+pub(crate) fn load_raw(folder: &Path) -> Result<(Map<String, Value>, PathBuf), ModelError> {
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(ModelError::io(&path))?;
+    let raw = serde_json::from_str(&text).map_err(ModelError::json(&path))?;
+    Ok((raw, path))
+}
+
+/// What kind of network a model folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A decoder: [`crate::Model`].
+    Decoder,
+    /// An encoder-decoder: [`crate::Seq2Seq`].
+    EncoderDecoder,
+    /// An encoder: [`crate::Bert`].
+    Encoder,
+}
+
+/// The kind of network in a folder, by its `model_type`; a type that nothing here reads counts as a decoder, whose reader complains of it.
+pub fn kind_of(folder: &Path) -> Result<Kind, ModelError> {
+    let (raw, _) = load_raw(folder)?;
+    Ok(match raw.get("model_type").and_then(Value::as_str) {
+        Some("marian") => Kind::EncoderDecoder,
+        Some("bert") => Kind::Encoder,
+        _ => Kind::Decoder,
+    })
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// A config.json under reading: every complaint names file and key.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     pub raw: &'a Map<String, Value>,
     pub path: &'a Path,
 }

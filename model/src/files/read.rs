@@ -95,6 +95,8 @@ impl WeightFiles {
         for (name, info) in metadata.tensors() {
             let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
             let shape = info.shape.iter().map(|&n| n as i64).collect();
+            // BERT's first release has norms' names of TensorFlow.
+            let name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
             self.entries.insert(name, Entry { file: self.maps.len(), bytes, dtype: info.dtype, shape });
         }
         self.maps.push(map);

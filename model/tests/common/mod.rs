@@ -17,12 +17,21 @@ pub fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
+/// A fixture of scripts/reference/encoders.py.
+pub fn encoders(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/encoders").join(name)
+}
+
 /// The expected numbers beside a fixture folder.
 pub struct Expected(Vec<(String, Tensor)>);
 
 impl Expected {
     pub fn read(name: &str) -> Expected {
-        Expected(Tensor::read_safetensors(golden(&format!("{name}.safetensors"))).unwrap())
+        Expected::at(&golden(&format!("{name}.safetensors")))
+    }
+
+    pub fn at(path: &std::path::Path) -> Expected {
+        Expected(Tensor::read_safetensors(path).unwrap())
     }
 
     pub fn get(&self, key: &str) -> &Tensor {

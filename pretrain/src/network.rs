@@ -1,0 +1,193 @@
+//! The networks that text can train: a decoder that predicts each next token, an encoder that predicts masked ones. The loop knows what it needs of each.
+//!
+//! Shapes: B rows, T tokens of a row, N predicted places, D width, V vocabulary.
+
+use crate::masked::{FRAME, Masker};
+use anyhow::{Result, ensure};
+use data::config::{Distributed, Lora, PretrainConfig, Shard, Train};
+use data::tokenizer::Tokenizer;
+use dist::World;
+use loss::lm::Output;
+use model::config::Dropout;
+use model::{Bert, Model, ModelError, PaddedRows, Sampling, Start};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+use train::{AdamW, seed};
+
+/// A network with its head.
+#[derive(Debug)]
+pub enum Network {
+    /// Predicts each token from those before it.
+    Decoder(Model),
+    /// Predicts masked tokens from both sides.
+    Encoder(Bert, Masker),
+}
+
+/// A window of the text with its number, which its random draws depend on.
+pub type Window = (u64, Vec<u32>);
+
+impl Network {
+    /// Sets precision, dropout and, of a decoder, whether blocks are worked out again in the backward pass.
+    pub fn prepare(&mut self, precision: Kind, dropout: f64, recompute: bool) {
+        match self {
+            Network::Decoder(m) => {
+                m.set_activation_checkpointing(recompute);
+                m.set_compute(precision);
+                m.set_dropout(Dropout::all(dropout));
+            }
+            Network::Encoder(m, _) => {
+                m.set_compute(precision);
+                m.set_dropout(dropout);
+            }
+        }
+    }
+
+    /// Longest row in tokens.
+    pub fn context(&self) -> usize {
+        match self {
+            Network::Decoder(m) => m.config().context,
+            Network::Encoder(m, _) => m.config().context,
+        }
+    }
+
+    /// Tokens of the text from one window to the next, and tokens of a window.
+    pub fn window(&self) -> (usize, usize) {
+        match self {
+            Network::Decoder(m) => (m.config().context, m.config().context + 1),
+            Network::Encoder(m, _) => (m.config().context - FRAME, m.config().context - FRAME),
+        }
+    }
+
+    /// Predicted tokens of a window.
+    pub fn targets(&self) -> usize {
+        match self {
+            Network::Decoder(m) => m.config().context,
+            Network::Encoder(_, masker) => masker.count(self.window().1),
+        }
+    }
+
+    /// All weights, each once.
+    pub fn parameters(&self) -> Vec<model::Parameter> {
+        match self {
+            Network::Decoder(m) => m.parameters(),
+            Network::Encoder(m, _) => m.parameters(),
+        }
+    }
+
+    /// The decoder, if it is one.
+    pub fn decoder(&self) -> Option<&Model> {
+        if let Network::Decoder(m) = self { Some(m) } else { None }
+    }
+
+    /// Refuses what decoders alone can do.
+    pub fn check(&self, lora: &Lora, train: &Train, distributed: &Distributed) -> Result<()> {
+        let decoder = self.decoder().is_some();
+        ensure!(decoder || lora.rank == 0, "lora.rank: adapters are for decoders");
+        ensure!(decoder || !train.activation_checkpointing, "train.activation_checkpointing is for decoders");
+        ensure!(decoder || distributed.shard != Shard::Parameters, "distributed.shard = \"parameters\" is for decoders: use \"gradients\"");
+        Ok(())
+    }
+
+    /// What the optimiser gets: all weights, or adapters.
+    pub fn trainable(&self) -> Vec<model::Parameter> {
+        self.decoder().map_or_else(|| self.parameters(), Model::trainable)
+    }
+
+    /// See [`Model::share_out`]; [`Network::check`] refuses it for others.
+    pub fn share_out(&mut self, optim: &AdamW) {
+        if let Network::Decoder(m) = self {
+            m.share_out(optim.partition().units());
+        }
+    }
+
+    /// See [`Model::lend`].
+    pub fn lend(&self) -> Result<(), ModelError> {
+        self.decoder().map_or(Ok(()), Model::lend)
+    }
+
+    /// Writes the model folder without its tokenizer; a decoder as what it started from wants it.
+    pub fn save(&self, start: Option<&Start>, folder: &Path) -> Result<(), ModelError> {
+        match self {
+            Network::Decoder(m) => start.map_or_else(|| m.save(folder), |start| start.save(m, folder)),
+            Network::Encoder(m, _) => m.save(folder),
+        }
+    }
+
+    /// The head, `[V, D]`.
+    pub fn output(&self) -> Output<'_> {
+        match self {
+            Network::Decoder(m) => Output { weight: m.head_weight(), bias: None, smoothing: 0.0 },
+            Network::Encoder(m, _) => {
+                let (weight, bias) = m.head();
+                Output { weight, bias: Some(bias), smoothing: 0.0 }
+            }
+        }
+    }
+
+    /// States `[N, D]` that predict, and what is right `[N]`. Masks are drawn by `seed` and the windows' numbers.
+    pub fn states(&self, windows: &[Window], seed: u64, device: Device, train: bool) -> (Tensor, Tensor) {
+        match self {
+            Network::Decoder(m) => {
+                let (inputs, targets) = tensors(windows, device); // [B, T], [B·T]
+                (m.forward_hidden(&inputs, None, train).flatten(0, 1), targets)
+            }
+            Network::Encoder(m, masker) => {
+                let rows: Vec<_> = windows.iter().map(|(number, tokens)| masker.mask(tokens, seed::mix(seed, *number, 0) as u64)).collect();
+                let padded = PaddedRows::new(&rows.iter().map(|row| row.ids.as_slice()).collect::<Vec<_>>(), m.config().pad, device);
+                let time = padded.shape().1;
+                let places = rows.iter().enumerate().flat_map(|(b, row)| row.places.iter().map(move |&i| b as i64 * time + i as i64));
+                let places = Tensor::from_slice(&places.collect::<Vec<_>>()).to_device(device);
+                let targets: Vec<i64> = rows.iter().flat_map(|row| row.targets.iter()).map(|&id| i64::from(id)).collect();
+                let states = m.forward(&padded, None, train);
+                (m.read(&states, &padded, Some(&places), train), Tensor::from_slice(&targets).to_device(device))
+            }
+        }
+    }
+
+    /// Logits of states, in float32.
+    pub fn logits(&self, states: &Tensor) -> Tensor {
+        match self {
+            Network::Decoder(m) => m.logits(states),
+            Network::Encoder(m, _) => m.logits(states),
+        }
+    }
+
+    /// Is it trained to fill masked places?
+    pub fn is_masked(&self) -> bool {
+        matches!(self, Network::Encoder(..))
+    }
+
+    /// Continues the configured prompt, or fills its [MASK]s, so that one sees the model learn.
+    ///
+    /// All ranks call it; the text is rank 0's.
+    pub fn sample(&self, tokenizer: &Tokenizer, c: &PretrainConfig, world: &World) -> Result<Option<String>> {
+        let _held = self.decoder().map(|model| model.hold(world.is_main()));
+        if !world.is_main() {
+            return Ok(None);
+        }
+        Ok(Some(match self {
+            Network::Decoder(m) => {
+                let prompt = tokenizer.encode(&c.eval.sample_prompt)?;
+                let (max_new, stop) = (c.eval.sample_tokens, vec![tokenizer.eos()]);
+                let sampling = Sampling { max_new, temperature: 0.8, stop, seed: c.seed, ..Sampling::default() };
+                let out = model::generate::generate(m, std::slice::from_ref(&prompt), &sampling)?;
+                tokenizer.decode(&[prompt, out[0].ids.clone()].concat(), true)?
+            }
+            Network::Encoder(m, _) => {
+                let filled = evaluate::fill::fill_mask(m, tokenizer, &c.eval.sample_prompt, 3)?;
+                let place = |guesses: &Vec<evaluate::fill::Guess>| {
+                    guesses.iter().map(|g| format!("{} {:.2}", g.token, g.probability)).collect::<Vec<_>>().join(", ")
+                };
+                format!("{}: {}", c.eval.sample_prompt, filled.iter().map(place).collect::<Vec<_>>().join(" | "))
+            }
+        }))
+    }
+}
+
+/// Windows of T+1 tokens as inputs `[B, T]` and flat targets `[B·T]`.
+fn tensors(rows: &[Window], device: Device) -> (Tensor, Tensor) {
+    let (b, t) = (rows.len() as i64, rows[0].1.len() as i64 - 1);
+    let ids: Vec<i64> = rows.iter().flat_map(|(_, ids)| ids).map(|&id| i64::from(id)).collect();
+    let ids = Tensor::from_slice(&ids).to_device(device).view([b, t + 1]);
+    (ids.narrow(1, 0, t).contiguous(), ids.narrow(1, 1, t).reshape([-1]))
+}

@@ -1,0 +1,245 @@
+//! The networks that rows can train: a decoder that continues prompts, an encoder-decoder that translates them, an encoder that classifies them. The loop
+//! knows what it needs of each: the states at the places that are learnt, their targets, and the head.
+//!
+//! Shapes: B rows, S and T tokens of the longest source and target, N learnt places, D width, V vocabulary, L classes.
+
+use crate::batch::Batch;
+use anyhow::{Result, ensure};
+use data::chat::ChatTemplate;
+use data::config::{Distributed, Lora, Shard, Train};
+use data::demos::{Demo, Layout, framed_ids, source_ids};
+use data::tokenizer::Tokenizer;
+use loss::lm::Output;
+use model::config::Dropout;
+use model::seq2seq::beam::{self, BeamSearch};
+use model::{Bert, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
+use std::path::Path;
+use tch::{Device, Kind, Tensor};
+use train::AdamW;
+
+/// A network with its head.
+#[derive(Debug)]
+pub enum Network {
+    /// Continues the prompt.
+    Decoder(Model),
+    /// Writes the target of a source.
+    Translator(Seq2Seq),
+    /// Names the class of a text, read off its first token.
+    Classifier(Bert),
+}
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy)]
+pub struct Writing {
+    /// Tokens at most.
+    pub max_new: usize,
+    /// Beams of an encoder-decoder.
+    pub beams: usize,
+}
+
+impl Network {
+    /// What rows become for it; a decoder's template is given.
+    pub fn layout<'a>(&self, template: Option<&'a ChatTemplate>) -> Layout<'a> {
+        match (self, template) {
+            (Network::Decoder(_), Some(template)) => Layout::Chat(template),
+            (Network::Classifier(_), _) => Layout::Framed,
+            _ => Layout::Pair,
+        }
+    }
+
+    /// Longest row in tokens, or longest side of one.
+    pub fn context(&self) -> usize {
+        match self {
+            Network::Decoder(m) => m.config().context,
+            Network::Translator(m) => m.config().context,
+            Network::Classifier(m) => m.config().context,
+        }
+    }
+
+    /// Sets precision, dropout and, of a decoder, whether blocks are worked out again in the backward pass.
+    pub fn prepare(&mut self, precision: Kind, dropout: f64, recompute: bool) {
+        match self {
+            Network::Decoder(m) => {
+                m.set_activation_checkpointing(recompute);
+                m.set_compute(precision);
+                m.set_dropout(Dropout::all(dropout));
+            }
+            Network::Translator(m) => {
+                m.set_compute(precision);
+                m.set_dropout(dropout);
+            }
+            Network::Classifier(m) => {
+                m.set_compute(precision);
+                m.set_dropout(dropout);
+            }
+        }
+    }
+
+    /// All weights, each once.
+    pub fn parameters(&self) -> Vec<model::Parameter> {
+        match self {
+            Network::Decoder(m) => m.parameters(),
+            Network::Translator(m) => m.parameters(),
+            Network::Classifier(m) => m.parameters(),
+        }
+    }
+
+    /// The decoder, if it is one.
+    pub fn decoder(&self) -> Option<&Model> {
+        if let Network::Decoder(m) = self { Some(m) } else { None }
+    }
+
+    /// Refuses what decoders alone can do.
+    pub fn check(&self, lora: &Lora, train: &Train, distributed: &Distributed) -> Result<()> {
+        let decoder = self.decoder().is_some();
+        ensure!(decoder || lora.rank == 0, "lora.rank: adapters are for decoders");
+        ensure!(decoder || !train.activation_checkpointing, "train.activation_checkpointing is for decoders");
+        ensure!(decoder || distributed.shard != Shard::Parameters, "distributed.shard = \"parameters\" is for decoders: use \"gradients\"");
+        Ok(())
+    }
+
+    /// What the optimiser gets: all weights, or adapters.
+    pub fn trainable(&self) -> Vec<model::Parameter> {
+        self.decoder().map_or_else(|| self.parameters(), Model::trainable)
+    }
+
+    /// See [`Model::share_out`]; [`Network::check`] refuses it for others.
+    pub fn share_out(&mut self, optim: &AdamW) {
+        if let Network::Decoder(m) = self {
+            m.share_out(optim.partition().units());
+        }
+    }
+
+    /// See [`Model::lend`].
+    pub fn lend(&self) -> Result<(), ModelError> {
+        self.decoder().map_or(Ok(()), Model::lend)
+    }
+
+    /// Writes the model folder without its tokenizer; a decoder as what it started from wants it.
+    pub fn save(&self, start: Option<&Start>, folder: &Path) -> Result<(), ModelError> {
+        match self {
+            Network::Decoder(m) => start.map_or_else(|| m.save(folder), |start| start.save(m, folder)),
+            Network::Translator(m) => m.save(folder),
+            Network::Classifier(m) => m.save(folder),
+        }
+    }
+
+    /// The head: `[V, D]`, or `[L, D]`.
+    pub fn output(&self, smoothing: f64) -> Output<'_> {
+        let (weight, bias) = match self {
+            Network::Decoder(m) => (m.head_weight(), None),
+            Network::Translator(m) => {
+                let (weight, bias) = m.head();
+                (weight, Some(bias))
+            }
+            Network::Classifier(m) => {
+                let (weight, bias) = m.head();
+                (weight, Some(bias))
+            }
+        };
+        Output { weight, bias, smoothing }
+    }
+
+    /// States `[N, D]` of the places that are learnt, and what is right there `[N]`: tokens, or the class of each row. `train` switches dropout on.
+    pub fn states(&self, demos: &[Demo], sequences: &[&Vec<usize>], train: bool) -> (Tensor, Tensor) {
+        let rows = || sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i]);
+        match self {
+            Network::Decoder(m) => {
+                let batch = Batch::new(demos, sequences, m.device());
+                let hidden = m.forward_packed(&batch.inputs, &batch.segments, train); // [T, D]
+                (hidden.index_select(0, &batch.labelled), batch.targets)
+            }
+            Network::Translator(m) => {
+                let config = m.config();
+                let sources: Vec<&[u32]> = rows().map(Demo::prompt_ids).collect();
+                let targets: Vec<&[u32]> = rows().map(|demo| &demo.ids[demo.prompt_ids().len()..]).collect();
+                let fed: Vec<Vec<u32>> = targets.iter().map(|t| [&[config.start], &t[..t.len() - 1]].concat()).collect();
+                let fed = PaddedRows::new(&fed.iter().map(Vec::as_slice).collect::<Vec<_>>(), config.pad, m.device());
+                let time = fed.shape().1;
+                let places = targets.iter().enumerate().flat_map(|(b, t)| (0..t.len() as i64).map(move |i| b as i64 * time + i));
+                let memory = m.encode(&PaddedRows::new(&sources, config.pad, m.device()), train);
+                let states = m.decode(&fed.ids, &memory, train).index_select(0, &ids(places, m.device()));
+                (states, ids(targets.iter().flat_map(|t| t.iter()).map(|&id| i64::from(id)), m.device()))
+            }
+            Network::Classifier(m) => {
+                let texts: Vec<&[u32]> = rows().map(|demo| demo.ids.as_slice()).collect();
+                let names = m.classes().unwrap_or_default();
+                let class = |demo: &Demo| names.iter().position(|name| *name == demo.response).expect("checked when rows were read");
+                (classified(m, &texts, train), ids(rows().map(|demo| class(demo) as i64), m.device()))
+            }
+        }
+    }
+
+    /// Logits of states, in float32.
+    pub fn logits(&self, states: &Tensor) -> Tensor {
+        match self {
+            Network::Decoder(m) => m.logits(states),
+            Network::Translator(m) => m.logits(states),
+            Network::Classifier(m) => m.logits(states),
+        }
+    }
+
+    /// The ids of a prompt.
+    pub fn prompt(&self, tokenizer: &Tokenizer, template: Option<&ChatTemplate>, text: &str) -> Result<Vec<u32>> {
+        Ok(match (self, template) {
+            (Network::Decoder(_), Some(template)) => template.encode_prompt(tokenizer, text)?,
+            (Network::Classifier(_), _) => framed_ids(tokenizer, text, None)?,
+            _ => source_ids(tokenizer, text)?,
+        })
+    }
+
+    /// Likeliest answers to prompts: a decoder's are greedy, a classifier's are names of classes.
+    pub fn answers(
+        &self,
+        tokenizer: &Tokenizer,
+        template: Option<&ChatTemplate>,
+        prompts: &[Vec<u32>],
+        how: Writing,
+    ) -> Result<Vec<String>> {
+        let texts = |all: Vec<Vec<u32>>| -> Result<Vec<String>> {
+            all.iter().map(|ids| Ok(tokenizer.decode(ids, true)?.trim().to_string())).collect()
+        };
+        match self {
+            Network::Decoder(m) => {
+                let stop = template.map(|t| t.stop_ids(tokenizer)).unwrap_or_default();
+                let sampling = Sampling { max_new: how.max_new, temperature: 0.0, stop, batch: 32, ..Sampling::default() };
+                texts(model::generate(m, prompts, &sampling)?.into_iter().map(|g| g.ids).collect())
+            }
+            Network::Translator(m) => {
+                let search = BeamSearch { beams: how.beams, max_new: how.max_new, ..BeamSearch::default() };
+                texts(beam::search(m, prompts, &search)?.into_iter().map(|mut best| best.remove(0).ids).collect())
+            }
+            Network::Classifier(m) => {
+                let names = m.classes().unwrap_or_default();
+                let mut out = Vec::with_capacity(prompts.len());
+                for rows in prompts.chunks(64) {
+                    let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
+                    let best: Vec<i64> =
+                        Vec::try_from(tch::no_grad(|| m.logits(&classified(m, &rows, false)).argmax(-1, false).to_device(Device::Cpu)))?;
+                    out.extend(best.into_iter().map(|class| names[class as usize].clone()));
+                }
+                Ok(out)
+            }
+        }
+    }
+
+    /// Refuses rows of a class that the network does not have.
+    pub fn check_classes(&self, demos: &[Demo]) -> Result<()> {
+        let Network::Classifier(m) = self else { return Ok(()) };
+        let names = m.classes().unwrap_or_default();
+        let strange = demos.iter().find(|demo| !names.contains(&demo.response));
+        ensure!(strange.is_none(), "class {:?} is held out and not learnt: classes are {names:?}", strange.map(|d| d.response.as_str()));
+        Ok(())
+    }
+}
+
+/// What the classifier's last map reads, `[B, D]`.
+fn classified(m: &Bert, rows: &[&[u32]], train: bool) -> Tensor {
+    let rows = PaddedRows::new(rows, m.config().pad, m.device());
+    let states = m.forward(&rows, Some(&rows.second_text()), train);
+    m.read(&states, &rows, None, train)
+}
+
+fn ids(values: impl Iterator<Item = i64>, device: Device) -> Tensor {
+    Tensor::from_slice(&values.collect::<Vec<_>>()).to_device(device)
+}
