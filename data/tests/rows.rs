@@ -54,7 +54,8 @@ fn augmented_prompts_keep_their_answers() {
     let load = |copies, max_length| {
         let augment = data::config::Augment { copies, swap: 0.5, ..Default::default() };
         let config = DemoData { sources: vec![all.clone()], quarantine: ANY, augment, max_length, ..DemoData::default() };
-        load_demos(&config, &Tokenizer::byte().unwrap(), &ChatTemplate::plain(), 64, 0.25, 1, &dir.path().join("bad.jsonl")).unwrap()
+        load_demos(&config, &Tokenizer::byte().unwrap(), &Layout::Chat(&ChatTemplate::plain()), 64, 0.25, 1, &dir.path().join("bad.jsonl"))
+            .unwrap()
     };
     let (plain, varied) = (load(0, 0), load(3, 0));
     assert_eq!((&varied.valid, &varied.train[..plain.train.len()]), (&plain.valid, plain.train.as_slice()));

@@ -79,7 +79,7 @@ impl Linear {
     }
 
     /// The map without its adapter.
-    fn plain(&self, x: &Tensor) -> Tensor {
+    pub fn plain(&self, x: &Tensor) -> Tensor {
         if self.has_kernels(x) {
             return sound(bf16::linear(x, self.map()));
         }

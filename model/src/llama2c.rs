@@ -65,8 +65,7 @@ pub fn convert(bin: &Path, folder: &Path) -> Result<usize, ModelError> {
     let tokens = json!({ "bos_token_id": BOS, "eos_token_id": EOS });
     files::write_json(&folder.join("config.json"), &config)?;
     files::write_json(&folder.join("generation_config.json"), &tokens)?;
-    let weights: Vec<_> = parameters.iter().map(|parameter| files::Weight { parameter, map: None }).collect();
-    files::write_weights(folder, &weights, None, files::SHARD_BYTES)?;
+    files::write_parameters(folder, &parameters)?;
     Ok(s.vocabulary as usize)
 }
 

@@ -58,24 +58,24 @@ impl MultiHead {
     }
 
     fn keys(&self, memory: &Tensor, rows: i64) -> KeyValues {
-        KeyValues { keys: self.by_head(&self.key.forward(memory), rows), values: self.by_head(&self.value.forward(memory), rows) }
+        KeyValues { keys: self.by_head(&self.key.plain(memory), rows), values: self.by_head(&self.value.plain(memory), rows) }
     }
 
     /// `[B·T, D]` to `[B·T, D]`.
     fn forward(&self, x: &Tensor, rows: i64, seen: &KeyValues, sight: Sight<'_>, dropout: f64) -> Tensor {
-        let q = self.by_head(&self.query.forward(x), rows);
+        let q = self.by_head(&self.query.plain(x), rows);
         let (mask, causal) = match sight {
             Sight::All => (None, false),
             Sight::Before => (None, true),
             Sight::Where(mask) => (Some(mask), false),
         };
         let y = Tensor::scaled_dot_product_attention(&q, &seen.keys, &seen.values, mask, dropout, causal, None::<f64>, false);
-        self.out.forward(&y.transpose(1, 2).reshape(x.size()))
+        self.out.plain(&y.transpose(1, 2).reshape(x.size()))
     }
 
     /// The weights themselves, softmax(q·k/√C), `[B, H, T, S]`, in float32.
     fn weights(&self, x: &Tensor, rows: i64, seen: &KeyValues, sight: Sight<'_>) -> Tensor {
-        let q = self.by_head(&self.query.forward(x), rows).to_kind(Kind::Float);
+        let q = self.by_head(&self.query.plain(x), rows).to_kind(Kind::Float);
         let mut scores = q.matmul(&seen.keys.to_kind(Kind::Float).transpose(2, 3)) / (q.size()[3] as f64).sqrt();
         match sight {
             Sight::All => {}
@@ -183,8 +183,8 @@ impl Block {
             let y = cross.forward(&x, rows, looked.seen, looked.sight, attention_dropout);
             x = norm.forward(&self.add(y, &x, train));
         }
-        let inner = dropped(self.activation.apply(self.up.forward(&x)), self.inner_dropout, train);
-        self.norm2.forward(&self.add(self.down.forward(&inner), &x, train))
+        let inner = dropped(self.activation.apply(self.up.plain(&x)), self.inner_dropout, train);
+        self.norm2.forward(&self.add(self.down.plain(&inner), &x, train))
     }
 
     /// The branch's fresh result takes up `x` in place.

@@ -152,7 +152,7 @@ impl Bert {
     pub fn save(&self, folder: &Path) -> Result<(), ModelError> {
         std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
         files::write_json(&folder.join("config.json"), &self.config.to_hf(self.classes()))?;
-        files::write_weights(folder, &self.parameters, files::SHARD_BYTES)
+        files::write_parameters(folder, &self.parameters)
     }
 
     /// Changes the dropout of training, in the network and in what `config.json` will say.
@@ -240,13 +240,13 @@ impl Bert {
         match &self.top {
             Top::Masked { dense, norm, .. } => {
                 let chosen = states.index_select(0, places.expect("a masked head reads places"));
-                norm.forward(&self.config.activation.apply(dense.forward(&chosen)))
+                norm.forward(&self.config.activation.apply(dense.plain(&chosen)))
             }
             Top::Classes { pooler, .. } => {
                 let (b, t) = rows.shape();
                 let first = states.view([b, t, -1]).select(1, 0);
                 let p = self.config.classifier_dropout.unwrap_or(self.config.dropout.residual);
-                dropped(pooler.forward(&first.contiguous()).tanh(), p, train)
+                dropped(pooler.plain(&first.contiguous()).tanh(), p, train)
             }
         }
     }

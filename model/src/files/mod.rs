@@ -4,7 +4,7 @@ mod read;
 mod write;
 
 pub(crate) use read::WeightFiles;
-pub(crate) use write::{SHARD_BYTES, Weight, order, write_tensors, write_weights};
+pub(crate) use write::{SHARD_BYTES, Weight, order, write_parameters, write_tensors, write_weights};
 
 use crate::error::ModelError;
 use std::path::{Path, PathBuf};

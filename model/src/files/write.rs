@@ -61,6 +61,12 @@ impl View for Outgoing<'_> {
     }
 }
 
+/// [`write_weights`] of parameters that have no adapters and are whole here.
+pub(crate) fn write_parameters(folder: &Path, parameters: &[Parameter]) -> Result<(), ModelError> {
+    let weights: Vec<Weight<'_>> = parameters.iter().map(|parameter| Weight { parameter, map: None }).collect();
+    write_weights(folder, &weights, None, SHARD_BYTES)
+}
+
 /// Writes `model.safetensors`, or shards of at most `largest` bytes of tensors (one that is larger has a shard to itself) and their index.
 /// Weight files of an earlier save that are no longer meant are removed at the end. `units`: who has the values, if not the parameters.
 pub(crate) fn write_weights(folder: &Path, parameters: &[Weight<'_>], units: Option<&Units>, largest: u64) -> Result<(), ModelError> {

@@ -146,8 +146,8 @@ impl Seq2Seq {
         files::write_json(&folder.join("config.json"), &self.config.to_hf())?;
         files::write_json(&folder.join("generation_config.json"), &self.config.generation())?;
         let mut all = self.parameters();
-        all.push(Parameter { name: LOGITS_BIAS.into(), tensor: self.logits_bias.unsqueeze(0), decay: false });
-        files::write_weights(folder, &all, files::SHARD_BYTES)
+        all.push(Parameter { name: LOGITS_BIAS.into(), tensor: self.logits_bias.unsqueeze(0), decay: false, unit: 0 });
+        files::write_parameters(folder, &all)
     }
 
     /// Changes the dropout of embeddings and branches (arXiv 1706.03762, section 5.4), here and in what `config.json` will say; that of attention
