@@ -29,7 +29,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         return Ok(Outcome::Done);
     };
     let mut optim = setup.optimiser(&c, world)?;
-    let gradients = Gradients::new(world, &[optim.partition()])?;
+    let gradients = Gradients::with_lookup(world, &[optim.partition()], || setup.model.split_lookup())?;
     let Setup { run, plan, steps, mut state, model, tokenizer, corpus, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let (context, head) = (model.config().context, model.head_weight());
