@@ -51,6 +51,9 @@ pub enum Error {
         /// Size of the world.
         size: usize,
     },
+    /// A step whose passes have looked no token up.
+    #[error("no token was looked up in this step")]
+    NoRows,
     /// libtorch refused an operation that involves no other process.
     #[error(transparent)]
     Native(#[from] NativeError),

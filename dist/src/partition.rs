@@ -10,8 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use tch::{Kind, Tensor};
 
-/// Bytes of a bucket: PyTorch's choice, large enough for the link, small enough to begin early.
-pub(crate) const BUCKET: usize = 25 << 20;
+/// Mebibytes of a bucket (`DIST_BUCKET_MB`, the same on all ranks): large enough for the link, small enough that little is left when the backward pass ends.
+const BUCKET_MB: usize = 8;
 /// The first bucket to be ready is smaller, so that the link does not wait.
 pub(crate) const FIRST_BUCKET: usize = 1 << 20;
 /// Of a float32.
@@ -45,14 +45,19 @@ pub struct Partition {
     units: Option<Arc<Units>>,
 }
 
+/// Bytes of a bucket.
+pub(crate) fn bucket_bytes() -> usize {
+    std::env::var("DIST_BUCKET_MB").ok().and_then(|mb| mb.trim().parse().ok()).filter(|&mb| mb > 0).unwrap_or(BUCKET_MB) << 20
+}
+
 /// Places of parameters of these lengths, and the length of each bucket's parts.
 fn layout(lengths: &[usize], size: usize) -> (Vec<Place>, Vec<usize>) {
     let mut places = vec![Place { bucket: 0, begin: 0 }; lengths.len()];
-    let (mut buckets, mut filled): (Vec<usize>, usize) = (vec![], 0);
+    let (mut buckets, mut filled, bytes): (Vec<usize>, usize, usize) = (vec![], 0, bucket_bytes());
     for (i, &length) in lengths.iter().enumerate().rev() {
         places[i] = Place { bucket: buckets.len(), begin: filled as i64 };
         filled += length;
-        if filled * BYTES >= if buckets.is_empty() { FIRST_BUCKET } else { BUCKET } {
+        if filled * BYTES >= if buckets.is_empty() { FIRST_BUCKET } else { bytes } {
             buckets.push(std::mem::take(&mut filled));
         }
     }

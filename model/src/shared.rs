@@ -1,9 +1,10 @@
 //! A model whose weights are shared out among processes (`native::Units`): what all of them do together, so that each has whole weights when it needs them.
 
 use crate::error::ModelError;
-use crate::model::Model;
+use crate::model::{HeadKind, Model};
 use native::Units;
 use std::sync::Arc;
+use tch::Tensor;
 
 /// All weights are whole while this lives: for generation, which reads them token by token.
 #[derive(Debug)]
@@ -41,6 +42,18 @@ impl Model {
             units.hold(keep);
         }
         Held(units)
+    }
+
+    /// Where the head is tied: from here on tokens are looked up in a leaf of its own that shares the embedding's memory. Its gradient, sparse, is what the
+    /// lookup would have added to the embedding's, which is then the head's alone and ready when the backward pass begins. Gives the embedding and that leaf.
+    pub fn split_lookup(&mut self) -> Option<(Tensor, Tensor)> {
+        let embedding = self.trunk().embedding.shallow_clone();
+        if self.head() != HeadKind::Lm || !self.config().tied || !embedding.requires_grad() {
+            return None;
+        }
+        let lookup = embedding.detach().set_requires_grad(true);
+        self.trunk_mut().lookup = Some(lookup.shallow_clone());
+        Some((embedding, lookup))
     }
 
     /// Takes part in an evaluating forward pass of the others, where this process has no rows left. Nothing where weights are not shared out.

@@ -120,6 +120,8 @@ fn dropout(x: Tensor, p: f64, train: bool) -> Tensor {
 pub(crate) struct Transformer {
     /// `[V, D]`
     pub embedding: Tensor,
+    /// What tokens are looked up in, where it is not the embedding itself: see [`crate::Model::split_lookup`].
+    pub lookup: Option<Tensor>,
     /// Learned positions, `[context, D]`.
     positions: Option<Tensor>,
     rotary: Option<Rotary>,
@@ -153,6 +155,7 @@ impl Transformer {
         let window = c.window.as_ref().map(|w| w.size as i64);
         Ok(Transformer {
             embedding,
+            lookup: None,
             positions,
             rotary,
             window,
@@ -254,7 +257,8 @@ impl Transformer {
 
     /// Token ids `[B, T]` or `[N]` to `[N, D]`, with learned positions added: places 0 to T, or the given ones, of the ids' shape.
     pub fn embed(&self, ids: &Tensor, places: Option<&Tensor>, train: bool) -> Tensor {
-        let mut x = Tensor::embedding(&self.embedding, ids, -1, false, false); // [B, T, D]
+        let (table, sparse) = self.lookup.as_ref().map_or((&self.embedding, false), |table| (table, true));
+        let mut x = Tensor::embedding(table, ids, -1, false, sparse); // [B, T, D]
         if let Some(table) = &self.positions {
             x = match places {
                 Some(places) => x.g_add_(&Tensor::embedding(table, places, -1, false, false)),

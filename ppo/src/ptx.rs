@@ -44,6 +44,7 @@ impl Mixer {
         self.drawn += whole as u64;
         let b = ids.len() / (t + 1);
         if b == 0 {
+            gradients.attend(1)?; // the policy's pass
             return Ok(0.0);
         }
         let ids = Tensor::from_slice(&ids).to_device(self.device).view([b as i64, t as i64 + 1]);

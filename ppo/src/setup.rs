@@ -76,13 +76,6 @@ impl Setup {
             note(&format!("ppo: {} is done already", out.display()));
             return Ok(None);
         }
-        let in_parts = c.distributed.shard == config::Shard::Parameters && world.size() > 1;
-        ensure!(
-            !in_parts || c.ptx.coef == 0.0 || c.ptx.batch >= world.size(),
-            "ptx.batch = {}: with distributed.shard = \"parameters\" each of the {} processes needs a sequence",
-            c.ptx.batch,
-            world.size()
-        );
         let state = State::open(&run)?;
         let tokenizer = Tokenizer::load(&sft)?;
         let start = Start::new(&sft, &c.policy.adapter, &c.lora, c.seed, device)?;

@@ -34,7 +34,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         return Ok(Outcome::Done);
     };
     let mut optim = setup.optimiser(&c, world)?;
-    let gradients = Gradients::new(world, &[optim.partition()])?;
+    let gradients = Gradients::with_lookup(world, &[optim.partition()], || setup.network.split_lookup())?;
     let Setup { run, plan, steps, mut state, start, network, tokenizer, corpus, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let ((stride, length), output) = (network.window(), network.output());

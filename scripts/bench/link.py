@@ -12,6 +12,7 @@ line a way, medians with the lowest and the highest:
 import argparse, json, os, pathlib, shutil, signal, statistics, subprocess, sys, tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("RLHF_BIN", ROOT / "target/release"))
 STEPS, WARM = 8, 2
 
 
@@ -97,7 +98,7 @@ def ours(a, work, hosts, shard, bytes_too):
         batch = a.rows * (hosts.n if together else 1)
         sets = [f"train.batch={batch}", f"train.micro_batch={a.rows}", f"train.steps={steps}", f"precision={a.dtype}", f"distributed.shard={shard}"]
         arguments = [x for s in sets for x in ("--set", s)]
-        command = lambda rank, _: [ROOT / "target/release/pretrain", "--config", work / "pretrain.toml", "--out", out(rank), *arguments]
+        command = lambda rank, _: [BIN / "pretrain", "--config", work / "pretrain.toml", "--out", out(rank), *arguments]
         _, sent = hosts.run(command, together, work)
         speed = lambda rank: [r["tokens_per_s"] for r in map(json.loads, open(out(rank) / "metrics.jsonl")) if "tokens_per_s" in r][WARM:]
         if steps <= WARM:
@@ -138,7 +139,7 @@ def main():
         work = pathlib.Path(work)
         (work / "pretrain.toml").write_text(CONFIG.format(work=work, data=a.data.resolve()))
         if set(a.ways) - {"ddp"}:  # trains the tokenizer and writes the shards once
-            subprocess.run([ROOT / "target/release/pretrain", "--config", work / "pretrain.toml", "--out", work / "first", "--set", "train.steps=1"],
+            subprocess.run([BIN / "pretrain", "--config", work / "pretrain.toml", "--out", work / "first", "--set", "train.steps=1"],
                            check=True, capture_output=True)
         hosts = Hosts(a.ranks, a.mbit)
         try:

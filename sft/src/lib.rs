@@ -26,7 +26,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         return Ok(Outcome::Done);
     };
     let mut optim = setup.optimiser(&c, world)?;
-    let gradients = Gradients::new(world, &[optim.partition()])?;
+    let gradients = Gradients::with_lookup(world, &[optim.partition()], || setup.network.split_lookup())?;
     let Setup { run, plan, steps, mut state, start, network, tokenizer, template, demos, sequences, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let output = network.output(c.loss.label_smoothing);

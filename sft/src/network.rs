@@ -110,6 +110,11 @@ impl Network {
         }
     }
 
+    /// See [`Model::split_lookup`].
+    pub fn split_lookup(&mut self) -> Option<(Tensor, Tensor)> {
+        if let Network::Decoder(m) = self { m.split_lookup() } else { None }
+    }
+
     /// See [`Model::lend`].
     pub fn lend(&self) -> Result<(), ModelError> {
         self.decoder().map_or(Ok(()), Model::lend)
