@@ -10,6 +10,9 @@ use tch::{Device, Kind, Tensor};
 
 /// Does this processor have what the functions here need? Elsewhere they must not be called.
 pub fn supported() -> bool {
+    if cfg!(emulated) {
+        return true;
+    }
     #[cfg(target_arch = "x86_64")]
     {
         is_x86_feature_detected!("avx512bf16")

@@ -9,7 +9,7 @@
 
 #include "attention.h"
 
-#ifdef __AVX512BF16__
+#if defined(__AVX512BF16__) || defined(RLHF_EMULATED)
 
 #include "tiles.h"
 #include <stdlib.h>

@@ -2,7 +2,11 @@
 // instantiate of it could be chosen by the linker for everybody else, on processors that do not know these instructions.
 #pragma once
 
+#ifdef RLHF_EMULATED
+#include "emulated.h"
+#else
 #include <immintrin.h>
+#endif
 #include <stdint.h>
 
 typedef uint16_t bf16; // the upper half of a float32

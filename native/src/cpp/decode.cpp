@@ -9,7 +9,7 @@
 
 #include "decode.h"
 
-#ifdef __AVX512BF16__
+#if defined(__AVX512BF16__) || defined(RLHF_EMULATED)
 
 #include "products.h"
 #include <omp.h>

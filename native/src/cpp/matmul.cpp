@@ -2,7 +2,7 @@
 
 #include "matmul.h"
 
-#ifdef __AVX512BF16__
+#if defined(__AVX512BF16__) || defined(RLHF_EMULATED)
 
 #include "products.h"
 
