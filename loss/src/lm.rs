@@ -81,12 +81,11 @@ pub fn chunked(hidden: &Tensor, output: Output<'_>, targets: &Tensor, scale: f64
     }
     // Σ x·g has the gradient g with respect to x: it carries what was worked out here to the leaf and into the graph.
     let carry = |x: &Tensor, g: &Tensor| x.reshape([-1]).dot(&g.reshape([-1]));
-    let mut sum = carry(hidden, &grad_states).to_kind(Kind::Float);
-    for (leaf, grad) in [(Some(weight), grad_weight), (output.bias, grad_bias)] {
-        if let (Some(leaf), Some(grad)) = (leaf, grad) {
-            sum = sum + carry(leaf, &grad);
-        }
-    }
+    let leaves = [(Some(weight), grad_weight), (output.bias, grad_bias)];
+    let sum = leaves.into_iter().fold(carry(hidden, &grad_states).to_kind(Kind::Float), |sum, (leaf, grad)| match (leaf, grad) {
+        (Some(leaf), Some(grad)) => sum + carry(leaf, &grad),
+        _ => sum,
+    });
     (total, sum)
 }
 
