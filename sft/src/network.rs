@@ -19,6 +19,7 @@ use train::AdamW;
 
 /// A network with its head.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // there is one of it in a run: a box would gain nothing
 pub enum Network {
     /// Continues the prompt.
     Decoder(Model),
