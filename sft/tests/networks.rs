@@ -149,7 +149,7 @@ fn classify() -> Stage {
             let drawn = (i as u32 + 1).wrapping_mul(2_654_435_761);
             let mut words: Vec<&str> = (0..6).map(|j| ["a", "d", "e"][(drawn >> (4 * j + 3)) as usize % 3]).collect();
             let class = ["none", "has b", "has c"][i % 3];
-            if i % 3 > 0 {
+            if !i.is_multiple_of(3) {
                 let at = (drawn >> 5) as usize % words.len();
                 words[at] = ["b", "c"][i % 3 - 1];
             }
