@@ -70,7 +70,12 @@ fn kernels() {
     println!("cargo:rustc-check-cfg=cfg(emulated)");
     if std::env::var_os("RLHF_EMULATE_BF16").is_some() {
         println!("cargo:rustc-cfg=emulated"); // slow, for tests on processors that lack these instructions: emulated.h
-        bf16.opt_level(1).define("RLHF_EMULATED", None).flag("-Wno-psabi").flag("-Wno-ignored-attributes").flag("-fno-exceptions").flag("-fno-rtti");
+        bf16.opt_level(1)
+            .define("RLHF_EMULATED", None)
+            .flag("-Wno-psabi")
+            .flag("-Wno-ignored-attributes")
+            .flag("-fno-exceptions")
+            .flag("-fno-rtti");
     } else if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
         bf16.flag("-march=x86-64-v4").flag("-mavx512bf16").flag("-fno-exceptions").flag("-fno-rtti");
         bf16.flag("-Wno-maybe-uninitialized"); // GCC 12 warns of its own headers

@@ -124,5 +124,5 @@ fn ranks_train_adapters_as_one_process_does() {
     let sets = ["lora.rank=4", "train.batch=8", "train.steps=6", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0"];
     let stage = || stage().with_set("train.activation_checkpointing=true");
     testkit::ranks::same_steps(&stage(), &sets, 5e-6);
-    testkit::ranks::same_steps_in_shares(&stage(), &sets, 5e-6);
+    testkit::ranks::same_steps_in_shares(&stage(), &["optimizer", "gradients"], &sets, 5e-6); // with weights in parts they are refused
 }

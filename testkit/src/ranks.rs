@@ -20,11 +20,14 @@ pub fn same_steps(stage: &Stage, sets: &[&str], tolerance: f64) {
     }
 }
 
-/// Ranks that keep their shares of optimiser states, of gradients too, or of weights too, take the steps of one that has all.
-pub fn same_steps_in_shares(stage: &Stage, sets: &[&str], tolerance: f64) {
+/// What ranks may keep their shares of: optimiser states, gradients too, weights too.
+pub const SHARDS: [&str; 3] = ["optimizer", "gradients", "parameters"];
+
+/// Ranks that keep their shares of these take the steps of one that has all.
+pub fn same_steps_in_shares(stage: &Stage, shards: &[&str], sets: &[&str], tolerance: f64) {
     let sets: Vec<&str> = sets.iter().flat_map(|s| ["--set", *s]).collect();
     stage.run_ok("1", &sets);
-    for shard in ["optimizer", "gradients", "parameters"] {
+    for shard in shards {
         for ranks in ["2", "3", "4"] {
             let (out, set) = (format!("{shard} {ranks}"), format!("distributed.shard={shard}"));
             stage.run_ok(&out, &[&sets[..], &["--nproc", ranks, "--set", &set]].concat());
@@ -174,7 +177,7 @@ macro_rules! rank_tests {
 
         #[test]
         fn several_ranks_with_shares_take_the_steps_of_one() {
-            $crate::ranks::same_steps_in_shares(&$stage, &$sets, $tolerance);
+            $crate::ranks::same_steps_in_shares(&$stage, &$crate::ranks::SHARDS, &$sets, $tolerance);
         }
 
         #[test]
