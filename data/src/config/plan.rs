@@ -158,8 +158,9 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
     let fresh = &c.model.fresh;
     match (c.model.init.is_empty(), fresh.layers) {
-        (true, 0) | (false, _) => folder("model.init", &c.model.init)?,
-        _ => {
+        (_, 0) => folder("model.init", &c.model.init)?,
+        (false, n) => range(false, "model.fresh.layers", n, "makes a model of its own: leave it 0 where model.init names one")?,
+        (true, _) => {
             exact_div("model.fresh.width", fresh.width, "model.fresh.heads", fresh.heads)?;
             range(fresh.context >= 2, "model.fresh.context", fresh.context, "must be at least 2 tokens")?;
             let lossless = matches!(c.tokenizer.kind, TokenizerKind::Bpe | TokenizerKind::Byte | TokenizerKind::Char | TokenizerKind::File);
@@ -195,6 +196,7 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     dropout("model.dropout", c.model.dropout)?;
     lora(&c.lora)?;
     in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
+    range(c.model.fresh.layers == 0, "model.fresh.layers", c.model.fresh.layers, "is for sft: a reward model starts from model.init")?;
     folder("model.init", &c.model.init)?;
     sources(&c.data.sources)?;
     for (i, source) in c.data.heldout.iter().enumerate() {
