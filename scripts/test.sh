@@ -9,4 +9,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh
 if [ $# -eq 0 ]; then set -- --workspace; fi
+# Tests run side by side, one for each core: more threads in each would wait for one another in busy loops.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 exec cargo test --release "$@"

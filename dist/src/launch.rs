@@ -18,8 +18,10 @@ pub struct Place {
     pub size: usize,
     /// Number of this process on its machine.
     pub local_rank: usize,
-    /// Processes on this machine that share its cores: 1 where each was given cores of its own.
+    /// Processes on this machine.
     pub local_size: usize,
+    /// Cores for each process, where the launcher says so. Whether it binds them to these is a matter of the cluster, so more may be in sight.
+    pub cores: Option<usize>,
     /// Host of the rendezvous.
     pub host: String,
     /// Its port.
@@ -44,6 +46,11 @@ impl Place {
             return Err(wrong("RANK", place.rank.to_string(), format!("must be below the {} processes of the world", place.size)));
         }
         Ok((place.size > 1).then_some(place))
+    }
+
+    /// Cores for this process, of those in sight of it.
+    pub(crate) fn share(&self, in_sight: usize) -> usize {
+        self.cores.map_or(in_sight / self.local_size, |cores| cores.min(in_sight)).max(1)
     }
 }
 
@@ -78,6 +85,7 @@ fn by_launcher(var: &dyn Fn(&str) -> Option<String>) -> Result<Place, Error> {
         size,
         local_rank: number(var, "LOCAL_RANK")?.unwrap_or(0),
         local_size: number(var, "LOCAL_WORLD_SIZE")?.unwrap_or(1).max(1),
+        cores: None,
         host,
         port: port(var)?.unwrap_or(DEFAULT_PORT),
         serves: var("TORCHELASTIC_USE_AGENT_STORE").as_deref() != Some("True"),
@@ -97,14 +105,13 @@ fn by_slurm(var: &dyn Fn(&str) -> Option<String>) -> Result<Place, Error> {
         None => return Err(wrong("SLURM_JOB_NODELIST", String::new(), "names no node: set MASTER_ADDR to the host of rank 0".into())),
     };
     let (job, step) = (number(var, "SLURM_JOB_ID")?.unwrap_or(0), number(var, "SLURM_STEP_ID")?.unwrap_or(0));
-    // With --cpus-per-task Slurm binds each task to cores of its own.
-    let bound = var("SLURM_CPUS_PER_TASK").is_some();
     let beside = var("SLURM_STEP_TASKS_PER_NODE").or_else(|| var("SLURM_TASKS_PER_NODE")).and_then(|list| first_number(&list));
     Ok(Place {
         rank: needed(var, "SLURM_PROCID", "SLURM_NTASKS")?,
         size,
         local_rank: number(var, "SLURM_LOCALID")?.unwrap_or(0),
-        local_size: if bound { 1 } else { beside.unwrap_or(1).max(1) },
+        local_size: beside.unwrap_or(1).max(1),
+        cores: number(var, "SLURM_CPUS_PER_TASK")?,
         host,
         port: port(var)?.unwrap_or(20_000 + ((job * 7 + step) % 20_000) as u16),
         serves: true,
@@ -190,7 +197,10 @@ mod tests {
         assert_eq!((found.host.as_str(), found.port, found.serves), ("gpu07", 20_149, true));
         let bound = [&vars[..], &[("SLURM_CPUS_PER_TASK", "8"), ("MASTER_ADDR", "10.0.0.1")]].concat();
         let found = place(&bound).unwrap().unwrap();
-        assert_eq!((found.local_size, found.host.as_str()), (1, "10.0.0.1"));
+        assert_eq!((found.local_size, found.cores, found.host.as_str()), (2, Some(8), "10.0.0.1"));
+        // Of 16 cores in sight each task takes its 8, of 4 (bound or not) no more than these; without a word of Slurm's they share.
+        assert_eq!([16, 4].map(|in_sight| found.share(in_sight)), [8, 4]);
+        assert_eq!([16, 1].map(|in_sight| Place { cores: None, ..found.clone() }.share(in_sight)), [8, 1]);
     }
 
     #[test]

@@ -117,9 +117,11 @@ impl World {
         self.place.as_ref().map_or(0, |p| p.local_rank)
     }
 
-    /// Processes that share this machine's cores.
-    pub fn local_size(&self) -> usize {
-        self.place.as_ref().map_or(1, |p| p.local_size)
+    /// Cores for this process: as many as its launcher gave to each, or its share of those that the processes of this machine have in sight. More threads than
+    /// cores would wait for one another in busy loops.
+    pub fn cores(&self) -> usize {
+        let in_sight = std::thread::available_parallelism().map_or(1, |n| n.get());
+        self.place.as_ref().map_or(in_sight, |p| p.share(in_sight))
     }
 
     /// Whether this process writes files and speaks to the user.

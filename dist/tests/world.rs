@@ -366,8 +366,17 @@ fn a_rank_that_ends_with_an_error_has_the_last_word() {
 #[test]
 fn those_who_did_not_come_are_named() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let place =
-        dist::Place { rank: 0, size: 3, local_rank: 0, local_size: 1, host: "127.0.0.1".into(), port, serves: true, attempt: "0".into() };
+    let place = dist::Place {
+        rank: 0,
+        size: 3,
+        local_rank: 0,
+        local_size: 1,
+        cores: None,
+        host: "127.0.0.1".into(),
+        port,
+        serves: true,
+        attempt: "0".into(),
+    };
     let second = std::time::Duration::from_secs(1);
     let error = World::join(place, dist::Patience { exchange: second, arrival: second, silence: second }, false).unwrap_err().to_string();
     assert!(error.contains(&format!("127.0.0.1:{port}: after 1 s these ranks had not come: 1, 2")), "{error}");

@@ -66,7 +66,7 @@ impl Setup {
     pub fn new(c: &PpoConfig, args: &StageArgs, world: &World) -> Result<Option<Setup>> {
         let rounds = plan::ppo(c)?.shared_by(world.size())?;
         let device = device::pick(c.device, world.local_rank())?;
-        device::set_threads(c.threads, world.local_size());
+        device::set_threads(c.threads, world.cores());
         let place = Place { device, compute: device::precision(c.precision, device) };
         let sft = model::resolve(Path::new(&c.policy.init))?;
         let judge = model::resolve(Path::new(&c.reward.model))?;

@@ -44,7 +44,7 @@ impl Setup {
     pub fn new(c: &PretrainConfig, args: &StageArgs, world: &World) -> Result<Option<Setup>> {
         let plan = plan::pretrain(c)?.shared_by(world.size())?;
         let device = device::pick(c.device, world.local_rank())?;
-        device::set_threads(c.threads, world.local_size());
+        device::set_threads(c.threads, world.cores());
         let init = if c.model.init.is_empty() { None } else { Some(model::resolve(Path::new(&c.model.init))?) };
         let out = args.out_dir("pretrain");
         let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;

@@ -54,7 +54,7 @@ impl Setup {
     pub fn new(c: &RewardConfig, args: &StageArgs, world: &World) -> Result<Option<Setup>> {
         let plan = plan::reward(c)?.shared_by(world.size())?;
         let device = device::pick(c.device, world.local_rank())?;
-        device::set_threads(c.threads, world.local_size());
+        device::set_threads(c.threads, world.cores());
         let init = model::resolve(Path::new(&c.model.init))?;
         let out = args.out_dir("reward");
         let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;

@@ -39,7 +39,7 @@ impl Opened {
     pub fn new(args: &ModelArgs) -> Result<(Opened, Model)> {
         let named = args.model.as_deref().context("--model is missing")?;
         let device = device::pick(Device::Auto, 0)?;
-        device::set_threads(args.threads, 1);
+        device::set_threads(args.threads, std::thread::available_parallelism().map_or(1, |n| n.get()));
         let folder = model::resolve(named)?;
         let wanted = if args.float32 { Precision::Float32 } else { Precision::Auto };
         let model = Model::load(&folder, device)?.with_compute(device::precision(wanted, device));

@@ -33,11 +33,12 @@ fn multiplies_bfloat16() -> bool {
     return false;
 }
 
-/// Sets libtorch's CPU threads and returns their number; 0 means this process's share of the cores that it and the others of `sharing` may use. The
-/// order of a parallel sum, so the last bit of a loss, depends on it.
-pub fn set_threads(wanted: usize, sharing: usize) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-    let threads = if wanted == 0 { (cores() / sharing.max(1)).max(1) } else { wanted };
+/// Sets libtorch's CPU threads and returns their number; 0 means as many as `OMP_NUM_THREADS` says, else one for each of this process's cores. (torchrun sets
+/// the variable to 1 by itself, which is nobody's wish.) The order of a parallel sum, so the last bit of a loss, depends on it.
+pub fn set_threads(wanted: usize, cores: usize) -> usize {
+    let variable = |name: &str| std::env::var(name).ok();
+    let wished = variable("OMP_NUM_THREADS").filter(|_| variable("TORCHELASTIC_RUN_ID").is_none()).and_then(|n| n.trim().parse().ok());
+    let threads = if wanted == 0 { wished.filter(|n| *n > 0).unwrap_or(cores) } else { wanted };
     tch::set_num_threads(threads as i32);
     threads
 }

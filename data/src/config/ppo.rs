@@ -19,7 +19,7 @@ pub struct PpoConfig {
     pub device: Device,
     /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
     pub precision: Precision,
-    /// CPU threads; 0 means all cores.
+    /// CPU threads; 0 means as many as `OMP_NUM_THREADS` says, else all cores of this process. Where other programs compute beside it, fewer are quicker.
     pub threads: usize,
     /// The policy's first weights, and the frozen reference.
     pub policy: Policy,
