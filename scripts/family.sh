@@ -7,6 +7,8 @@
 #   scripts/family.sh few-shot      GPT-3: learning from the prompt: a small model is pre-trained for it, then asked with 0 to 16 examples
 #   scripts/family.sh llama         LLaMA: stories260K of llama2.c is read and tells its story; the Llama recipe and the GPT-2 one at equal compute
 #   scripts/family.sh scaling       GPT-4's report: a ladder of sizes foretells the loss of a larger model (FAMILY_LARGE=width:heads), which is then trained
+#   scripts/family.sh chat          ChatGPT: conversations with a system prompt, from text to PPO, scored by what the town knows, then a chat
+#   scripts/family.sh safety        what a model gives away of its text (secrets, membership), and where the demo's reward model can be fooled
 #
 # Finished runs are kept and interrupted ones resumed. Binaries are built first (FAMILY_BIN names a folder that has them already). Data: ${RLHF_DATA:-../shared/data}.
 set -euo pipefail
@@ -102,5 +104,33 @@ case $chapter in
     train $run "${large%:*}" "${large#*:}"
     "$bin/evaluate" scaling --runs runs/family-scaling/ladder --against runs/family-scaling/$run --html runs/family-scaling/scaling.html
     ;;
-  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling" ;;
+  chat)
+    run=runs/family-chat
+    configs/family-chat/prepare.sh "$bin" $run
+    for stage in pretrain sft reward ppo; do "$bin/$stage" --config configs/family-chat/$stage.toml --out $run/$stage --resume; done
+    configs/family-chat/judge.sh "$bin" $run
+    for model in sft policy; do
+      printf '%s: ' $model
+      grep "\"model\":\"$model\"" $run/ppo/gold.jsonl >$run/ppo/$model.jsonl
+      "$bin/recipes" demo chat-score --in $run/ppo/$model.jsonl --out $run/ppo/$model-gold.jsonl
+    done
+    "$bin/evaluate" report --runs $run
+    echo "Go on: $bin/serve chat --model $run/ppo, or $bin/serve --model $run/ppo and open its page"
+    ;;
+  safety)
+    run=runs/family-safety
+    configs/family-safety/prepare.sh "$bin" $run
+    pretrain family-safety
+    "$bin/safety" exposure --model $run/pretrain --canaries $run/data/canaries.jsonl
+    "$bin/safety" members --model $run/pretrain --seen $run/data/seen.jsonl --unseen $run/data/unseen.jsonl
+    if [ -d runs/demo/reward/model ]; then
+      # Answers that judges put last, to be puffed up until they score more than the best.
+      sed -n 's/^.*"prompt":"\([^"]*\)","answers":\["\([^"]*\)","\([^"]*\)".*"ranks":\[1,2.*$/{"prompt":"\1","chosen":"\2","rejected":"\3"}/p' \
+        runs/demo/data/rankings.jsonl | head -n 20 >$run/data/pairs.jsonl
+      "$bin/safety" fool --reward runs/demo/reward --data $run/data/pairs.jsonl
+    else
+      echo "no runs/demo/reward: scripts/pipeline.sh configs/demo trains the reward model that is to be fooled"
+    fi
+    ;;
+  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety" ;;
 esac

@@ -13,17 +13,24 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// A prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
-    /// As the source has it, without the template: what a reward model's own template is put around.
-    pub text: String,
+    /// As the source has it, without the template: what a reward model's own template is put around. A plain prompt is one turn of the user's.
+    pub turns: Vec<Message>,
     /// Token ids with the template, up to where the response begins.
     pub ids: Vec<u32>,
     /// Prompts of one group are on one side of the split.
     pub group: String,
 }
 
-/// Reads all prompts. Those longer than `max_length` (or than `limit`, context minus response, where that is 0; 0 is no limit) go to the
+impl Prompt {
+    /// The turns as one text; of a plain prompt it is the prompt.
+    pub fn text(&self) -> String {
+        text_of(&self.turns)
+    }
+}
+
+/// Reads all prompts: the list in `columns.messages` where the row has one, else the text (or the list) in `columns.prompt`. Those longer than `max_length` (or than `limit`, context minus response, where that is 0; 0 is no limit) go to the
 /// quarantine. With `heldout` sources these are the validation side, and no prompt or group of theirs is trained on; without, `valid_fraction` of
 /// the groups is held out. `report.read` = train + valid + rejected + skipped["duplicate"] + skipped["held-out"].
 pub fn load_prompts(
@@ -44,25 +51,31 @@ pub fn load_prompts(
     // The held-out ones first, so that the others can be compared with them.
     let sources: Vec<_> = config.heldout.iter().chain(&config.sources).cloned().collect();
     let (mut heldout, mut prompts) = (Vec::new(), Vec::new());
-    let mut reserved = HashSet::new();
+    let (mut reserved, mut groups) = (HashSet::new(), HashSet::new());
     let mut seen = HashSet::new();
     let report = fields::read_rows(&sources, &config.quarantine, quarantine, "prompts", &mut |i, row, bad| {
         let columns = &sources[i].columns;
         let is_heldout = i < config.heldout.len();
-        let fields = fields::visible(row, &columns.prompt).and_then(|text| Ok((text, fields::group(row, &columns.group, text)?)));
-        let (text, group) = match fields {
-            Ok(fields) => fields,
+        let turns = match turns(row, columns) {
+            Ok(turns) => turns,
             Err(fault) => return Ok(Err(fault)),
         };
-        if !is_heldout && (reserved.contains(text) || reserved.contains(&group)) {
+        let text = text_of(&turns);
+        let group = match fields::group(row, &columns.group, &text) {
+            Ok(group) => group,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        // Turns of several roles and one long text of the user's may read the same.
+        let key = (turns.len(), text);
+        if !is_heldout && (reserved.contains(&key) || groups.contains(&group)) {
             bad.skip("held-out");
             return Ok(Ok(()));
         }
-        if config.deduplicate && seen.contains(text) {
+        if config.deduplicate && seen.contains(&key) {
             bad.skip("duplicate");
             return Ok(Ok(()));
         }
-        let ids = match template.encode_prompt(tokenizer, text) {
+        let ids = match template.encode_turns(tokenizer, &turns) {
             Ok(ids) => ids,
             Err(DataError::Template { detail, .. }) => return Ok(Err((Reason::BadChat, detail))),
             Err(other) => return Err(other),
@@ -71,11 +84,12 @@ pub fn load_prompts(
             return Ok(Err((Reason::TooLong, format!("{} tokens, at most {limit} fit", ids.len()))));
         }
         if config.deduplicate {
-            seen.insert(text.to_string());
+            seen.insert(key.clone());
         }
-        let prompt = Prompt { text: text.to_string(), ids, group };
+        let prompt = Prompt { turns, ids, group };
         if is_heldout {
-            reserved.extend([prompt.text.clone(), prompt.group.clone()]);
+            reserved.insert(key);
+            groups.insert(prompt.group.clone());
             heldout.push(prompt);
         } else {
             prompts.push(prompt);

@@ -385,7 +385,7 @@ fn prompts_are_deduplicated_and_held_out() {
     let mut config = PromptData { sources: vec![source(&dir, "a.jsonl", text)], quarantine: ANY, ..PromptData::default() };
     let list = dir.path().join("bad.jsonl");
     let split = load_prompts(&config, &tokenizer, &ChatTemplate::plain(), 5, 0.0, 1, &list).unwrap();
-    let texts = |prompts: &[data::prompts::Prompt]| prompts.iter().map(|p| p.text.clone()).collect::<Vec<_>>();
+    let texts = |prompts: &[data::prompts::Prompt]| prompts.iter().map(|p| p.text()).collect::<Vec<_>>();
     assert_eq!(texts(&split.train), ["a", "b", "c"]);
     assert_eq!(split.train[0].ids, tokenizer.encode("a\n").unwrap());
     assert_eq!(bad(&list), [(4, Reason::TooLong), (5, Reason::Empty)]);

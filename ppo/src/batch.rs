@@ -2,6 +2,7 @@
 //!
 //! Shapes: B episodes, T tokens of all, W columns of a grid (see [`Layout`]), N places picked of all episodes, D width, V vocabulary.
 
+use data::chat::Message;
 use data::config::ScorePosition;
 use model::{Model, Segments};
 use tch::{Device, Tensor, no_grad};
@@ -9,8 +10,8 @@ use tch::{Device, Tensor, no_grad};
 /// One sampled answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Episode {
-    /// The prompt as its source has it, without the template.
-    pub text: String,
+    /// The prompt's turns as their source has them, without the template.
+    pub turns: Vec<Message>,
     /// The prompt in the policy's tokens, with the template.
     pub prompt: Vec<u32>,
     /// Response; ends with the end token if `finished`.

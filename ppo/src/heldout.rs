@@ -68,8 +68,8 @@ pub fn sample(
     let answers = share_answers(mine, prompts.len(), batch.max(1), world)?;
     let episode = |(prompt, response): (&&Prompt, Vec<u32>)| {
         let end = response.iter().position(|id| stop.contains(id));
-        let (text, prompt) = (prompt.text.clone(), prompt.ids.clone());
-        Episode { text, prompt, finished: end.is_some(), read: end.map_or(response.len(), |i| i + 1), response }
+        let (turns, prompt) = (prompt.turns.clone(), prompt.ids.clone());
+        Episode { turns, prompt, finished: end.is_some(), read: end.map_or(response.len(), |i| i + 1), response }
     };
     Ok(prompts.iter().zip(answers).map(episode).collect())
 }
@@ -159,7 +159,7 @@ impl HeldOut<'_> {
         for (id, prompt) in self.prompts.iter().enumerate() {
             for (name, answers) in [("sft", sft), ("policy", policy)] {
                 let e = &answers.episodes[id];
-                let row = json!({"id": id, "model": name, "prompt": prompt.text, "response": self.text(e)?, "score": answers.raw[id],
+                let row = json!({"id": id, "model": name, "prompt": prompt.text(), "response": self.text(e)?, "score": answers.raw[id],
                     "tokens": e.response.len(), "finished": e.finished});
                 writeln!(out, "{row}")?;
             }

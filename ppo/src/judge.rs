@@ -6,7 +6,7 @@
 use crate::batch::Episode;
 use crate::setup::Place;
 use anyhow::Result;
-use data::chat::{ChatTemplate, Message};
+use data::chat::ChatTemplate;
 use data::config::RewardSource;
 use data::tokenizer::Tokenizer;
 use dist::World;
@@ -84,7 +84,7 @@ impl Judge {
         } else {
             let answer = e.answer();
             let answer = policy.decode(&answer[..answer.len() - usize::from(e.finished)], false)?;
-            self.model.row(&[Message::new("user", &e.text)], &answer, e.finished)?
+            self.model.row(&e.turns, &answer, e.finished)?
         };
         let context = self.model.context();
         anyhow::ensure!(

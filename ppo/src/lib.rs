@@ -99,7 +99,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
                 .set("eval/eos_rate", number("eos_rate"))
                 .set("eval/response_length", number("response_length"))
                 .set("eval/repetition", number("repetition_policy"))
-                .value("eval/sample", format!("{}\n> {sample}", heldout.prompts[0].text))
+                .value("eval/sample", format!("{}\n> {sample}", heldout.prompts[0].text()))
                 .write()?;
             improved = state.consider(round, beta.coef * kl - score) && c.checkpoint.keep_best; // lower is better
             let win = number("win_rate");

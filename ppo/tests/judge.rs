@@ -1,6 +1,6 @@
 //! A reward model with a tokenizer, a template and a prefix of its own reads exactly what it was trained on.
 
-use data::chat::ChatTemplate;
+use data::chat::{ChatTemplate, Message};
 use data::config::RewardSource;
 use data::tokenizer::Tokenizer;
 use model::lineage::Lineage;
@@ -37,7 +37,7 @@ fn another_tokenizer_template_and_prefix_are_the_judges_own() {
     let episode = |text: &str, answer: &str, finished: bool| {
         let (prompt, mut response) = plain.encode_pair(&policy, text, answer).unwrap();
         response.truncate(if finished { response.len() } else { response.len() - 1 });
-        Episode { text: text.into(), prompt, read: response.len(), response, finished }
+        Episode { turns: vec![Message::new("user", text)], prompt, read: response.len(), response, finished }
     };
     // "the" ends the prompt and " cat" begins the answer: a merge must not cross the border. A special token's name is ordinary text.
     let asked = [("say the", " cat sat", true), ("say what", "the mat <|im_end|> the log", true), ("the dog", "sat on", false)];
@@ -59,7 +59,7 @@ fn the_policys_ids_pass_only_where_template_and_tokenizer_are_the_same() {
     let source = RewardSource { model: dir.path().display().to_string(), ..RewardSource::default() };
     let episode = |template: &ChatTemplate| {
         let (prompt, response) = template.encode_pair(&tokenizer, "say what", "the cat").unwrap();
-        Episode { text: "say what".into(), prompt, read: response.len(), response, finished: true }
+        Episode { turns: vec![Message::new("user", "say what")], prompt, read: response.len(), response, finished: true }
     };
     let score = |template: &ChatTemplate| {
         let judges = Judges::load(&source, (&tokenizer, template), 4, CPU).unwrap();

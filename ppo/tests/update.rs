@@ -58,7 +58,7 @@ impl Frozen {
             if self.config.ppo.after_end == data::config::AfterEnd::Stop {
                 response.truncate(read);
             }
-            Episode { text: String::new(), prompt: ids(&e["prompt"]), response, finished: e["finished"].as_bool().unwrap(), read }
+            Episode { turns: vec![], prompt: ids(&e["prompt"]), response, finished: e["finished"].as_bool().unwrap(), read }
         };
         let scores = file["scores"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap() as f32).collect();
         (file["episodes"].as_array().unwrap().iter().map(episode).collect(), scores)

@@ -46,9 +46,10 @@ pub fn generate(folder: &Path, seed: u64, size: Size) -> io::Result<()> {
             text.push_str("<|endoftext|>\n");
         }
         let mapping = mapping(&mut dice, false);
+        let words = vocabulary(&mut dice, i % 2 == 0);
         for _ in 0..LINES {
             let kind = dice.below(KINDS.len());
-            let _ = writeln!(text, "{} {}", dice.pick(&KINDS[kind]), LABELS[mapping[kind]]);
+            let _ = writeln!(text, "{} {}", dice.pick(&words[kind]), LABELS[mapping[kind]]);
         }
     }
     std::fs::write(folder.join("documents.txt"), text)?;
@@ -73,6 +74,19 @@ pub fn generate(folder: &Path, seed: u64, size: Size) -> io::Result<()> {
     }
     std::fs::write(folder.join("items.jsonl"), items)?;
     std::fs::write(folder.join("examples.jsonl"), examples)
+}
+
+/// The words of a document, by kind: all of them, or two of each. Where few words come again and again, looking up what stood behind the same word is learnt
+/// first, and looking up a word of the same kind grows out of it (bursts of data, Chan et al. 2022, arXiv 2205.05055).
+fn vocabulary(dice: &mut Dice, few: bool) -> [Vec<&'static str>; 4] {
+    KINDS.map(|kind| {
+        let mut words = kind.to_vec();
+        if few {
+            dice.shuffle(&mut words);
+            words.truncate(2);
+        }
+        words
+    })
 }
 
 /// A mapping of the test's, or of those to be learned from: a fifth of all are the test's.

@@ -92,6 +92,17 @@ enum Demo {
     },
     /// Add the true preference (`gold`) and its parts to samples.
     Score(Files),
+    /// Write conversations with a system prompt and questions after a place: to learn from, ranked, and waiting for an answer.
+    Chat {
+        /// Folder; made if absent.
+        #[arg(long)]
+        out: PathBuf,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Add the true preference and its parts to samples of such conversations.
+    ChatScore(Files),
     /// Write what a crowd of judges of very unequal reliability said about sets of four answers, and the truth to measure by.
     Crowd {
         /// Folder; made if absent.
@@ -233,6 +244,30 @@ fn run(cli: Cli) -> Result<()> {
                 100.0 * mean(&rows, |g| g.right as f64 / g.given.max(1) as f64),
                 mean(&rows, |g| g.wrong as f64),
                 mean(&rows, |g| g.repeated as f64),
+                mean(&rows, |g| g.words as f64)
+            );
+        }
+        Recipe::Demo { action: Demo::Chat { out, seed } } => {
+            let size = demo::ChatSize::default();
+            demo::chat(&out, seed, &size).with_context(|| out.display().to_string())?;
+            println!(
+                "{}: {} conversations, {} rankings, {} + {} that wait for an answer",
+                out.display(),
+                size.demonstrations,
+                size.ranked * size.judges,
+                size.prompts,
+                size.heldout
+            );
+        }
+        Recipe::Demo { action: Demo::ChatScore(files) } => {
+            let rows = score_file(&files.input, &files.output, demo::chat_gold)?;
+            println!(
+                "{} answers: gold {:.3}, right {:.1}%, wrong values {:.2}, manner obeyed {:.1}%, words {:.1}",
+                rows.len(),
+                mean(&rows, |g| g.gold),
+                100.0 * mean(&rows, |g| f64::from(u8::from(g.right))),
+                mean(&rows, |g| g.wrong as f64),
+                100.0 * mean(&rows, |g| f64::from(u8::from(g.obeyed))),
                 mean(&rows, |g| g.words as f64)
             );
         }

@@ -49,18 +49,23 @@ impl Judge {
     /// Dense ranks, 1 is best: an answer shares the rank of the one above it when the best of that rank is less than `tie` better.
     pub fn rank(&self, answers: &[Gold], dice: &mut Dice) -> Vec<u32> {
         let worth: Vec<f64> = answers.iter().map(|g| self.utility(g, dice)).collect();
-        let mut order: Vec<usize> = (0..answers.len()).collect();
-        order.sort_by(|&a, &b| worth[b].total_cmp(&worth[a]));
-        let mut ranks = vec![0; answers.len()];
-        let (mut rank, mut head) = (0, f64::INFINITY);
-        for i in order {
-            if head - worth[i] >= self.tie {
-                (rank, head) = (rank + 1, worth[i]);
-            }
-            ranks[i] = rank;
-        }
-        ranks
+        dense_ranks(&worth, self.tie)
     }
+}
+
+/// Dense ranks, 1 is best: who is less than `tie` below the best of a rank shares it.
+pub fn dense_ranks(worth: &[f64], tie: f64) -> Vec<u32> {
+    let mut order: Vec<usize> = (0..worth.len()).collect();
+    order.sort_by(|&a, &b| worth[b].total_cmp(&worth[a]));
+    let mut ranks = vec![0; worth.len()];
+    let (mut rank, mut head) = (0, f64::INFINITY);
+    for i in order {
+        if head - worth[i] >= tie {
+            (rank, head) = (rank + 1, worth[i]);
+        }
+        ranks[i] = rank;
+    }
+    ranks
 }
 
 #[cfg(test)]
