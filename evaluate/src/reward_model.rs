@@ -88,6 +88,11 @@ impl RewardModel {
         self.tokenizer.decode(ids, true).map_err(|source| RewardError::Data { path: self.path.clone(), source })
     }
 
+    /// The texts of single tokens, special ones among them.
+    pub fn names(&self, ids: &[u32]) -> Result<Vec<String>, RewardError> {
+        crate::reward_tokens::names(&self.tokenizer, ids).map_err(|source| RewardError::Data { path: self.path.clone(), source })
+    }
+
     /// True if token ids that another model reads and writes in `template` are just what this one reads: tokenizer and template are the same
     /// and nothing stands before the prompt.
     pub fn shares_ids(&self, tokenizer: &Tokenizer, template: &ChatTemplate) -> bool {
