@@ -7,6 +7,7 @@
 #   scripts/family.sh few-shot      GPT-3: learning from the prompt: a small model is pre-trained for it, then asked with 0 to 16 examples
 #   scripts/family.sh llama         LLaMA: stories260K of llama2.c is read and tells its story; the Llama recipe and the GPT-2 one at equal compute
 #   scripts/family.sh scaling       GPT-4's report: a ladder of sizes foretells the loss of a larger model (FAMILY_LARGE=width:heads), which is then trained
+#   scripts/family.sh optimisers    the craft: SGD, Adam, AdamW, Lion and Muon on the same stories, each at three rates
 #   scripts/family.sh distill       the craft: a student of less than half the size learns from a teacher's distributions, and from its answers
 #   scripts/family.sh transfer      the craft: a model of stories moves to Shakespeare, beside one that starts from nothing
 #
@@ -111,6 +112,22 @@ case $chapter in
     train $run "${large%:*}" "${large#*:}"
     "$bin/evaluate" scaling --runs runs/family-scaling/ladder --against runs/family-scaling/$run --html runs/family-scaling/scaling.html
     ;;
+  optimisers)
+    runs=runs/family-optimisers
+    try() { # kind, rates, overrides
+      for rate in $2; do
+        "$bin/pretrain" --config configs/family-distill/pretrain.toml --out "$runs/$1-$rate" --resume --set model.layers=3 --set model.width=96 \
+          --set train.steps=300 --set schedule.warmup_steps=20 --set optim.kind="${1%%-*}" --set optim.lr="$rate" "${@:3}" >&2
+        printf '%-14s %-6s %.4f  %.0f s\n' "$1" "$rate" "$(figure $runs/$1-$rate eval_loss)" "$(figure $runs/$1-$rate wall_s)"
+      done
+    }
+    printf 'kind           rate   validation loss, time\n'
+    try sgd-nesterov "0.1 0.3 1" --set optim.weight_decay=0 --set optim.sgd.nesterov=true
+    try adam "1e-3 3e-3 1e-2" --set optim.weight_decay=0
+    try adamw "1e-3 3e-3 1e-2"
+    try lion "2e-4 5e-4 1e-3" --set optim.beta2=0.99 --set optim.weight_decay=0.5
+    try muon "3e-3 1e-2 3e-2"
+    ;;
   distill)
     runs=runs/family-distill
     pretrain family-distill
@@ -152,5 +169,5 @@ case $chapter in
     printf 'step  moved   fresh   (validation loss on Shakespeare, nats a token)\n'
     join <(curve $runs/moved | sort -k1,1) <(curve $runs/fresh | sort -k1,1) | sort -n | awk '{ printf "%4d  %.4f  %.4f\n", $1, $2, $3 }'
     ;;
-  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | distill | transfer" ;;
+  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | optimisers | distill | transfer" ;;
 esac

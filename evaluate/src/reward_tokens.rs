@@ -18,13 +18,21 @@ pub fn rewards(model: &Model, ids: &[u32]) -> Result<Vec<f64>, ModelError> {
     Ok(Vec::try_from(scores.squeeze_dim(0).to_kind(Kind::Double).to_device(Device::Cpu))?)
 }
 
-/// Texts of single tokens, which together are the text; a token that is a part of a character goes by its name.
+/// What each token adds to the text, blanks as they stand there; a token that ends amid a character goes by its name.
 pub fn names(tokenizer: &Tokenizer, ids: &[u32]) -> Result<Vec<String>, DataError> {
-    let name = |id: &u32| -> Result<String, DataError> {
-        let text = tokenizer.decode(std::slice::from_ref(id), false)?;
-        Ok(if text.contains('\u{FFFD}') { tokenizer.id_to_token(*id).unwrap_or_default() } else { text })
+    let mut before = String::new();
+    let mut name = |i: usize| -> Result<String, DataError> {
+        let text = tokenizer.decode(&ids[..=i], false)?;
+        let more = text.strip_prefix(&before).filter(|_| !text.ends_with('\u{FFFD}')).map(str::to_string);
+        match more {
+            Some(more) => {
+                before = text;
+                Ok(more)
+            }
+            None => Ok(tokenizer.id_to_token(ids[i]).unwrap_or_default()),
+        }
     };
-    ids.iter().map(name).collect()
+    (0..ids.len()).map(&mut name).collect()
 }
 
 impl RewardModel {
@@ -35,5 +43,20 @@ impl RewardModel {
         let begin = ids.iter().zip(&empty).take_while(|(a, b)| a == b).count().min(ids.len().saturating_sub(1));
         let rewards = rewards(self.model(), &ids).map_err(|source| RewardError::Model { path: self.path().to_path_buf(), source })?;
         Ok(TokenRewards { who: who.into(), prompt: prompt.into(), tokens: self.names(&ids)?, rewards, answer: begin })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_tokens_add_to_the_text() {
+        let tokenizer = Tokenizer::byte().unwrap();
+        let ids = tokenizer.encode("a \u{e9}!").unwrap();
+        let names = names(&tokenizer, &ids).unwrap();
+        assert_eq!((names.len(), names[3].as_str()), (5, "\u{e9}"));
+        assert_eq!([&names[0], &names[1], &names[4]], ["a", " ", "!"]);
+        assert!(!names[2].is_empty());
     }
 }

@@ -1,7 +1,8 @@
 //! Text to base model: next-token prediction (Radford et al. 2018 and 2019).
 //!
 //! loss = −1/N Σ log p(token t+1 | tokens ≤ t), N = targets of the whole optimiser step, however it is cut into micro-batches. With
-//! `objective = "masked"` (BERT, arXiv 1810.04805): −1/N Σ log p(masked token | the row around it).
+//! `objective = "masked"` (BERT, arXiv 1810.04805): −1/N Σ log p(masked token | the row around it). With `distill.teacher` a share of it is the distance from
+//! the teacher's distribution (`loss::distill`).
 //!
 //! Shapes: B sequences of a micro-batch, T context, D width, V vocabulary.
 

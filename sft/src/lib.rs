@@ -1,7 +1,8 @@
 //! Base model and demonstrations to a fine-tuned model: the next-token loss on the answers only (InstructGPT, arXiv 2203.02155, section 3.5).
 //!
 //! loss = −1/N Σ log p(answer token | everything before it in its own row), N = answer tokens (the end token included) of the optimiser step. An
-//! encoder-decoder reads the prompt in its encoder (arXiv 1706.03762); a classifier's answer is a class, one a row (arXiv 1810.04805).
+//! encoder-decoder reads the prompt in its encoder (arXiv 1706.03762); a classifier's answer is a class, one a row (arXiv 1810.04805). With `distill.teacher` a share
+//! of it is the distance from the teacher's distribution (`loss::distill`).
 
 mod batch;
 mod measure;

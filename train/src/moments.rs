@@ -32,7 +32,7 @@ pub(crate) struct Piece<'a> {
 impl Piece<'_> {
     /// What is there of each parameter of its kind, whatever its place: its first moment, else its steps.
     fn first(&self) -> &'static str {
-        self.moments.first().map_or("step", |(name, _)| name)
+        self.moments.first().map_or("step", |(name, _)| *name)
     }
 }
 

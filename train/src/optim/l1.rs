@@ -12,6 +12,6 @@ use tch::TchError;
 pub(super) fn shrink(slot: &Slot, l1: f64, h: &Hyper) -> Result<(), TchError> {
     let rest = slot.values.f_abs()?.f_sub_scalar_(h.lr * l1)?.f_clamp_min_(0.0)?;
     let mut values = slot.values.shallow_clone();
-    values.f_sign_()?.f_mul_(&rest)?;
+    _ = values.f_sign_()?.f_mul_(&rest)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ pub(super) fn step(slot: &Slot, mut grad: Tensor, c: &Optim, h: &Hyper) -> Resul
     let (mut values, mut mean) = (slot.values.shallow_clone(), slot.moments[0].shallow_clone());
     let update = mean.f_lerp(&grad, 1.0 - c.beta1)?.f_sign_()?.f_mul_scalar_(h.lr)?;
     h.decay(&mut values)?;
-    values.f_sub_(&update)?;
-    mean.f_lerp_(&grad, 1.0 - c.beta2)?;
+    _ = values.f_sub_(&update)?;
+    _ = mean.f_lerp_(&grad, 1.0 - c.beta2)?;
     slot.count()
 }

@@ -83,7 +83,7 @@ impl Slot {
 
     /// One step more.
     fn count(&self) -> Result<(), TchError> {
-        self.step.shallow_clone().f_add_scalar_(1.0)?;
+        _ = self.step.shallow_clone().f_add_scalar_(1.0)?;
         Ok(())
     }
 }
@@ -100,7 +100,7 @@ impl Hyper {
     /// The gradient as it is used; it is set to zero after the step anyhow.
     fn clip(&self, grad: &mut Tensor) -> Result<(), TchError> {
         if self.grad_scale != 1.0 {
-            grad.f_div_scalar_(self.grad_scale)?;
+            _ = grad.f_div_scalar_(self.grad_scale)?;
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Hyper {
     /// Decoupled weight decay.
     fn decay(&self, values: &mut Tensor) -> Result<(), TchError> {
         if self.weight_decay > 0.0 {
-            values.f_mul_scalar_(1.0 - self.lr * self.weight_decay)?;
+            _ = values.f_mul_scalar_(1.0 - self.lr * self.weight_decay)?;
         }
         Ok(())
     }
@@ -118,7 +118,7 @@ impl Hyper {
 fn add_l2(grad: &mut Tensor, values: &Tensor, h: &Hyper) -> Result<(), TchError> {
     h.clip(grad)?;
     if h.weight_decay > 0.0 {
-        grad.f_add_(&values.f_mul_scalar(h.weight_decay)?)?;
+        _ = grad.f_add_(&values.f_mul_scalar(h.weight_decay)?)?;
     }
     Ok(())
 }
@@ -254,7 +254,7 @@ impl Optimizer {
     pub fn zeros(&self, world: &World) -> Result<f64, Error> {
         let mut counts = [0.0, 0.0];
         for slot in self.slots.iter().filter(|s| self.params[s.param].decay) {
-            let nonzero = no_grad(|| slot.values.f_count_nonzero(None)).map_err(Error::torch("zeros"))?;
+            let nonzero = no_grad(|| slot.values.f_count_nonzero(None::<i64>)).map_err(Error::torch("zeros"))?;
             counts[0] += slot.values.numel() as f64;
             counts[1] += nonzero.f_double_value(&[]).map_err(Error::torch("zeros"))?;
         }

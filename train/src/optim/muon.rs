@@ -19,12 +19,12 @@ const EPS: f64 = 1e-7;
 pub(super) fn step(slot: &Slot, mut grad: Tensor, c: &Muon, h: &Hyper) -> Result<(), TchError> {
     h.clip(&mut grad)?;
     let (mut values, mut buffer) = (slot.values.shallow_clone(), slot.moments[0].shallow_clone());
-    buffer.f_lerp_(&grad, 1.0 - c.momentum)?;
+    _ = buffer.f_lerp_(&grad, 1.0 - c.momentum)?;
     let update = if c.nesterov { grad.f_lerp(&buffer, c.momentum)? } else { buffer };
     let (rows, columns) = update.size2()?;
     let rate = h.lr * 0.2 * (rows.max(columns) as f64).sqrt();
     h.decay(&mut values)?;
-    values.f_sub_(&orthogonal(&update, c.ns_steps)?.f_mul_scalar(rate)?)?;
+    _ = values.f_sub_(&orthogonal(&update, c.ns_steps)?.f_mul_scalar(rate)?)?;
     slot.count()
 }
 

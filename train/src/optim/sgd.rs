@@ -13,12 +13,12 @@ pub(super) fn step(slot: &Slot, mut grad: Tensor, c: &Sgd, h: &Hyper) -> Result<
     if let Some(buffer) = slot.moments.first() {
         let mut buffer = buffer.shallow_clone();
         if slot.done()? == 0 {
-            buffer.f_copy_(&grad)?;
+            _ = buffer.f_copy_(&grad)?;
         } else {
-            buffer.f_mul_scalar_(c.momentum)?.f_add_(&grad.f_mul_scalar(1.0 - c.dampening)?)?;
+            _ = buffer.f_mul_scalar_(c.momentum)?.f_add_(&grad.f_mul_scalar(1.0 - c.dampening)?)?;
         }
         grad = if c.nesterov { grad.f_add(&buffer.f_mul_scalar(c.momentum)?)? } else { buffer };
     }
-    slot.values.shallow_clone().f_sub_(&grad.f_mul_scalar(h.lr)?)?;
+    _ = slot.values.shallow_clone().f_sub_(&grad.f_mul_scalar(h.lr)?)?;
     slot.count()
 }
