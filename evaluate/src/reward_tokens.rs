@@ -39,8 +39,8 @@ impl RewardModel {
     /// The reward after each token of an answer, in this model's own template; an end token is a token too.
     pub fn token_rewards(&self, who: &str, prompt: &str, answer: &str, finished: bool) -> Result<TokenRewards, RewardError> {
         let turns = [Message::new("user", prompt)];
-        let (ids, empty) = (self.row(&turns, answer, finished)?, self.row(&turns, "", false)?);
-        let begin = ids.iter().zip(&empty).take_while(|(a, b)| a == b).count().min(ids.len().saturating_sub(1));
+        let ids = self.row(&turns, answer, finished)?;
+        let begin = self.asked(&turns)?.len().min(ids.len().saturating_sub(1));
         let rewards = rewards(self.model(), &ids).map_err(|source| RewardError::Model { path: self.path().to_path_buf(), source })?;
         Ok(TokenRewards { who: who.into(), prompt: prompt.into(), tokens: self.names(&ids)?, rewards, answer: begin })
     }

@@ -21,11 +21,11 @@ pub fn lines(
     let shown = rankings.iter().zip(rows).filter(|(r, _)| told_apart(r)).take(SHOWN);
     for (ranking, answers) in shown {
         let turns = ranking.asked(prefix);
-        let empty = template.encode_answer(tokenizer, &turns, "")?;
+        let asked = template.encode_turns(tokenizer, &turns)?.len();
         let at = |rank: Option<&u32>| ranking.ranks.iter().position(|r| Some(r) == rank).unwrap_or_default();
         for (who, i) in [("judged best", at(ranking.ranks.iter().min())), ("judged worst", at(ranking.ranks.iter().max()))] {
             let ids = &answers[i];
-            let answer = ids.iter().zip(&empty).take_while(|(a, b)| a == b).count().min(ids.len().saturating_sub(1));
+            let answer = asked.min(ids.len().saturating_sub(1));
             let prompt = turns.last().map(|turn| turn.content.clone()).unwrap_or_default();
             let of = TokenRewards { who: who.into(), prompt, tokens: names(tokenizer, ids)?, rewards: rewards(model, ids)?, answer };
             text += &serde_json::to_string(&of)?;
