@@ -9,6 +9,9 @@
 #   scripts/family.sh scaling       GPT-4's report: a ladder of sizes foretells the loss of a larger model (FAMILY_LARGE=width:heads), which is then trained
 #   scripts/family.sh chat          ChatGPT: conversations with a system prompt, from text to PPO, scored by what the town knows, then a chat
 #   scripts/family.sh safety        what a model gives away of its text (secrets, membership), and where the demo's reward model can be fooled
+#   scripts/family.sh optimisers    the craft: SGD, Adam, AdamW, Lion and Muon on the same stories, each at three rates
+#   scripts/family.sh distill       the craft: a student of less than half the size learns from a teacher's distributions, and from its answers
+#   scripts/family.sh transfer      the craft: a model of stories moves to Shakespeare, beside one that starts from nothing
 #
 # Finished runs are kept and interrupted ones resumed. Binaries are built first (FAMILY_BIN names a folder that has them already). Data: ${RLHF_DATA:-../shared/data}.
 set -euo pipefail
@@ -33,6 +36,13 @@ finetune() { # recipe, run, overrides: configs/<recipe>/sft.toml into runs/<reci
 stories260k() { # the real model of llama2.c as a model folder
   [ -f runs/stories260K/config.json ] ||
     "$bin/evaluate" convert --llama2c "$RLHF_DATA/m01-stories260K/stories260K.bin" --tokenizer "$RLHF_DATA/m01-stories260K/tok512.bin" --out runs/stories260K
+}
+
+figure() { # run folder, key: a number of its summary.json
+  sed -n "s/.*\"$2\": *\([-0-9.e]*\).*/\1/p" "$1/summary.json" | head -n 1
+}
+curve() { # run folder: step and validation loss at every evaluation
+  awk '/"eval\/loss"/ { step = loss = $0; sub(/.*"step":/, "", step); sub(/.*"eval\/loss":/, "", loss); print step + 0, loss + 0 }' "$1/metrics.jsonl"
 }
 
 case $chapter in
@@ -132,5 +142,62 @@ case $chapter in
       echo "no runs/demo/reward: scripts/pipeline.sh configs/demo trains the reward model that is to be fooled"
     fi
     ;;
-  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety" ;;
+  optimisers)
+    runs=runs/family-optimisers
+    try() { # kind, rates, overrides
+      for rate in $2; do
+        "$bin/pretrain" --config configs/family-distill/pretrain.toml --out "$runs/$1-$rate" --resume --set model.layers=3 --set model.width=96 \
+          --set train.steps=300 --set schedule.warmup_steps=20 --set optim.kind="${1%%-*}" --set optim.lr="$rate" "${@:3}" >&2
+        printf '%-14s %-6s %.4f  %.0f s\n' "$1" "$rate" "$(figure $runs/$1-$rate eval_loss)" "$(figure $runs/$1-$rate wall_s)"
+      done
+    }
+    printf 'kind           rate   validation loss, time\n'
+    try sgd-nesterov "0.1 0.3 1" --set optim.weight_decay=0 --set optim.sgd.nesterov=true
+    try adam "1e-3 3e-3 1e-2" --set optim.weight_decay=0
+    try adamw "1e-3 3e-3 1e-2"
+    try lion "2e-4 5e-4 1e-3" --set optim.beta2=0.99 --set optim.weight_decay=0.5
+    try muon "3e-3 1e-2 3e-2"
+    ;;
+  distill)
+    runs=runs/family-distill
+    pretrain family-distill
+    student() { # run, overrides
+      "$bin/pretrain" --config configs/family-distill/pretrain.toml --out "$runs/$1" --resume --set model.layers=3 --set model.width=96 \
+        --set tokenizer.kind=file --set tokenizer.path=$runs/pretrain/model --set train.steps=500 --set schedule.warmup_steps=20 "${@:2}"
+    }
+    student alone
+    student taught --set distill.teacher=$runs/pretrain --set distill.temperature="${FAMILY_TEMPERATURE:-1}" --set distill.weight="${FAMILY_WEIGHT:-0.5}"
+    # Kim and Rush 2016 (arXiv 1606.07947): the teacher's own answers as demonstrations, beside the true ones.
+    configs/family-distill/prepare.sh $runs
+    finetune family-distill teacher-sft
+    [ -f $runs/data/teacher-train.jsonl ] || "$bin/evaluate" generate --model $runs/teacher-sft --chat --greedy --max-new 48 \
+      --data $runs/data/train.jsonl --out $runs/data/teacher-train.jsonl
+    for rows in train teacher-train; do
+      finetune family-distill student-on-$rows --set model.init=$runs/alone --set data.sources.0.path=$runs/data/$rows.jsonl
+    done
+    awk -v start="$(curve $runs/alone | awk 'NR == 1 { print $2 }')" -v teacher="$(figure $runs/pretrain eval_loss)" \
+      -v alone="$(figure $runs/alone eval_loss)" -v taught="$(figure $runs/taught eval_loss)" \
+      -v large="$(figure $runs/pretrain parameters)" -v small="$(figure $runs/alone parameters)" 'BEGIN {
+        printf "weights: teacher %d, students %d (%.2f)\n", large, small, small / large
+        printf "validation loss: untrained %.4f, teacher %.4f, student alone %.4f, student taught %.4f\n", start, teacher, alone, taught
+        printf "of the teacher'\''s gain over the untrained student keeps: alone %.1f%%, taught %.1f%%\n", 100 * (start - alone) / (start - teacher), 100 * (start - taught) / (start - teacher)
+        printf "of the distance from student alone to teacher, teaching closes %.1f%%\n", 100 * (alone - taught) / (alone - teacher)
+      }'
+    for run in teacher-sft student-on-train student-on-teacher-train; do
+      printf '%s: true rows %s nats a token, BLEU %s\n' $run "$(figure $runs/$run eval_loss)" "$(figure $runs/$run bleu)"
+    done
+    ;;
+  transfer)
+    runs=runs/family-transfer
+    learn() { # run, overrides
+      "$bin/pretrain" --config configs/family-transfer/pretrain.toml --out "$runs/$1" --resume "${@:2}"
+    }
+    learn stories --set data.sources.0.path="$RLHF_DATA/p02-tinystories-944k/tiny_stories.txt" --set data.split=documents --set train.steps=800 \
+      --set optim.lr=2e-3 --set schedule.warmup_steps=40 --set eval.every=100
+    learn moved --set model.init=$runs/stories
+    learn fresh --set tokenizer.kind=file --set tokenizer.path=$runs/stories/model
+    printf 'step  moved   fresh   (validation loss on Shakespeare, nats a token)\n'
+    join <(curve $runs/moved | sort -k1,1) <(curve $runs/fresh | sort -k1,1) | sort -n | awk '{ printf "%4d  %.4f  %.4f\n", $1, $2, $3 }'
+    ;;
+  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety | optimisers | distill | transfer" ;;
 esac

@@ -31,6 +31,10 @@ pub enum Command {
     Metrics(MetricsArgs),
     /// Score answers with a reward model; with pairs and rankings also its accuracy.
     Reward(RewardArgs),
+    /// Show the reward after each token of an answer, coloured by what the token adds.
+    RewardTokens(RewardTokensArgs),
+    /// Show which tokens of a prompt an answer comes from, and what the heads look at.
+    Attribute(AttributeArgs),
     /// Fit the law of loss over size to a ladder of pre-training runs and foretell a larger one.
     Scaling(ScalingArgs),
     /// Compute the report of a pipeline (report.json, report.html and a table) or of one run (report.html and a table).
@@ -73,7 +77,7 @@ pub enum Device {
 
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["prompt", "prompt_ids"])))]
+#[command(group(ArgGroup::new("what").required(true).args(["prompt", "prompt_ids", "data"])))]
 pub struct GenerateArgs {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -83,6 +87,15 @@ pub struct GenerateArgs {
     /// Token ids to continue.
     #[arg(long, value_name = "IDS", value_delimiter = ',', num_args = 1)]
     pub prompt_ids: Option<Vec<u32>>,
+    /// Rows with a prompt each (JSONL, CSV, TSV, Parquet or Arrow): writes them with the model's answer as `response`, demonstrations for `sft`.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    pub data: Option<PathBuf>,
+    /// Where the rows of --data go, one JSON object a line.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    pub out: Option<PathBuf>,
+    /// Prompts that go through the model at once, for --data.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub batch: usize,
     /// Put the prompt into the model's chat template and stop where the template ends an answer.
     #[arg(long, conflicts_with = "prompt_ids")]
     pub chat: bool,
@@ -334,6 +347,74 @@ pub enum Template {
     Zephyr,
     /// The Jinja template in the model folder.
     Model,
+}
+
+/// Arguments of `reward-tokens`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["data", "prompt"])))]
+#[command(
+    after_help = "The number after a token is what the model would give if the text ended there; after the last token it is the answer's reward. \
+                        Template and prefix are the model's own."
+)]
+pub struct RewardTokensArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Rows with prompt and response: JSONL, CSV, TSV, Parquet or Arrow.
+    #[arg(long, value_name = "FILE", conflicts_with = "response")]
+    pub data: Option<PathBuf>,
+    /// Of the rows, the first so many.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// What was asked.
+    #[arg(long, value_name = "TEXT", requires = "response")]
+    pub prompt: Option<String>,
+    /// The answer.
+    #[arg(long, value_name = "TEXT", requires = "prompt")]
+    pub response: Option<String>,
+    /// Write a page with the coloured answers and their curves.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Arguments of `attribute`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Integrated gradients go from a text of end tokens to the text and are complete: a row's sum is the log-likelihood less that of the \
+                        end tokens; the largest gap is printed, and more --points make it smaller."
+)]
+pub struct AttributeArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// The text before the answer, as it is (or as a user's turn with --chat).
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: String,
+    /// The answer to be explained [default: the model's own, greedily].
+    #[arg(long, value_name = "TEXT")]
+    pub answer: Option<String>,
+    /// Put the prompt into the model's chat template.
+    #[arg(long)]
+    pub chat: bool,
+    /// Tokens of the model's own answer at most.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub max_new: usize,
+    /// How tokens are held to account.
+    #[arg(long, value_enum, default_value_t = AttributeBy::Integrated)]
+    pub method: AttributeBy,
+    /// Points of the integral.
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub points: usize,
+    /// Write a page with the pictures.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// How tokens are held to account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AttributeBy {
+    /// Gradient times input.
+    Gradient,
+    /// Integrated gradients.
+    Integrated,
 }
 
 /// Arguments of `scaling`.

@@ -1,12 +1,15 @@
-//! `evaluate generate`: the continuation of one prompt.
+//! `evaluate generate`: the continuation of one prompt, or the answers to the prompts of a file.
 
 use crate::cli::GenerateArgs;
 use crate::exit::input;
 use crate::open::{Opened, open};
 use data::chat::ChatTemplate;
+use data::config::Source;
+use data::quarantine::Quarantine;
 use model::{HeadKind, Sampling};
-use serde_json::json;
-use std::io::IsTerminal;
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 /// Tokens at most, when the user does not say.
 const MAX_NEW: usize = 64;
@@ -14,20 +17,15 @@ const MAX_NEW: usize = 64;
 /// Continues the prompt and prints text and ids.
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let opened = open(&args.model, HeadKind::Lm)?;
-    let (prompt, stop) = prompt(args, &opened)?;
+    if let (Some(data), Some(out)) = (&args.data, &args.out) {
+        return answer(args, &opened, data, out);
+    }
+    let (prompt, stop) = prompt(args, args.prompt.as_deref(), &opened)?;
     if prompt.is_empty() {
         return Err(input("the prompt is empty: give it at least one token"));
     }
     let room = opened.model.config().context.saturating_sub(prompt.len());
-    let sampling = Sampling {
-        max_new: args.max_new.unwrap_or(MAX_NEW.min(room.max(1))),
-        temperature: if args.greedy { 0.0 } else { args.temperature },
-        top_k: args.top_k,
-        top_p: args.top_p,
-        stop,
-        seed: args.seed,
-        ..Sampling::default()
-    };
+    let sampling = sampling(args, args.max_new.unwrap_or(MAX_NEW.min(room.max(1))), stop);
     let mut rows = model::generate(&opened.model, std::slice::from_ref(&prompt), &sampling)?;
     let row = rows.remove(0); // one prompt, one continuation
     let text = opened.tokenizer().map(|t| t.decode(&row.ids, true)).transpose()?;
@@ -44,15 +42,64 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn sampling(args: &GenerateArgs, max_new: usize, stop: Vec<u32>) -> Sampling {
+    let temperature = if args.greedy { 0.0 } else { args.temperature };
+    let batch = args.batch.max(1);
+    Sampling { max_new, temperature, top_k: args.top_k, top_p: args.top_p, stop, seed: args.seed, batch, ..Sampling::default() }
+}
+
+/// Answers every prompt of `file` and writes rows with prompt and response, in their order: of a teacher's answers a student learns (sequence-level
+/// distillation, Kim and Rush 2016, arXiv 1606.07947). An answer that did not end within its tokens is left out and counted.
+fn answer(args: &GenerateArgs, opened: &Opened, file: &Path, out: &Path) -> anyhow::Result<()> {
+    let tokenizer = opened.need_tokenizer("--data")?;
+    let folder = tempfile::tempdir()?;
+    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
+    let (mut texts, mut broken) = (Vec::new(), None);
+    let source = Source { path: file.display().to_string(), ..Source::default() };
+    data::source::read(&source, &mut bad, &mut |row, _| {
+        match row.fields.get("prompt").and_then(Value::as_str) {
+            Some(text) => texts.push(text.to_string()),
+            None => broken = broken.take().or_else(|| Some(format!("{}, line {}: no prompt", row.file.display(), row.line))),
+        }
+        Ok(())
+    })?;
+    if let Some(broken) = broken {
+        return Err(input(broken));
+    }
+    let (mut prompts, mut stop) = (Vec::with_capacity(texts.len()), vec![]);
+    for text in &texts {
+        let (ids, ends) = prompt(args, Some(text), opened)?;
+        prompts.push(ids);
+        stop = ends;
+    }
+    let max_new = args.max_new.unwrap_or(MAX_NEW);
+    let found = model::generate(&opened.model, &prompts, &sampling(args, max_new, stop))?;
+    let mut writer =
+        std::io::BufWriter::new(std::fs::File::create(out).map_err(|e| input(format!("{}: cannot be written: {e}", out.display())))?);
+    let (mut written, mut endless) = (0, 0);
+    for (text, row) in texts.iter().zip(found) {
+        if !row.finished {
+            endless += 1;
+            continue;
+        }
+        let response = tokenizer.decode(&row.ids, true)?;
+        writeln!(writer, "{}", json!({ "prompt": text, "response": response.trim() }))?;
+        written += 1;
+    }
+    writer.flush()?;
+    eprintln!("evaluate: {written} answers in {}; {endless} did not end within {max_new} tokens and are left out", out.display());
+    Ok(())
+}
+
 /// Prompt ids and the tokens that end the answer.
-fn prompt(args: &GenerateArgs, opened: &Opened) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
+fn prompt(args: &GenerateArgs, text: Option<&str>, opened: &Opened) -> anyhow::Result<(Vec<u32>, Vec<u32>)> {
     let config = opened.model.config();
     let stop = match opened.tokenizer() {
         _ if !config.eos.is_empty() => config.eos.clone(),
         Some(tokenizer) => vec![tokenizer.eos()],
         None => vec![],
     };
-    let Some(text) = &args.prompt else { return Ok((args.prompt_ids.clone().unwrap_or_default(), stop)) };
+    let Some(text) = text else { return Ok((args.prompt_ids.clone().unwrap_or_default(), stop)) };
     let tokenizer = opened.need_tokenizer("--prompt")?;
     if !args.chat {
         // A model that knows a first token of its own expects it; one whose first is its end token (GPT-2) was trained without.

@@ -1,11 +1,13 @@
 //! Measuring models: language-model loss, reward models as PPO and sampling read them; with [`figures`], what the numbers say.
 //! Nothing here trains.
 
+pub mod attribution;
 pub mod fill;
 pub mod likelihood;
 pub mod lm;
 pub mod metrics;
 pub mod reward_model;
+pub mod reward_tokens;
 pub mod runs;
 pub mod scaling;
 pub mod tasks;

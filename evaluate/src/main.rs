@@ -1,5 +1,6 @@
-//! `evaluate`: generate, translate, fill-mask, classify, score, tasks, metrics, scaling, reward, report, runs, lineage, convert.
+//! `evaluate`: generate, translate, fill-mask, classify, score, tasks, metrics, scaling, reward, reward-tokens, attribute, report, runs, lineage, convert.
 
+mod attribute;
 mod classify;
 mod cli;
 mod convert;
@@ -11,6 +12,7 @@ mod lineage;
 mod measure;
 mod open;
 mod reward;
+mod reward_view;
 mod score;
 mod solve;
 mod translate;
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
         Command::Tasks(args) => solve::run(&args),
         Command::Metrics(args) => measure::run(&args),
         Command::Reward(args) => reward::run(&args),
+        Command::RewardTokens(args) => reward_view::run(&args),
+        Command::Attribute(args) => attribute::run(&args),
         Command::Scaling(args) => foretell::run(&args),
         Command::Report(args) => report(&args),
         Command::Runs(args) => runs(&args),

@@ -88,6 +88,11 @@ impl RewardModel {
         self.tokenizer.decode(ids, true).map_err(|source| RewardError::Data { path: self.path.clone(), source })
     }
 
+    /// The texts of single tokens, special ones among them.
+    pub fn names(&self, ids: &[u32]) -> Result<Vec<String>, RewardError> {
+        crate::reward_tokens::names(&self.tokenizer, ids).map_err(|source| RewardError::Data { path: self.path.clone(), source })
+    }
+
     /// True if token ids that another model reads and writes in `template` are just what this one reads: tokenizer and template are the same
     /// and nothing stands before the prompt.
     pub fn shares_ids(&self, tokenizer: &Tokenizer, template: &ChatTemplate) -> bool {
@@ -97,17 +102,27 @@ impl RewardModel {
     /// The tokens of a conversation and an answer to it, as in this model's training. An answer that did not end (`finished` is false) has no end
     /// token here either. The row may be longer than [`RewardModel::context`].
     pub fn row(&self, prompt: &[Message], answer: &str, finished: bool) -> Result<Vec<u32>, RewardError> {
-        let mut turns = prompt.to_vec();
-        if let Some(first) = turns.first_mut() {
-            first.content.insert_str(0, &self.prefix);
-        }
-        let encoded = self.template.encode_answer(&self.tokenizer, &turns, answer);
+        let encoded = self.template.encode_answer(&self.tokenizer, &self.prefixed(prompt), answer);
         let mut ids = encoded.map_err(|source| RewardError::Data { path: self.path.clone(), source })?;
         if !finished {
             let stops = self.template.stop_ids(&self.tokenizer);
             ids.truncate(ids.iter().rposition(|id| stops.contains(id)).unwrap_or(ids.len()));
         }
         Ok(ids)
+    }
+
+    /// The tokens with which every [`RewardModel::row`] of this conversation begins.
+    pub fn asked(&self, prompt: &[Message]) -> Result<Vec<u32>, RewardError> {
+        let encoded = self.template.encode_turns(&self.tokenizer, &self.prefixed(prompt));
+        encoded.map_err(|source| RewardError::Data { path: self.path.clone(), source })
+    }
+
+    fn prefixed(&self, prompt: &[Message]) -> Vec<Message> {
+        let mut turns = prompt.to_vec();
+        if let Some(first) = turns.first_mut() {
+            first.content.insert_str(0, &self.prefix);
+        }
+        turns
     }
 
     /// Scores at the last token of each row, `batch` rows at a time (0: all), rows of like length together; `scored` hears how many each time.

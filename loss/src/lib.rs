@@ -5,6 +5,7 @@
 //! Losses come as SUMS over valid items. The caller divides by the count of valid items in the whole batch (all micro-batches, all ranks), which is
 //! known before the first forward pass, so accumulating eight micro-batches of one row gives the gradient of one batch of eight.
 
+pub mod distill;
 pub mod lm;
 pub mod mask;
 pub mod ppo;

@@ -54,6 +54,20 @@ pub fn nll_chunked(hidden: &Tensor, weight: &Tensor, targets: &Tensor, scale: f6
 /// [`nll_chunked`] with a bias and label smoothing.
 pub fn chunked(hidden: &Tensor, output: Output<'_>, targets: &Tensor, scale: f64, chunk: i64) -> (f64, Tensor) {
     debug_assert_eq!(hidden.size()[0], targets.size()[0]);
+    chunked_by(hidden, output, chunk, |logits, start| {
+        let targets = targets.narrow(0, start, logits.size()[0]);
+        smoothed_gradient_in_place(logits, &targets, scale, output.smoothing)
+    })
+}
+
+/// The same for any loss of single positions: `to_gradient` turns the logits `[n, V]` of positions from `start` on into the gradient with respect to them and
+/// returns their loss.
+pub(crate) fn chunked_by(
+    hidden: &Tensor,
+    output: Output<'_>,
+    chunk: i64,
+    mut to_gradient: impl FnMut(&mut Tensor, i64) -> f64,
+) -> (f64, Tensor) {
     let weight = output.weight;
     let states = hidden.detach();
     let head = Head::new(&states, weight);
@@ -64,12 +78,11 @@ pub fn chunked(hidden: &Tensor, output: Output<'_>, targets: &Tensor, scale: f64
     for start in (0..states.size()[0]).step_by(chunk.max(1) as usize) {
         let rows = chunk.max(1).min(states.size()[0] - start);
         let part = states.narrow(0, start, rows); // [chunk, D]
-        let targets = targets.narrow(0, start, rows);
         let to_gradient = |logits: &mut Tensor| {
             if let Some(bias) = &bias {
                 let _ = logits.g_add_(bias);
             }
-            let loss = smoothed_gradient_in_place(logits, &targets, scale, output.smoothing);
+            let loss = to_gradient(logits, start);
             if let Some(grad) = &mut grad_bias {
                 let _ = grad.g_add_(&logits.sum_dim_intlist(0, false, Kind::Float));
             }
@@ -139,7 +152,7 @@ impl Head {
 
 /// Turns logits [N, V] into the gradient of `scale`·loss with respect to them and returns the loss, smoothed by ε:
 /// nll + ε·Σ (logit of the target − mean logit), whose gradient adds ε·(one-hot − 1/V) to that of the nll.
-fn smoothed_gradient_in_place(logits: &mut Tensor, targets: &Tensor, scale: f64, smoothing: f64) -> f64 {
+pub(crate) fn smoothed_gradient_in_place(logits: &mut Tensor, targets: &Tensor, scale: f64, smoothing: f64) -> f64 {
     if smoothing == 0.0 {
         return gradient_in_place(logits, targets, scale);
     }

@@ -227,6 +227,14 @@ impl Attention {
         y.index_select(1, &padded.places).unsqueeze(0)
     }
 
+    /// What each token looks at, `[B, H, T, T]`: rows are shares that sum to 1. `x` `[N, D]` are rows of `time` tokens.
+    pub fn map(&self, x: &Tensor, time: i64, pass: &Pass<'_>) -> Tensor {
+        let (q, k, _) = self.by_row(x, time, pass);
+        let scores = q.matmul(&self.repeat(&k).transpose(-2, -1)).to_kind(Kind::Float) * self.scale; // [B, H, T, T]
+        let reach = self.window.map_or(time, |w| w.min(time));
+        (scores + band(time, reach, x.device())).softmax(-1, Kind::Float)
+    }
+
     fn has_kernels(&self, x: &Tensor, train: bool) -> bool {
         kernels(x.kind(), x.device()) && self.head_dim % 2 == 0 && self.head_dim <= 512 && !(train && self.dropout > 0.0)
     }

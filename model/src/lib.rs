@@ -38,6 +38,7 @@ mod shared;
 mod stack;
 mod start;
 mod transformer;
+mod views;
 
 pub use bert::Bert;
 pub use config::{Config, Kind, kind_of};

@@ -123,7 +123,7 @@ pub(crate) struct Transformer {
     /// What tokens are looked up in, where it is not the embedding itself: see [`crate::Model::split_lookup`].
     pub lookup: Option<Tensor>,
     /// Learned positions, `[context, D]`.
-    positions: Option<Tensor>,
+    pub positions: Option<Tensor>,
     rotary: Option<Rotary>,
     /// Reach of the blocks that have a window.
     window: Option<i64>,
@@ -266,6 +266,16 @@ impl Transformer {
             };
         }
         cast(&dropout(x, self.dropout, train), self.compute).reshape([ids.numel() as i64, -1])
+    }
+
+    /// What each block's heads look at, `[B, H, T, T]`, of equally long rows: `x` `[N, D]` is what the first block reads.
+    pub fn attention(&self, mut x: Tensor, pass: &Pass<'_>, time: i64) -> Vec<Tensor> {
+        let mut maps = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate() {
+            maps.push(block.attention.map(&block.norm1.forward(&x), time, pass));
+            x = block.forward(x, pass, i);
+        }
+        maps
     }
 
     /// All blocks, without the final norm: `[N, D]` to `[N, D]`.

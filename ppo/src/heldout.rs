@@ -15,6 +15,9 @@ use serde_json::{Map, Value, json};
 use std::io::Write;
 use tch::{Device, Kind};
 
+/// Prompts whose answers are shown token by token.
+const TOKEN_REWARDS: usize = 3;
+
 /// One model's answers to all held-out prompts.
 #[derive(Debug, Clone)]
 pub struct Answers {
@@ -152,6 +155,19 @@ impl HeldOut<'_> {
             Value::Object(map) => Ok(map),
             _ => unreachable!("json! of braces is an object"),
         }
+    }
+
+    /// The reward after each token of both models' answers to a few prompts: `token-rewards.jsonl`, for the run's page.
+    pub fn write_token_rewards(&self, out: &mut dyn Write, sft: &Answers, policy: &Answers) -> Result<()> {
+        for (id, prompt) in self.prompts.iter().enumerate().take(TOKEN_REWARDS) {
+            for (who, answers) in [("SFT", sft), ("policy", policy)] {
+                let e = &answers.episodes[id];
+                if let Some(row) = self.judges.token_rewards(who, &prompt.text, &self.text(e)?, e.finished)? {
+                    writeln!(out, "{}", serde_json::to_string(&row)?)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// One JSON line an answer, both models': `samples.jsonl`.

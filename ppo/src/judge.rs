@@ -11,6 +11,7 @@ use data::config::RewardSource;
 use data::tokenizer::Tokenizer;
 use dist::World;
 use evaluate::RewardModel;
+use evaluate::reward_tokens::TokenRewards;
 use model::Model;
 use std::path::Path;
 
@@ -61,6 +62,11 @@ impl Judges {
         mine.iter().zip(found).for_each(|((i, _), score)| scores[*i] = f64::from(score));
         world.sum_all(&mut scores)?; // each score is one rank's, and 0 of the others
         Ok(scores.into_iter().map(|s| s as f32).collect())
+    }
+
+    /// The reward of the first judge after each token of an answer's text.
+    pub fn token_rewards(&self, who: &str, prompt: &str, answer: &str, finished: bool) -> Result<Option<TokenRewards>> {
+        Ok(self.judges.first().map(|judge| judge.model.token_rewards(who, prompt, answer, finished)).transpose()?)
     }
 
     fn score_some(&self, episodes: &[&Episode], policy: &Tokenizer) -> Result<Vec<f32>> {

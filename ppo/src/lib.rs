@@ -32,7 +32,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         return Ok(Outcome::Done);
     };
     let (mut policy_optim, mut value_optim) = setup.optimisers(&c, world)?;
-    let learning: Vec<_> = [&policy_optim].into_iter().chain(&value_optim).map(AdamW::partition).collect();
+    let learning: Vec<_> = [&policy_optim].into_iter().chain(&value_optim).map(Optimizer::partition).collect();
     let gradients = Gradients::new(world, &learning)?;
     let Setup {
         run,
@@ -201,13 +201,16 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let mut figures = heldout.compare(sft_answers()?, &answers, heldout.kl(&policy, &reference, &answers)?)?;
     figures.insert("episodes".into(), state.tokens.into());
     figures.insert("wall_s".into(), log.wall_s().into());
-    figures.insert("skipped_steps".into(), (policy_optim.skipped() + value_optim.as_ref().map_or(0, AdamW::skipped)).into());
+    figures.insert("skipped_steps".into(), (policy_optim.skipped() + value_optim.as_ref().map_or(0, Optimizer::skipped)).into());
     figures.insert("alarms".into(), log.alarms().into());
     world.beside_main(|| policy.lend())?;
     world.on_main(|| -> Result<()> {
         let mut samples = Vec::new();
         heldout.write_samples(&mut samples, sft_answers()?, &answers)?;
         run.write("samples.jsonl", &samples)?;
+        let mut tokens = Vec::new();
+        heldout.write_token_rewards(&mut tokens, sft_answers()?, &answers)?;
+        run.write(evaluate::reward_tokens::FILE, &tokens)?;
         checkpoint::publish(&run, |tmp| write_model(tmp, state.tokens))?;
         summary::write(&run, &figures)?;
         evaluate::report::write_run(run.path())?;

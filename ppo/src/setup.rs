@@ -16,7 +16,7 @@ use model::{
 };
 use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
-use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
+use train::{Optimizer, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// Where the models' tensors live, and the precision of their products.
 #[derive(Debug, Clone, Copy)]
@@ -119,7 +119,7 @@ impl Setup {
     }
 
     /// Optimisers of the policy (with a shared head) and of a separate critic, as they stood at the checkpoint.
-    pub fn optimisers(&mut self, c: &PpoConfig, world: &World) -> Result<(AdamW, Option<AdamW>)> {
+    pub fn optimisers(&mut self, c: &PpoConfig, world: &World) -> Result<(Optimizer, Option<Optimizer>)> {
         let params = |m: &Model| -> Vec<Param> {
             m.trainable().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect()
         };
@@ -127,7 +127,7 @@ impl Setup {
         let mut value = None;
         match &mut self.critic {
             Critic::Separate(model) => {
-                let optim = AdamW::shared(params(model), &c.optim, world, c.distributed.shard)?;
+                let optim = Optimizer::shared(params(model), &c.optim, world, c.distributed.shard)?;
                 model.share_out(optim.partition().units());
                 value = Some(optim);
             }
@@ -135,7 +135,7 @@ impl Setup {
                 policy_params.push(Param { name: "value_head".into(), tensor: head.shallow_clone(), decay: false, unit: 0 })
             }
         }
-        let mut policy = AdamW::shared(policy_params, &c.optim, world, c.distributed.shard)?;
+        let mut policy = Optimizer::shared(policy_params, &c.optim, world, c.distributed.shard)?;
         self.policy.share_out(policy.partition().units());
         self.state.restore("policy", &mut policy)?;
         if let Some(value) = &mut value {

@@ -14,7 +14,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
-use train::{AdamW, phase, seed};
+use train::{Optimizer, phase, seed};
 
 /// The micro-batches of each optimiser step of one pass: a fresh shuffle, and within a step rows of like length together.
 pub fn plan_pass(rounds: &Rounds, run_seed: u64, round: u64, pass: usize, length: impl Fn(usize) -> usize) -> Vec<Vec<Vec<usize>>> {
@@ -35,9 +35,9 @@ pub struct Learner<'a> {
     /// V.
     pub critic: &'a Critic,
     /// Optimiser of the policy (and of a shared head).
-    pub policy_optim: &'a mut AdamW,
+    pub policy_optim: &'a mut Optimizer,
     /// Optimiser of a separate critic.
-    pub value_optim: Option<&'a mut AdamW>,
+    pub value_optim: Option<&'a mut Optimizer>,
     /// Pre-training text mixed in.
     pub mixer: Option<&'a mut Mixer>,
     /// The ranks that share each step.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
-use train::AdamW;
+use train::Optimizer;
 use train::optim::Param;
 
 const LR: f64 = 1e-3;
@@ -87,10 +87,10 @@ impl Frozen {
     }
 
     /// Optimisers as the stage makes them.
-    fn optimisers(&self) -> (AdamW, Option<AdamW>) {
+    fn optimisers(&self) -> (Optimizer, Option<Optimizer>) {
         let optim = |prefix: &[&str]| {
             let ours = self.weights().into_iter().filter(|(n, _)| prefix.iter().any(|p| n.starts_with(p)));
-            AdamW::new(ours.map(|(name, tensor)| Param { name, tensor, decay: false, unit: 0 }).collect(), &self.config.optim).unwrap()
+            Optimizer::new(ours.map(|(name, tensor)| Param { name, tensor, decay: false, unit: 0 }).collect(), &self.config.optim).unwrap()
         };
         (optim(&["policy", "value_head"]), matches!(self.critic, Critic::Separate(_)).then(|| optim(&["critic"])))
     }

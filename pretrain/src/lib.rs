@@ -1,13 +1,15 @@
 //! Text to base model: next-token prediction (Radford et al. 2018 and 2019).
 //!
 //! loss = −1/N Σ log p(token t+1 | tokens ≤ t), N = targets of the whole optimiser step, however it is cut into micro-batches. With
-//! `objective = "masked"` (BERT, arXiv 1810.04805): −1/N Σ log p(masked token | the row around it).
+//! `objective = "masked"` (BERT, arXiv 1810.04805): −1/N Σ log p(masked token | the row around it). With `distill.teacher` a share of it is the distance from
+//! the teacher's distribution (`loss::distill`).
 //!
 //! Shapes: B sequences of a micro-batch, T context, D width, V vocabulary.
 
 mod masked;
 mod network;
 mod setup;
+mod teacher;
 
 use anyhow::Result;
 use data::corpus::TokenStream;
@@ -35,7 +37,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
     };
     let mut optim = setup.optimiser(&c, world)?;
     let gradients = Gradients::with_lookup(world, &[optim.partition()], || setup.network.split_lookup())?;
-    let Setup { run, plan, steps, mut state, start, network, tokenizer, corpus, device, lineage } = setup;
+    let Setup { run, plan, steps, mut state, start, network, teacher, tokenizer, corpus, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let ((stride, length), output) = (network.window(), network.output());
     let bits = |loss: f64| loss / LN_2 * corpus.valid.len() as f64 / corpus.valid.bytes().max(1) as f64; // nats a token to bits a byte
@@ -101,25 +103,30 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         }
 
         rate.start();
-        let mut nll = 0.0;
+        let (mut nll, mut divergence) = (0.0, 0.0);
         for (micro, rows, last) in batches.next()?.unwrap_or_default() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let (states, targets) = phase(c"forward", || network.states(&rows, c.seed, device, true)); // [N, D], [N]
-            let (sum, rest) = phase(c"head", || loss::lm::chunked(&states, output, &targets, 1.0 / targets_a_step, HEAD_CHUNK));
+            let theirs = teacher.as_ref().map(|t| (t, phase(c"teacher", || t.states(&rows, c.seed, device)))); // [N, D']
+            let says = theirs.as_ref().map(|(t, states)| t.says(states));
+            let (sums, rest) = phase(c"head", || loss::distill::chunked(&states, output, says, &targets, 1.0 / targets_a_step, HEAD_CHUNK));
             phase(c"backward", || gradients.backward(&rest, last))?;
-            nll += sum;
+            nll += sums.nll;
+            divergence += sums.divergence;
         }
-        let [nll] = stop.sum(world, [nll])?;
+        let [nll, divergence] = stop.sum(world, [nll, divergence])?;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = phase(c"optimiser", || optim.guarded_step(world, nll, lr, c.optim.clip_norm))?;
+        let norm = phase(c"optimiser", || optim.guarded_step(world, nll + divergence, lr, c.optim.clip_norm))?;
         state.tokens += tokens_a_step as u64;
         rate.stop(tokens_a_step);
         let done = step + 1;
         if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
-            let (loss, speed) = (nll / targets_a_step, rate.take());
+            let (nll, divergence, speed) = (nll / targets_a_step, divergence / targets_a_step, rate.take());
+            let loss = teacher.as_ref().map_or(nll, |t| t.mix(nll, divergence));
             log.line(done)
                 .count("tokens", state.tokens)
                 .set("loss", loss)
+                .set_all(teacher.iter().flat_map(|_| [("loss/nll", nll), ("loss/teacher", divergence)]))
                 .set("lr", lr)
                 .set("grad_norm", norm)
                 .skips([&optim])
@@ -147,6 +154,9 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         [("tokens", state.tokens), ("rows_rejected", corpus.report.rejected), ("skipped_steps", optim.skipped()), ("alarms", log.alarms())]
     {
         figures.insert(key.into(), Value::from(count));
+    }
+    if c.optim.l1 > 0.0 {
+        figures.insert("zeros".into(), optim.zeros(world)?.into());
     }
     figures.insert("parameters".into(), (optim.sizes().0 + optim.sizes().1).into());
     world.beside_main(|| network.lend())?;

@@ -12,7 +12,7 @@ use model::config::Dropout;
 use model::{Bert, Model, ModelError, PaddedRows, Sampling, Start};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-use train::{AdamW, seed};
+use train::{Optimizer, seed};
 
 /// A network with its head.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Network {
     }
 
     /// See [`Model::share_out`]; [`Network::check`] refuses it for others.
-    pub fn share_out(&mut self, optim: &AdamW) {
+    pub fn share_out(&mut self, optim: &Optimizer) {
         if let Network::Decoder(m) = self {
             m.share_out(optim.partition().units());
         }

@@ -2,6 +2,7 @@
 
 use crate::masked::Masker;
 use crate::network::Network;
+use crate::teacher::{self, Teacher};
 use anyhow::{Context, Result, bail, ensure};
 use data::config::{self, Predict, PretrainConfig, TokenizerKind, plan};
 use data::corpus::Corpus;
@@ -13,7 +14,7 @@ use model::config::Shape;
 use model::{Config, HeadKind, Model, Start, lineage::Lineage};
 use std::path::Path;
 use tch::Device;
-use train::{AdamW, Progress, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
+use train::{Optimizer, Progress, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// Model, corpus and folder of the run.
 pub struct Setup {
@@ -29,6 +30,8 @@ pub struct Setup {
     pub start: Option<Start>,
     /// The model.
     pub network: Network,
+    /// What it learns from beside the text.
+    pub teacher: Option<Teacher>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// The tokens.
@@ -62,8 +65,9 @@ impl Setup {
             inputs = inputs.tokenizer(init, &Tokenizer::load(init)?);
         }
         let start = init.as_deref().map(|init| Start::new(init, &c.model.adapter, &c.lora, c.seed, device)).transpose()?;
-        let parents = start.as_ref().map(|start| start.parents("model.init", "model.adapter")).transpose()?;
-        let lineage = Lineage::new("pretrain", parents.unwrap_or_default(), inputs, &config::to_toml(c)).with_changes(run.changes());
+        let mut parents = start.as_ref().map(|start| start.parents("model.init", "model.adapter")).transpose()?.unwrap_or_default();
+        parents.extend(teacher::parent(&c.distill)?);
+        let lineage = Lineage::new("pretrain", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         let corpus = corpus(c, &tokenizer, &run)?;
         let mut network = match state.folder().or(init.as_deref()) {
@@ -80,7 +84,9 @@ impl Setup {
             let masked = tokenizer.encode_with_special(&c.eval.sample_prompt)?.iter().any(|id| Some(*id) == tokenizer.mask());
             ensure!(masked, "eval.sample_prompt: there is no mask token in it to be filled, such as [MASK]");
         }
-        network.prepare(device::precision(c.precision, device), c.model.dropout, c.train.activation_checkpointing);
+        let precision = device::precision(c.precision, device);
+        network.prepare(precision, c.model.dropout, c.train.activation_checkpointing);
+        let teacher = Teacher::open(c, &network, &tokenizer, precision, device)?;
         let context = network.context();
         let stride = network.window().0;
         let windows = corpus.train.windows(stride);
@@ -92,14 +98,14 @@ impl Setup {
         );
         let steps = plan.total(windows);
         state.within(steps)?;
-        Ok(Some(Setup { run, plan, steps, state, start, network, tokenizer, corpus, device, lineage }))
+        Ok(Some(Setup { run, plan, steps, state, start, network, teacher, tokenizer, corpus, device, lineage }))
     }
 
     /// The optimiser over what is trained of the model, as it stood at the checkpoint.
-    pub fn optimiser(&mut self, c: &PretrainConfig, world: &World) -> Result<AdamW> {
+    pub fn optimiser(&mut self, c: &PretrainConfig, world: &World) -> Result<Optimizer> {
         let params = self.network.trainable();
         let params = params.into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
-        let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
+        let mut optim = Optimizer::shared(params, &c.optim, world, c.distributed.shard)?;
         self.network.share_out(&optim);
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
@@ -107,7 +113,7 @@ impl Setup {
 }
 
 /// The network of a folder, for the objective; a decoder `from` what it starts from and the checkpoint.
-fn load(
+pub fn load(
     c: &PretrainConfig,
     folder: &Path,
     from: Option<(&Start, Option<&Path>)>,

@@ -7,6 +7,7 @@ mod batch;
 mod centre;
 mod notice;
 mod setup;
+mod tokens;
 
 use anyhow::{Context, Result};
 use batch::{Answers, Batch, Item};
@@ -152,6 +153,12 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     }
     figures.insert("skipped_steps".into(), Value::from(optim.skipped()));
     figures.insert("alarms".into(), Value::from(log.alarms()));
+    let held = model.hold(world.is_main());
+    if world.is_main() {
+        let shown = tokens::lines(&model, (&rankings.valid, &valid), &c.data.prompt_prefix, (&tokenizer, &template))?;
+        run.write(evaluate::reward_tokens::FILE, shown.as_bytes())?;
+    }
+    drop(held);
     world.beside_main(|| model.lend())?;
     world.on_main(|| -> Result<()> {
         checkpoint::publish(&run, |tmp| write_model(&model, tmp, state.tokens))?;

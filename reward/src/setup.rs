@@ -14,7 +14,7 @@ use dist::World;
 use model::{HeadKind, Model, Start, config::Dropout, lineage::Lineage};
 use std::path::Path;
 use tch::Device;
-use train::{AdamW, Average, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
+use train::{Average, Optimizer, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// The mean of the weights in a checkpoint.
 pub const AVERAGE: &str = "state/average.safetensors";
@@ -116,17 +116,17 @@ impl Setup {
     }
 
     /// The optimiser over what is trained of the model, as it stood at the checkpoint.
-    pub fn optimiser(&mut self, c: &RewardConfig, world: &World) -> Result<AdamW> {
+    pub fn optimiser(&mut self, c: &RewardConfig, world: &World) -> Result<Optimizer> {
         let params =
             self.model.trainable().into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
-        let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
+        let mut optim = Optimizer::shared(params, &c.optim, world, c.distributed.shard)?;
         self.model.share_out(optim.partition().units());
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }
 
     /// The mean of the weights over the last steps, as it stood at the checkpoint; `None` without one.
-    pub fn average(&self, c: &RewardConfig, optim: &AdamW) -> Result<Option<Average>> {
+    pub fn average(&self, c: &RewardConfig, optim: &Optimizer) -> Result<Option<Average>> {
         let mut average = Average::new(optim, c.average, self.steps)?;
         if let (Some(average), Some(folder)) = (&mut average, self.state.folder()) {
             average.load(&folder.join(AVERAGE))?;

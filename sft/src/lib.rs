@@ -1,12 +1,14 @@
 //! Base model and demonstrations to a fine-tuned model: the next-token loss on the answers only (InstructGPT, arXiv 2203.02155, section 3.5).
 //!
 //! loss = −1/N Σ log p(answer token | everything before it in its own row), N = answer tokens (the end token included) of the optimiser step. An
-//! encoder-decoder reads the prompt in its encoder (arXiv 1706.03762); a classifier's answer is a class, one a row (arXiv 1810.04805).
+//! encoder-decoder reads the prompt in its encoder (arXiv 1706.03762); a classifier's answer is a class, one a row (arXiv 1810.04805). With `distill.teacher` a share
+//! of it is the distance from the teacher's distribution (`loss::distill`).
 
 mod batch;
 mod measure;
 mod network;
 mod setup;
+mod teacher;
 
 use anyhow::Result;
 use data::{config::SftConfig, order::Order};
@@ -27,7 +29,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     };
     let mut optim = setup.optimiser(&c, world)?;
     let gradients = Gradients::with_lookup(world, &[optim.partition()], || setup.network.split_lookup())?;
-    let Setup { run, plan, steps, mut state, start, network, tokenizer, template, demos, sequences, device, lineage } = setup;
+    let Setup { run, plan, steps, mut state, start, network, teacher, tokenizer, template, demos, sequences, device, lineage } = setup;
     let stop = Stop::install(world)?;
     let output = network.output(c.loss.label_smoothing);
     let order = Order::new(sequences.len() as u64, c.seed).shuffled(c.train.shuffle);
@@ -98,26 +100,31 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         let mut picked: Vec<&Vec<usize>> = (0..plan.batch as u64).map(|i| &sequences[order.at(first + i) as usize]).collect();
         picked.sort_by_key(|rows| rows.iter().map(|&i| demos.train[i].ids.len()).sum::<usize>()); // rows of like length share a micro-batch
         let tokens = batch::targets(&demos.train, &picked) as f64; // the whole step's, so that micro-batches of any size give one gradient
-        let (mut nll, mut seen) = (0.0, 0.0);
+        let (mut nll, mut divergence, mut seen) = (0.0, 0.0, 0.0);
         for (micro, rows, last) in world.share(picked.chunks(plan.micro_batch)) {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let (states, targets) = phase(c"forward", || network.states(&demos.train, rows, true)); // [N, D], [N]
-            let (sum, rest) = phase(c"head", || loss::lm::chunked(&states, output, &targets, 1.0 / tokens, HEAD_CHUNK));
+            let theirs = teacher.as_ref().map(|t| (t, phase(c"teacher", || t.states(&demos.train, rows)))); // [N, D']
+            let says = theirs.as_ref().map(|(t, states)| t.says(states));
+            let (sums, rest) = phase(c"head", || loss::distill::chunked(&states, output, says, &targets, 1.0 / tokens, HEAD_CHUNK));
             phase(c"backward", || gradients.backward(&rest, last))?;
-            nll += sum;
+            nll += sums.nll;
+            divergence += sums.divergence;
             seen += rows.iter().flat_map(|r| r.iter()).map(|&i| demos.train[i].ids.len() as f64).sum::<f64>();
         }
-        let [nll, seen] = stop.sum(world, [nll, seen])?;
+        let [nll, divergence, seen] = stop.sum(world, [nll, divergence, seen])?;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = phase(c"optimiser", || optim.guarded_step(world, nll, lr, c.optim.clip_norm))?;
+        let norm = phase(c"optimiser", || optim.guarded_step(world, nll + divergence, lr, c.optim.clip_norm))?;
         state.tokens += seen as u64;
         rate.stop(seen);
         let done = step + 1;
         if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
-            let (loss, speed) = (nll / tokens, rate.take());
+            let (nll, divergence, speed) = (nll / tokens, divergence / tokens, rate.take());
+            let loss = teacher.as_ref().map_or(nll, |t| t.mix(nll, divergence));
             log.line(done)
                 .count("tokens", state.tokens)
                 .set("loss", loss)
+                .set_all(teacher.iter().flat_map(|_| [("loss/nll", nll), ("loss/teacher", divergence)]))
                 .set("lr", lr)
                 .set("grad_norm", norm)
                 .skips([&optim])
@@ -145,6 +152,9 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         ("alarms", log.alarms()),
     ] {
         figures.insert(key.into(), Value::from(count));
+    }
+    if c.optim.l1 > 0.0 {
+        figures.insert("zeros".into(), optim.zeros(world)?.into());
     }
     if world.is_main() {
         figures.extend(measure::classes(&network, &tokenizer, &demos.valid)?);

@@ -15,7 +15,7 @@ use model::seq2seq::beam::{self, BeamSearch};
 use model::{Bert, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-use train::AdamW;
+use train::Optimizer;
 
 /// A network with its head.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Network {
     }
 
     /// See [`Model::share_out`]; [`Network::check`] refuses it for others.
-    pub fn share_out(&mut self, optim: &AdamW) {
+    pub fn share_out(&mut self, optim: &Optimizer) {
         if let Network::Decoder(m) = self {
             m.share_out(optim.partition().units());
         }

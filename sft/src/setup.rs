@@ -2,6 +2,7 @@
 
 use crate::batch;
 use crate::network::Network;
+use crate::teacher::{self, Teacher};
 use anyhow::{Context, Result, bail, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, SftConfig, Task, plan};
@@ -16,7 +17,7 @@ use model::{HeadKind, Model, Start, lineage::Lineage};
 use std::collections::BTreeSet;
 use std::path::Path;
 use tch::Device;
-use train::{AdamW, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
+use train::{Optimizer, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// Model, rows and folder of the run.
 pub struct Setup {
@@ -32,6 +33,8 @@ pub struct Setup {
     pub start: Option<Start>,
     /// The model.
     pub network: Network,
+    /// What it learns from beside the rows.
+    pub teacher: Option<Teacher>,
     /// Its tokenizer, with the template to be saved.
     pub tokenizer: Tokenizer,
     /// How a conversation becomes text, for a decoder.
@@ -75,15 +78,18 @@ impl Setup {
             inputs = inputs.tokenizer(init, &tokenizer);
         }
         let start = init.as_deref().map(|init| Start::new(init, &c.model.adapter, &c.lora, c.seed, device)).transpose()?;
-        let parents = start.as_ref().map(|start| start.parents("model.init", "model.adapter")).transpose()?;
-        let lineage = Lineage::new("sft", parents.unwrap_or_default(), inputs, &config::to_toml(c)).with_changes(run.changes());
+        let mut parents = start.as_ref().map(|start| start.parents("model.init", "model.adapter")).transpose()?.unwrap_or_default();
+        parents.extend(teacher::parent(&c.distill)?);
+        let lineage = Lineage::new("sft", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         let from = state.folder().or(init.as_deref());
         let decoder = start.as_ref().map(|start| (start, state.folder()));
         let mut network =
             network(c, from, decoder, &tokenizer, device, &quarantine).with_context(|| format!("model.init = {:?}", c.model.init))?;
         network.check(&c.lora, &c.train, &c.distributed)?;
-        network.prepare(device::precision(c.precision, device), c.model.dropout, c.train.activation_checkpointing);
+        let precision = device::precision(c.precision, device);
+        network.prepare(precision, c.model.dropout, c.train.activation_checkpointing);
+        let teacher = Teacher::open(&c.distill, &network, &tokenizer, precision, device)?;
         let template = match (&network, &init) {
             (Network::Decoder(_), Some(init)) => Some(ChatTemplate::new(c.data.template, init)?),
             _ => None,
@@ -105,14 +111,14 @@ impl Setup {
         let sequences = batch::sequences(&demos.train, packing, context);
         let steps = plan.total(sequences.len() as u64);
         state.within(steps)?;
-        Ok(Some(Setup { run, plan, steps, state, start, network, tokenizer, template, demos, sequences, device, lineage }))
+        Ok(Some(Setup { run, plan, steps, state, start, network, teacher, tokenizer, template, demos, sequences, device, lineage }))
     }
 
     /// The optimiser over what is trained of the model, as it stood at the checkpoint.
-    pub fn optimiser(&mut self, c: &SftConfig, world: &World) -> Result<AdamW> {
+    pub fn optimiser(&mut self, c: &SftConfig, world: &World) -> Result<Optimizer> {
         let params = self.network.trainable();
         let params = params.into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
-        let mut optim = AdamW::shared(params, &c.optim, world, c.distributed.shard)?;
+        let mut optim = Optimizer::shared(params, &c.optim, world, c.distributed.shard)?;
         self.network.share_out(&optim);
         self.state.restore("optim", &mut optim)?;
         Ok(optim)

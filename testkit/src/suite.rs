@@ -43,7 +43,8 @@ pub fn occupied(stage: &Stage) -> String {
 
 /// A run stopped half-way does not go on when a file it reads has changed, and goes on when that file is as it was.
 pub fn other_inputs(stage: &Stage, file: &str) {
-    let key = |said: &str| said.contains("data.sources") || said.contains("init") || said.contains("reward.model");
+    let key =
+        |said: &str| said.contains("data.sources") || said.contains("init") || said.contains("reward.model") || said.contains("teacher");
     assert_eq!(stage.signal_at("run", 4, "TERM").code(), Some(75));
     let path = stage.dir.path().join(file);
     let before = std::fs::read(&path).expect("input");

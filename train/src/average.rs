@@ -1,7 +1,7 @@
 //! The mean of the weights over the last steps of a run (Polyak and Juditsky 1992; "tail averaging"): steps of a constant or slowly falling rate go round the
 //! minimum, and their mean lies nearer to it than any of them.
 
-use crate::{AdamW, Error};
+use crate::{Error, Optimizer};
 use dist::Shard;
 use native::Units;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub struct Average {
 
 impl Average {
     /// A mean over the last `share` (0 to 1) of `steps`, of what `optim` steps; `None` where that is no step.
-    pub fn new(optim: &AdamW, share: f64, steps: u64) -> Result<Option<Average>, Error> {
+    pub fn new(optim: &Optimizer, share: f64, steps: u64) -> Result<Option<Average>, Error> {
         let taken = (share * steps as f64).ceil() as u64;
         if taken == 0 {
             return Ok(None);

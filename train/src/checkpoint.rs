@@ -1,6 +1,6 @@
 //! Checkpoints: `checkpoints/step-N/` holds a model folder and `state/`. One appears by one rename, whole or not at all.
 
-use crate::{AdamW, BoxError, Error, RunDir, durable};
+use crate::{BoxError, Error, Optimizer, RunDir, durable};
 use dist::World;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub fn commit(run: &RunDir, step: u64, write: impl FnOnce(&Path) -> Result<(), B
 const SHARES: &str = ".tmp-shares";
 
 /// All ranks write their shares of these optimisers' moments to where [`crate::State::save`] of rank 0 takes them from; nothing where moments are whole.
-pub fn write_shares(run: &RunDir, world: &World, optims: &[(&str, &AdamW)]) -> Result<(), Error> {
+pub fn write_shares(run: &RunDir, world: &World, optims: &[(&str, &Optimizer)]) -> Result<(), Error> {
     if optims.iter().all(|(_, optim)| optim.partition().share().1 == 1) {
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub fn write_shares(run: &RunDir, world: &World, optims: &[(&str, &AdamW)]) -> R
 }
 
 /// Puts an optimiser's moments into `state/` of a checkpoint being made: writes them, or takes all ranks' shares.
-pub(crate) fn add_moments(checkpoint: &Path, state: &Path, name: &str, optim: &AdamW) -> Result<(), Error> {
+pub(crate) fn add_moments(checkpoint: &Path, state: &Path, name: &str, optim: &Optimizer) -> Result<(), Error> {
     let into = state.join(format!("{name}.safetensors"));
     if optim.partition().share().1 == 1 {
         optim.save(&into)?;

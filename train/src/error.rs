@@ -85,6 +85,11 @@ pub enum Error {
     /// Processes could not work together.
     #[error(transparent)]
     Dist(#[from] dist::Error),
+    /// Muon asks for whole matrices.
+    #[error(
+        "optim.kind = \"muon\" steps whole matrices, which no process has with distributed.shard: set shard = \"none\" or take another kind"
+    )]
+    MuonInParts,
     /// The native optimiser step failed.
     #[error("optimiser step: {0}")]
     Native(#[from] native::NativeError),
@@ -113,6 +118,7 @@ impl Error {
                 | Error::Shortened { .. }
                 | Error::Locked { .. }
                 | Error::NoCuda
+                | Error::MuonInParts
         )
     }
 

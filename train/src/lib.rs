@@ -6,7 +6,7 @@
 //! let stop = Stop::install(world)?;
 //! let mut state = State::open(&run)?;                             // step 0, or where the newest checkpoint stood
 //! let model = match state.folder() { Some(dir) => Model::load(dir, device)?, None => fresh()? };
-//! let mut optim = AdamW::shared(params, &config.optim, world, config.distributed.shard)?;
+//! let mut optim = Optimizer::shared(params, &config.optim, world, config.distributed.shard)?;
 //! state.restore("optim", &mut optim)?;
 //! let gradients = Gradients::new(world, &[optim.partition()])?;
 //! let bar = Progress::steps("pretrain", state.step, steps);
@@ -63,7 +63,7 @@ pub use average::Average;
 pub use error::{BoxError, Error};
 pub use every::Every;
 pub use metrics::Metrics;
-pub use optim::AdamW;
+pub use optim::Optimizer;
 pub use profile::{Profile, phase};
 pub use progress::Progress;
 pub use run::RunDir;

@@ -3,7 +3,7 @@
 use crate::alarm::{Alarms, Raised};
 use crate::progress::Voice;
 use crate::tensorboard::EventFile;
-use crate::{AdamW, Error, Progress, RunDir, State, checkpoint, start};
+use crate::{Error, Optimizer, Progress, RunDir, State, checkpoint, start};
 use data::config::Log;
 use serde_json::{Map, Value};
 use std::fs::File;
@@ -187,7 +187,7 @@ impl Line<'_> {
     }
 
     /// Adds how many steps the optimisers have left out, in all and just now in a row.
-    pub fn skips<'o>(self, optims: impl IntoIterator<Item = &'o AdamW>) -> Self {
+    pub fn skips<'o>(self, optims: impl IntoIterator<Item = &'o Optimizer>) -> Self {
         let (total, row) = optims.into_iter().fold((0, 0), |(t, r), o| (t + o.skipped(), r.max(o.skipped_in_a_row())));
         self.count("skipped_steps", total).count("skipped_in_a_row", row)
     }

@@ -1,16 +1,16 @@
 //! The moments of an optimiser on the disk, whole or in shares.
 //!
-//! `optim.safetensors` holds all: `NAME.exp_avg` and `NAME.exp_avg_sq` of the parameter's shape, the scalar `NAME.step`, and `skipped`, the counts of skipped
-//! steps. Where ranks have shares, rank r of N writes `optim-R-of-N.safetensors` (R = r + 1, five digits each) with its values of the flattened parameter, and in
+//! `optim.safetensors` holds all: `NAME.exp_avg` and `NAME.exp_avg_sq`, or whatever moments the parameter has, of its shape, the scalar `NAME.step`, and
+//! `skipped`, the counts of skipped steps. Where ranks have shares, rank r of N writes `optim-R-of-N.safetensors` (R = r + 1, five digits each) with its values of the flattened parameter, and in
 //! `NAME.place` the number of the first of them and how many the parameter has. Any number of ranks reads either.
 
 use crate::Error;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 
-/// What a file has of a parameter.
-const KINDS: [&str; 4] = ["exp_avg", "exp_avg_sq", "step", "place"];
+/// What a file has of a parameter beside its moments.
+const BESIDE: [&str; 2] = ["step", "place"];
 
 /// Moments of consecutive values of a flattened parameter.
 #[derive(Debug)]
@@ -21,17 +21,18 @@ pub(crate) struct Piece<'a> {
     pub shape: Vec<i64>,
     /// Number of the first value.
     pub begin: i64,
-    /// First moment.
-    pub exp_avg: Tensor,
-    /// Second moment.
-    pub exp_avg_sq: Tensor,
+    /// How many values each moment has; 0 without moments.
+    pub len: i64,
+    /// Moments by name.
+    pub moments: Vec<(&'static str, Tensor)>,
     /// Steps done, a scalar.
     pub step: Tensor,
 }
 
 impl Piece<'_> {
-    fn len(&self) -> i64 {
-        self.exp_avg.numel() as i64
+    /// What is there of each parameter of its kind, whatever its place: its first moment, else its steps.
+    fn first(&self) -> &'static str {
+        self.moments.first().map_or("step", |(name, _)| *name)
     }
 }
 
@@ -67,7 +68,7 @@ impl<'a> Store<'a> {
     pub fn save(&self, pieces: &[Piece<'_>], skipped: [u64; 2]) -> Result<PathBuf, Error> {
         let mut tensors = vec![("skipped".to_owned(), Tensor::from_slice(&skipped.map(|n| n as i64)))];
         for p in pieces {
-            for (kind, tensor) in [("exp_avg", &p.exp_avg), ("exp_avg_sq", &p.exp_avg_sq), ("step", &p.step)] {
+            for (kind, tensor) in p.moments.iter().map(|(kind, tensor)| (*kind, tensor)).chain([("step", &p.step)]) {
                 let name = format!("{}.{kind}", p.name);
                 let tensor = tensor.f_to_device(Device::Cpu).and_then(|t| t.f_contiguous()).map_err(Error::torch(name.clone()))?;
                 tensors.push((name, tensor));
@@ -81,30 +82,34 @@ impl<'a> Store<'a> {
         Ok(path)
     }
 
-    /// Fills `pieces` from whatever files there are; `names` are all parameters of the optimiser, on all ranks. Returns the counts of skipped steps.
-    pub fn load(&self, pieces: &[Piece<'_>], names: &[&str]) -> Result<[u64; 2], Error> {
-        let names: HashSet<&str> = names.iter().copied().collect();
-        let mut filled: BTreeMap<&str, i64> = pieces.iter().map(|p| (p.name, 0)).collect();
+    /// Fills `pieces` from whatever files there are; `names` are all parameters of the optimiser, on all ranks, with the names of their moments. Returns the
+    /// counts of skipped steps.
+    pub fn load(&self, pieces: &[Piece<'_>], names: &[(&str, &[&str])]) -> Result<[u64; 2], Error> {
+        let names: HashMap<&str, &[&str]> = names.iter().copied().collect();
+        let mut filled: BTreeMap<&str, Option<i64>> = pieces.iter().map(|p| (p.name, None)).collect();
         let (mut skipped, mut unknown) = ([0; 2], None);
         for path in self.written()? {
             let read = Tensor::read_safetensors(&path).map_err(Error::torch(format!("reading {}", path.display())))?;
             let read: BTreeMap<String, Tensor> = read.into_iter().collect();
             let known = |name: &str| {
-                let of = name.rsplit_once('.').filter(|(_, kind)| KINDS.contains(kind));
-                name == "skipped" || of.is_some_and(|(of, _)| names.contains(of))
+                let of = name.rsplit_once('.');
+                let has = |(of, kind): (&str, &str)| names.get(of).is_some_and(|moments| BESIDE.contains(&kind) || moments.contains(&kind));
+                name == "skipped" || of.is_some_and(has)
             };
             unknown = unknown.or_else(|| read.keys().find(|name| !known(name)).cloned());
             let counts = read.get("skipped").ok_or_else(|| Error::state(&path, "lacks skipped"))?;
             skipped = [0, 1].map(|i| counts.int64_value(&[i]) as u64);
             for piece in pieces {
-                *filled.entry(piece.name).or_default() += fill(piece, &read, &path)?;
+                if let Some(copied) = fill(piece, &read, &path)? {
+                    *filled.entry(piece.name).or_default().get_or_insert_default() += copied;
+                }
             }
-            if pieces.iter().all(|p| filled[p.name] == p.len()) {
+            if pieces.iter().all(|p| filled[p.name] == Some(p.len)) {
                 break; // the same ranks with the same shares: each reads its own file only
             }
         }
-        if let Some(p) = pieces.iter().find(|p| filled[p.name] != p.len()) {
-            return Err(Error::state(self.path, format!("lacks {}.exp_avg, or a part of it", p.name)));
+        if let Some(p) = pieces.iter().find(|p| filled[p.name] != Some(p.len)) {
+            return Err(Error::state(self.path, format!("lacks {}.{}, or a part of it", p.name, p.first())));
         }
         match unknown {
             Some(name) => Err(Error::state(self.path, format!("holds {name}, which this model does not have"))),
@@ -130,33 +135,39 @@ impl<'a> Store<'a> {
     }
 }
 
-/// Copies what a file has of a piece; the number of values copied.
-fn fill(piece: &Piece<'_>, read: &BTreeMap<String, Tensor>, path: &Path) -> Result<i64, Error> {
+/// Copies what a file has of a piece; the number of values copied, or `None` where it has nothing of the parameter.
+fn fill(piece: &Piece<'_>, read: &BTreeMap<String, Tensor>, path: &Path) -> Result<Option<i64>, Error> {
     let find = |kind: &str| read.get(&format!("{}.{kind}", piece.name));
-    let Some(exp_avg) = find("exp_avg") else { return Ok(0) };
+    let Some(first) = find(piece.first()) else { return Ok(None) };
+    let of = |kind: &str| format!("{}.{kind}", piece.name);
+    let copy_step = || {
+        let step = find("step").ok_or_else(|| Error::state(path, format!("lacks {}", of("step"))))?;
+        piece.step.shallow_clone().f_copy_(step).map_err(Error::torch(of("step")))
+    };
+    if piece.moments.is_empty() {
+        copy_step()?;
+        return Ok(Some(0));
+    }
     let (begin, fits) = match find("place") {
         Some(place) => (place.int64_value(&[0]), place.int64_value(&[1]) == piece.shape.iter().product::<i64>()),
-        None => (0, exp_avg.size() == piece.shape),
+        None => (0, first.size() == piece.shape),
     };
     if !fits {
-        return Err(Error::state(path, format!("{}.exp_avg has shape {:?}, the parameter {:?}", piece.name, exp_avg.size(), piece.shape)));
+        let what = format!("{} has shape {:?}, the parameter {:?}", of(piece.first()), first.size(), piece.shape);
+        return Err(Error::state(path, what));
     }
-    let (first, last) = (begin.max(piece.begin), (begin + exp_avg.numel() as i64).min(piece.begin + piece.len()));
-    if first >= last && piece.len() > 0 {
-        return Ok(0);
+    let (start, end) = (begin.max(piece.begin), (begin + first.numel() as i64).min(piece.begin + piece.len));
+    if start >= end && piece.len > 0 {
+        return Ok(Some(0));
     }
-    let mut copied = 0;
-    for (kind, into) in [("exp_avg", &piece.exp_avg), ("exp_avg_sq", &piece.exp_avg_sq), ("step", &piece.step)] {
-        let from = find(kind).ok_or_else(|| Error::state(path, format!("lacks {}.{kind}", piece.name)))?;
+    for (kind, into) in &piece.moments {
+        let from = find(kind).ok_or_else(|| Error::state(path, format!("lacks {}", of(kind))))?;
         let copy = || {
-            if kind == "step" {
-                return into.shallow_clone().f_copy_(from);
-            }
             let (from, into) = (from.f_view([-1])?, into.f_view([-1])?);
-            into.f_narrow(0, first - piece.begin, last - first)?.f_copy_(&from.f_narrow(0, first - begin, last - first)?)
+            into.f_narrow(0, start - piece.begin, end - start)?.f_copy_(&from.f_narrow(0, start - begin, end - start)?)
         };
-        copy().map_err(Error::torch(format!("{}.{kind}", piece.name)))?;
-        copied = last - first;
+        copy().map_err(Error::torch(of(kind)))?;
     }
-    Ok(copied)
+    copy_step()?;
+    Ok(Some(end - start))
 }

@@ -3,7 +3,7 @@
 //! `state/state.json` holds step, tokens, best evaluation, counters and the length of each log; `state/<name>.safetensors` the moments of an
 //! optimiser, or files beside it the ranks' shares of them. Random draws need no state: each is seeded by its place (see [`crate::seed`]).
 
-use crate::{AdamW, BoxError, Error, Metrics, RunDir, checkpoint};
+use crate::{BoxError, Error, Metrics, Optimizer, RunDir, checkpoint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,7 +86,7 @@ impl State {
     }
 
     /// Restores the optimiser that was saved under `name`; does nothing in a new run.
-    pub fn restore(&self, name: &str, optim: &mut AdamW) -> Result<(), Error> {
+    pub fn restore(&self, name: &str, optim: &mut Optimizer) -> Result<(), Error> {
         match &self.from {
             Some(folder) => optim.load(&folder.join("state").join(format!("{name}.safetensors"))),
             None => Ok(()),
@@ -134,7 +134,7 @@ impl State {
     }
 
     /// Writes `state/` into the folder of a checkpoint being made. The logs are flushed to the disk first: what the state counts is there.
-    pub fn save(&mut self, folder: &Path, step: u64, optims: &[(&str, &AdamW)], logs: &mut [&mut Metrics]) -> Result<(), BoxError> {
+    pub fn save(&mut self, folder: &Path, step: u64, optims: &[(&str, &Optimizer)], logs: &mut [&mut Metrics]) -> Result<(), BoxError> {
         self.step = step;
         for log in logs {
             let bytes = log.sync()?;

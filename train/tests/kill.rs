@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
-use train::optim::{AdamW, Param};
+use train::optim::{Optimizer, Param};
 use train::{Metrics, RunDir, State, Stop, checkpoint};
 
 const FOLDER: &str = "TRAIN_TEST_CHILD_FOLDER";
@@ -29,9 +29,9 @@ fn content(step: u64, file: usize) -> Vec<u8> {
     (0..n as u64).flat_map(|i| (step * 1_000_003 + i * 7 + file as u64).to_le_bytes()).collect()
 }
 
-fn optimiser() -> AdamW {
+fn optimiser() -> Optimizer {
     let tensor = Tensor::zeros([3000], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    AdamW::new(vec![Param { name: "w".into(), tensor, decay: false, unit: 0 }], &data::config::Optim::default()).unwrap()
+    Optimizer::new(vec![Param { name: "w".into(), tensor, decay: false, unit: 0 }], &data::config::Optim::default()).unwrap()
 }
 
 /// The process to be killed: a stage that does nothing but save. In an ordinary test run it ends at once.

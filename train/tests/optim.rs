@@ -1,15 +1,27 @@
 //! AdamW against PyTorch (fixture and generator: scripts/reference/optim.py), against its own formula, and across a save.
 
-use data::config::Optim;
+use data::config::{Muon, Optim, OptimKind, Sgd};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use tch::{Kind, Tensor};
-use train::optim::{AdamW, Param};
+use train::optim::{Optimizer, Param};
 
 /// Names of the fixture's parameters and whether they decay.
 const PARAMS: [(&str, bool); 4] = [("wte", true), ("h.0.w", true), ("h.0.b", false), ("late", false)];
-const CONFIG: Optim = Optim { lr: 1.0, beta1: 0.9, beta2: 0.95, eps: 1e-8, tf_style: false, weight_decay: 0.1, clip_norm: 1.0 };
+const CONFIG: Optim = Optim {
+    kind: OptimKind::Adamw,
+    lr: 1.0,
+    beta1: 0.9,
+    beta2: 0.95,
+    eps: 1e-8,
+    tf_style: false,
+    weight_decay: 0.1,
+    l1: 0.0,
+    clip_norm: 1.0,
+    sgd: Sgd::DEFAULT,
+    muon: Muon::DEFAULT,
+};
 
 struct Golden(HashMap<String, Tensor>);
 
@@ -32,13 +44,13 @@ impl Golden {
     }
 }
 
-fn optimiser(params: &[Tensor]) -> AdamW {
+fn optimiser(params: &[Tensor]) -> Optimizer {
     optimiser_with(params, &CONFIG)
 }
 
-fn optimiser_with(params: &[Tensor], config: &Optim) -> AdamW {
+fn optimiser_with(params: &[Tensor], config: &Optim) -> Optimizer {
     let named = params.iter().zip(PARAMS).map(|(p, (name, decay))| Param { name: name.into(), tensor: p.shallow_clone(), decay, unit: 0 });
-    AdamW::new(named.collect(), config).unwrap()
+    Optimizer::new(named.collect(), config).unwrap()
 }
 
 /// Gives the parameter this gradient by way of autograd, as a loss would.
@@ -46,11 +58,11 @@ fn push(param: &Tensor, gradient: &Tensor) {
     (param * gradient).sum(Kind::Float).backward();
 }
 
-fn run(golden: &Golden, params: &[Tensor], optim: &mut AdamW, steps: Range<usize>, check: impl FnMut(usize, f64)) {
+fn run(golden: &Golden, params: &[Tensor], optim: &mut Optimizer, steps: Range<usize>, check: impl FnMut(usize, f64)) {
     run_with(golden, params, optim, steps, CONFIG.clip_norm, check);
 }
 
-fn run_with(golden: &Golden, params: &[Tensor], optim: &mut AdamW, steps: Range<usize>, clip: f64, mut check: impl FnMut(usize, f64)) {
+fn run_with(golden: &Golden, params: &[Tensor], optim: &mut Optimizer, steps: Range<usize>, clip: f64, mut check: impl FnMut(usize, f64)) {
     for step in steps {
         for (param, (name, _)) in params.iter().zip(PARAMS) {
             if let Some(gradient) = golden.0.get(&format!("grad.{step}.{name}")) {
@@ -171,7 +183,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
     let mut optim = optimiser(&params);
     run(&golden, &params, &mut optim, 0..1, |_, _| {});
     let before: Vec<Tensor> = params.iter().map(|p| p.detach().copy()).collect();
-    let moments = |optim: &AdamW| {
+    let moments = |optim: &Optimizer| {
         let file = tempfile::NamedTempFile::new().unwrap();
         optim.save(file.path()).unwrap();
         let mut all = Tensor::read_safetensors(file.path()).unwrap();
@@ -180,7 +192,7 @@ fn a_gradient_that_is_not_finite_changes_nothing() {
         all
     };
     let saved = moments(&optim);
-    let unchanged = |optim: &AdamW| {
+    let unchanged = |optim: &Optimizer| {
         assert!(params.iter().zip(&before).all(|(p, b)| p.detach().equal(b)));
         assert!(moments(optim).iter().zip(&saved).all(|((a, x), (b, y))| a == b && x.equal(y)), "a moment or a step count moved");
     };
@@ -208,9 +220,9 @@ fn moments_of_another_model_are_refused() {
     let path = dir.path().join("optim.safetensors");
     let one = |name: &str, shape: i64| {
         let tensor = Tensor::zeros([shape], (Kind::Float, tch::Device::Cpu)).set_requires_grad(true);
-        AdamW::new(vec![Param { name: name.into(), tensor, decay: true, unit: 0 }], &CONFIG).unwrap()
+        Optimizer::new(vec![Param { name: name.into(), tensor, decay: true, unit: 0 }], &CONFIG).unwrap()
     };
-    let refusal = |optim: &mut AdamW, path: &Path| optim.load(path).unwrap_err().to_string();
+    let refusal = |optim: &mut Optimizer, path: &Path| optim.load(path).unwrap_err().to_string();
     one("a", 3).save(&path).unwrap();
     assert!(refusal(&mut one("b", 3), &path).contains("lacks b.exp_avg"));
     assert!(refusal(&mut one("a", 4), &path).contains("a.exp_avg has shape [3], the parameter [4]"));

@@ -1,5 +1,7 @@
 //! Sections that several stages share. Every field has a default, a unit and one sentence; `docs/config.md` is made from them.
 
+pub use super::distill::Distill;
+pub use super::optim::{Muon, Optim, OptimKind, Sgd};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -127,32 +129,6 @@ pub struct Quarantine {
 impl Default for Quarantine {
     fn default() -> Self {
         Quarantine { max_fraction: 0.05, always_allow: 0 }
-    }
-}
-
-/// AdamW and gradient clipping.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Optim {
-    /// Peak learning rate.
-    pub lr: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// TensorFlow's Adam: `eps` is added before the second moment's bias is corrected, which makes the first steps smaller.
-    pub tf_style: bool,
-    /// Decoupled weight decay, on matrices and embeddings only (never on biases, norms).
-    pub weight_decay: f64,
-    /// Largest global gradient norm; 0 switches clipping off.
-    pub clip_norm: f64,
-}
-
-impl Default for Optim {
-    fn default() -> Self {
-        Optim { lr: 3e-4, beta1: 0.9, beta2: 0.95, eps: 1e-8, tf_style: false, weight_decay: 0.1, clip_norm: 1.0 }
     }
 }
 

@@ -4,9 +4,11 @@
 
 mod change;
 mod common;
+mod distill;
 pub mod docs;
 pub mod keys;
 mod load;
+mod optim;
 pub mod plan;
 mod ppo;
 mod preset;

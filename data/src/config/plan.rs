@@ -1,6 +1,6 @@
 //! Validated plans: ranges checked, sizes derived. Uneven divisions are errors, never floors.
 
-use super::common::{Distributed, Eval, Lora, Optim, Schedule, Shard, Source, Train};
+use super::common::{Distill, Distributed, Eval, Lora, Optim, OptimKind, Schedule, Shard, Source, Train};
 use super::load::ConfigError;
 use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
 use super::pretrain::{Family, Predict, PretrainConfig, TokenizerKind};
@@ -67,6 +67,16 @@ fn optim(o: &Optim, s: &Schedule) -> Result<(), ConfigError> {
     range(o.eps > 0.0, "optim.eps", o.eps, "must be positive")?;
     range(o.weight_decay >= 0.0, "optim.weight_decay", o.weight_decay, "must not be negative")?;
     range(o.clip_norm >= 0.0, "optim.clip_norm", o.clip_norm, "must not be negative (0 switches clipping off)")?;
+    range(o.l1 >= 0.0 && o.l1.is_finite(), "optim.l1", o.l1, "must be a number not below 0")?;
+    let has_eps = !matches!(o.kind, OptimKind::Sgd | OptimKind::Lion);
+    range(has_eps || !o.tf_style, "optim.tf_style", o.tf_style, "is a form of Adam: not for sgd and lion")?;
+    let (g, m) = (&o.sgd, &o.muon);
+    range((0.0..1.0).contains(&g.momentum), "optim.sgd.momentum", g.momentum, "must lie in [0, 1)")?;
+    range((0.0..=1.0).contains(&g.dampening), "optim.sgd.dampening", g.dampening, "must lie in [0, 1]")?;
+    let plain = g.momentum > 0.0 && g.dampening == 0.0;
+    range(!g.nesterov || plain, "optim.sgd.nesterov", g.nesterov, "wants momentum above 0 and no dampening")?;
+    range((0.0..1.0).contains(&m.momentum), "optim.muon.momentum", m.momentum, "must lie in [0, 1)")?;
+    range((1..100).contains(&m.ns_steps), "optim.muon.ns_steps", m.ns_steps, "must lie in 1 to 99")?;
     range((0.0..=1.0).contains(&s.min_ratio), "schedule.min_ratio", s.min_ratio, "must lie in [0, 1]")
 }
 
@@ -89,6 +99,19 @@ fn in_parts(d: &Distributed, l: &Lora, key: &str, recompute: bool) -> Result<(),
     let whole = d.shard != Shard::Parameters;
     range(whole || l.rank == 0, "lora.rank", l.rank, "does not go together with distributed.shard = \"parameters\": use \"gradients\"")?;
     range(whole || !recompute, key, recompute, "does not go together with distributed.shard = \"parameters\": use \"gradients\"")
+}
+
+/// Muon makes whole matrices orthogonal: parts of them will not do, and the two of an adapter are not the map.
+fn whole_matrices(o: &Optim, d: &Distributed, l: &Lora) -> Result<(), ConfigError> {
+    let (key, message) = ("optim.kind", "steps whole matrices: not together with");
+    let muon = o.kind == OptimKind::Muon;
+    range(!muon || d.shard == Shard::None, key, "muon", &format!("{message} distributed.shard"))?;
+    range(!muon || l.rank == 0, key, "muon", &format!("{message} adapters (lora.rank)"))
+}
+
+fn distill(d: &Distill) -> Result<(), ConfigError> {
+    range(d.temperature > 0.0 && d.temperature.is_finite(), "distill.temperature", d.temperature, "must be a positive number")?;
+    range((0.0..=1.0).contains(&d.weight), "distill.weight", d.weight, "must lie in [0, 1]")
 }
 
 fn lora(l: &Lora) -> Result<(), ConfigError> {
@@ -115,7 +138,9 @@ pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
     lora(&c.lora)?;
+    whole_matrices(&c.optim, &c.distributed, &c.lora)?;
     in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
+    distill(&c.distill)?;
     sources(&c.data.sources)?;
     let m = &c.model;
     let fresh = m.init.is_empty();
@@ -155,7 +180,14 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
     lora(&c.lora)?;
+    whole_matrices(&c.optim, &c.distributed, &c.lora)?;
     in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
+    range(
+        c.distill.on().is_none() || c.objective == Task::Answer,
+        "distill.teacher",
+        &c.distill.teacher,
+        "a teacher gives distributions over tokens: not for objective = \"classify\"",
+    )?;
     let fresh = &c.model.fresh;
     match (c.model.init.is_empty(), fresh.layers) {
         (_, 0) => folder("model.init", &c.model.init)?,
@@ -171,6 +203,7 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     range((0.0..1.0).contains(&c.loss.label_smoothing), "loss.label_smoothing", c.loss.label_smoothing, "must lie in [0, 1)")?;
     range(c.bleu.beams > 0, "bleu.beams", c.bleu.beams, "must be at least 1")?;
     range(c.bleu.max_new_tokens > 0, "bleu.max_new_tokens", c.bleu.max_new_tokens, "must be at least 1")?;
+    distill(&c.distill)?;
     sources(&c.data.sources)?;
     for (i, source) in c.data.heldout.iter().enumerate() {
         range(!source.path.is_empty(), &format!("data.heldout.{i}.path"), "\"\"", "must name a file, a glob or a folder")?;
@@ -195,6 +228,7 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     alarm(&c.alarm)?;
     dropout("model.dropout", c.model.dropout)?;
     lora(&c.lora)?;
+    whole_matrices(&c.optim, &c.distributed, &c.lora)?;
     in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
     range(c.model.fresh.layers == 0, "model.fresh.layers", c.model.fresh.layers, "is for sft: a reward model starts from model.init")?;
     folder("model.init", &c.model.init)?;
@@ -257,6 +291,7 @@ pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     eval(&c.eval)?;
     alarm(&c.alarm)?;
     lora(&c.lora)?;
+    whole_matrices(&c.optim, &c.distributed, &c.lora)?;
     in_parts(&c.distributed, &c.lora, "ppo.activation_checkpointing", c.ppo.activation_checkpointing)?;
     folder("policy.init", &c.policy.init)?;
     folder("reward.model", &c.reward.model)?;

@@ -1,6 +1,6 @@
 //! Configuration of `pretrain`.
 
-use super::common::{Checkpoint, Device, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Train};
+use super::common::{Checkpoint, Device, Distill, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Train};
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,8 @@ pub struct PretrainConfig {
     pub tokenizer: Tokenizer,
     /// The corpus.
     pub data: TextData,
+    /// A teacher to learn from beside the data.
+    pub distill: Distill,
     /// Optimiser.
     pub optim: Optim,
     /// Learning rate over time.
@@ -60,6 +62,7 @@ impl Default for PretrainConfig {
             lora: Lora::default(),
             tokenizer: Tokenizer::default(),
             data: TextData::default(),
+            distill: Distill::default(),
             optim: Optim::default(),
             schedule: Schedule::default(),
             train: Train::default(),

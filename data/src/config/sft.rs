@@ -1,6 +1,8 @@
 //! Configuration of `sft`.
 
-use super::common::{Checkpoint, Device, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Template, Train};
+use super::common::{
+    Checkpoint, Device, Distill, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Template, Train,
+};
 use super::pretrain::Tokenizer;
 use super::watch::{Alarm, Log};
 use schemars::JsonSchema;
@@ -30,6 +32,8 @@ pub struct SftConfig {
     pub data: DemoData,
     /// Loss.
     pub loss: SftLoss,
+    /// A teacher to learn from beside the data.
+    pub distill: Distill,
     /// Optimiser.
     pub optim: Optim,
     /// Learning rate over time.
@@ -63,6 +67,7 @@ impl Default for SftConfig {
             tokenizer: Tokenizer::default(),
             data: DemoData::default(),
             loss: SftLoss::default(),
+            distill: Distill::default(),
             optim: Optim { lr: 1e-4, weight_decay: 0.01, ..Optim::default() },
             schedule: Schedule::default(),
             train: Train::default(),

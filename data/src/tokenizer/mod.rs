@@ -10,6 +10,7 @@ mod from_config;
 mod llama2c;
 mod pieces;
 mod special;
+mod vocabulary;
 mod words;
 
 use crate::error::DataError;

@@ -11,6 +11,8 @@ mod run_page;
 mod samples;
 pub mod svg;
 mod terminal;
+pub mod token_rewards;
+pub mod tokens;
 
 pub use read::{Alarm, StageRun, read_run, stage_of};
 pub use run_page::write_run;

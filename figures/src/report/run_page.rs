@@ -32,6 +32,7 @@ fn render(report: &Report, dir: &Path) -> Result<String, ReportError> {
     if let Some(comparison) = report.comparisons.get(&run.name).filter(|c| !c.side_by_side.is_empty()) {
         page += &html::answers(&comparison.side_by_side);
     }
+    page += &super::token_rewards::section(dir)?;
     page += &sketches(&run.sketches);
     page += &html::numbers(report);
     page += &lineage(dir)?;

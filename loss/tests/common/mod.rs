@@ -23,6 +23,11 @@ impl Golden {
         Golden::read("soft")
     }
 
+    /// That of distill.py.
+    pub fn distill() -> Golden {
+        Golden::read("distill")
+    }
+
     fn read(name: &str) -> Golden {
         let path = format!("{}/tests/golden/{name}.safetensors", env!("CARGO_MANIFEST_DIR"));
         Golden(Tensor::read_safetensors(&path).expect(&path).into_iter().collect())

@@ -123,7 +123,12 @@ impl Bert {
             eps: c.eps,
             std: Some(c.init_std),
         };
-        let blocks = (0..c.layers).map(|i| Block::new(b, &format!("bert.encoder.layer.{i}"), &NAMES, shape)).collect::<Result<_, _>>()?;
+        let block = |i: usize| {
+            b.unit = i + 1;
+            Block::new(b, &format!("bert.encoder.layer.{i}"), &NAMES, shape)
+        };
+        let blocks = (0..c.layers).map(block).collect::<Result<_, _>>()?;
+        b.unit = 0;
         let square = LinearShape { input: c.width, output: c.width, bias: true, in_out: false, std: c.init_std };
         let top = match head {
             BertHead::Masked => Top::Masked {

@@ -120,7 +120,11 @@ impl Seq2Seq {
         let mut side = |root: &str, names: &BlockNames, s: Stack| -> Result<Vec<Block>, ModelError> {
             let shape =
                 BlockShape { width: c.width, heads: s.heads, ffn_width: s.ffn_width, activation: c.activation, eps: EPS, std: None };
-            (0..s.layers).map(|i| Block::new(&mut b, &format!("{root}.{i}"), names, shape)).collect()
+            let block = |i: usize| {
+                b.unit += 1;
+                Block::new(&mut b, &format!("{root}.{i}"), names, shape)
+            };
+            (0..s.layers).map(block).collect()
         };
         let encoder = side("model.encoder.layers", &ENCODER, c.encoder)?;
         let decoder = side("model.decoder.layers", &DECODER, c.decoder)?;
