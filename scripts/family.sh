@@ -95,11 +95,11 @@ case $chapter in
     done
     ;;
   scaling)
-    # width:heads; the learning rate falls with the root of the width: between a constant one, which Adam wants for embeddings, and one over the width, which it
-    # wants for matrices (maximal-update parametrisation, arXiv 2203.03466). With the latter the second rung lost to the first.
+    # width:heads, every head 16 wide. One learning rate, found at width 64, is good for all by maximal-update parametrisation (arXiv 2203.03466); FAMILY_MUP=0 shows
+    # the ladder without it.
     train() {
       "$bin/pretrain" --config configs/family-scaling/pretrain.toml --out "runs/family-scaling/$1" --resume \
-        --set model.width="$2" --set model.heads="$3" --set optim.lr="$(awk "BEGIN { print 0.008 * sqrt(32 / $2) }")" "${@:4}"
+        --set model.width="$2" --set model.heads="$3" --set model.mup_base_width="${FAMILY_MUP:-64}" "${@:4}"
     }
     for rung in 32:2 48:3 64:4 80:5 96:6; do
       width=${rung%:*}

@@ -7,6 +7,7 @@
 //! Shapes: B sequences of a micro-batch, T context, D width, V vocabulary.
 
 mod masked;
+mod mup;
 mod network;
 mod setup;
 mod teacher;

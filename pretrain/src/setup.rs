@@ -1,6 +1,7 @@
 //! Everything before the first step: tokenizer, corpus, model, run folder. What fails here is the user's input.
 
 use crate::masked::Masker;
+use crate::mup;
 use crate::network::Network;
 use crate::teacher::{self, Teacher};
 use anyhow::{Context, Result, bail, ensure};
@@ -106,6 +107,9 @@ impl Setup {
         let params = self.network.trainable();
         let params = params.into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
         let mut optim = Optimizer::shared(params, &c.optim, world, c.distributed.shard)?;
+        if let Some(ratio) = mup::ratio(&c.model) {
+            optim = optim.with_rates(|p| mup::rate(p.unit, p.tensor.dim(), ratio));
+        }
         self.network.share_out(&optim);
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
@@ -144,7 +148,11 @@ fn fresh(c: &PretrainConfig, tokenizer: &Tokenizer, device: Device) -> Result<Ne
     let family = model::config::Family::try_from(m.family)?;
     let mut shape = Config::fresh(family, shape(m, tokenizer.vocab_size()))?;
     shape.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
-    Ok(Network::Decoder(Model::new(shape, HeadKind::Lm, device, c.seed)?))
+    let model = Model::new(shape, HeadKind::Lm, device, c.seed)?;
+    if let Some(ratio) = mup::ratio(m) {
+        mup::scale(&model, ratio);
+    }
+    Ok(Network::Decoder(model))
 }
 
 fn shape(m: &config::ModelShape, vocab_size: usize) -> Shape {

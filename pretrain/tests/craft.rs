@@ -55,6 +55,15 @@ fn a_stopped_run_goes_on_to_the_same_bytes_with_every_optimiser() {
 }
 
 #[test]
+fn maximal_updates_resume_to_the_same_bytes_and_are_for_fresh_models() {
+    let stage = stage().with_set("model.mup_base_width=16");
+    testkit::suite::stopped(&stage);
+    let refused = stage.run("refused", &["--set", "optim.kind=sgd"]);
+    let said = stage.stderr(&refused);
+    assert!(!refused.status.success() && said.contains("model.mup_base_width"), "{said}");
+}
+
+#[test]
 fn ranks_with_shares_take_the_steps_of_one_with_elementwise_optimisers() {
     let sets =
         |kind| [kind, "train.batch=8", "train.steps=6", "optim.eps=1e-3", "optim.lr=1e-2", "schedule.warmup_steps=0", "optim.l1=0.01"];

@@ -146,6 +146,12 @@ pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
     let fresh = m.init.is_empty();
     range(!fresh || c.lora.rank == 0, "lora.rank", c.lora.rank, "adapters change a model that is there: name it in model.init")?;
     range(!fresh || m.adapter.is_empty(), "model.adapter", &m.adapter, "an adapter changes a model that is there: name it in model.init")?;
+    let mup = m.mup_base_width > 0;
+    let adam = matches!(c.optim.kind, OptimKind::Adamw | OptimKind::Adam | OptimKind::Lion);
+    let (key, width) = ("model.mup_base_width", m.mup_base_width);
+    range(!mup || fresh, key, width, "is for a fresh model: leave model.init empty")?;
+    range(!mup || c.objective == Predict::Next, key, width, "is for decoders")?;
+    range(!mup || adam, key, width, "goes with optim.kind adamw, adam and lion, whose steps do not depend on the gradient's scale")?;
     range(m.context >= 2, "model.context", m.context, "must be at least 2 tokens")?;
     range(c.masked_share > 0.0 && c.masked_share < 1.0, "masked_share", c.masked_share, "must lie in (0, 1)")?;
     range(

@@ -108,6 +108,9 @@ pub struct ModelShape {
     pub context: usize,
     /// Dropout probability while training (embeddings, attention, residual branches).
     pub dropout: f64,
+    /// The width at which `optim.lr` was found, for maximal-update parametrisation (arXiv 2203.03466): initial weights and rates of a fresh model follow from the
+    /// ratio of the widths, so that the rate is good at this width too. Keep `width / heads` the same at all widths. 0 switches it off.
+    pub mup_base_width: usize,
 }
 
 impl Default for ModelShape {
@@ -122,6 +125,7 @@ impl Default for ModelShape {
             width: 128,
             context: 128,
             dropout: 0.0,
+            mup_base_width: 0,
         }
     }
 }

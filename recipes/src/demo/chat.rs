@@ -189,11 +189,11 @@ fn faulty(asked: &Asked, faults: f64, dice: &mut Dice) -> Answer {
 pub fn chat(dir: &Path, seed: u64, size: &ChatSize) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
     let mut seen = HashSet::new();
-    let mut write = |name: &str, rows: Vec<Value>| {
+    let write = |name: &str, rows: Vec<Value>| {
         let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
         std::fs::write(dir.join(name), text)
     };
-    let mut waiting = |topic: &str, count: usize, seen: &mut HashSet<Place>| {
+    let waiting = |topic: &str, count: usize, seen: &mut HashSet<Place>| {
         let mut dice = Dice::new(seed, topic);
         (0..count).map(|_| json!({ "messages": Dialogue::draw(seen, 0.0, &mut dice).turns })).collect::<Vec<_>>()
     };

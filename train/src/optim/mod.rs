@@ -127,6 +127,8 @@ fn add_l2(grad: &mut Tensor, values: &Tensor, h: &Hyper) -> Result<(), TchError>
 #[derive(Debug)]
 pub struct Optimizer {
     params: Vec<Param>,
+    /// What each parameter's rate is of the rate of a step.
+    rates: Vec<f64>,
     partition: Partition,
     slots: Vec<Slot>,
     config: Optim,
@@ -163,7 +165,14 @@ impl Optimizer {
         };
         let owned = (0..params.len()).filter(|&i| partition.shard() == Shard::Nothing || !partition.range(i).is_empty());
         let slots = owned.map(slot).collect::<Result<_, _>>()?;
-        Ok(Optimizer { params, partition, slots, config: config.clone(), skipped: 0, skipped_in_a_row: 0 })
+        let rates = vec![1.0; params.len()];
+        Ok(Optimizer { params, rates, partition, slots, config: config.clone(), skipped: 0, skipped_in_a_row: 0 })
+    }
+
+    /// Steps each parameter at this multiple of the rate.
+    pub fn with_rates(mut self, rate: impl Fn(&Param) -> f64) -> Optimizer {
+        self.rates = self.params.iter().map(rate).collect();
+        self
     }
 
     /// All parameters and which values of them are this rank's, for [`dist::Gradients`].
@@ -198,8 +207,11 @@ impl Optimizer {
         if norm.is_finite() && loss.is_finite() {
             self.skipped_in_a_row = 0;
             let grad_scale = if clip > 0.0 { ((norm + 1e-6) / clip).max(1.0) } else { 1.0 };
-            for decay in [true, false] {
-                no_grad(|| self.step_group(decay, lr, grad_scale))?;
+            let mut rates = self.rates.clone();
+            rates.sort_by(f64::total_cmp);
+            rates.dedup();
+            for (rate, decay) in rates.into_iter().flat_map(|rate| [(rate, true), (rate, false)]) {
+                no_grad(|| self.step_group(rate, decay, lr, grad_scale))?;
             }
             self.partition.gather(world)?;
         } else {
@@ -220,12 +232,12 @@ impl Optimizer {
         self.skipped_in_a_row
     }
 
-    /// Steps the parameters that decay, or those that do not; none that no gradient has reached.
-    fn step_group(&self, decay: bool, lr: f64, grad_scale: f64) -> Result<(), Error> {
+    /// Steps the parameters of this multiple of the rate that decay, or those that do not; none that no gradient has reached.
+    fn step_group(&self, rate: f64, decay: bool, lr: f64, grad_scale: f64) -> Result<(), Error> {
         let c = &self.config;
-        let h = Hyper { lr, weight_decay: if decay { c.weight_decay } else { 0.0 }, grad_scale };
+        let h = Hyper { lr: lr * rate, weight_decay: if decay { c.weight_decay } else { 0.0 }, grad_scale };
         let mut reached = Vec::new();
-        for slot in self.slots.iter().filter(|s| self.params[s.param].decay == decay) {
+        for slot in self.slots.iter().filter(|s| self.rates[s.param] == rate && self.params[s.param].decay == decay) {
             let grad = self.partition.gradient(slot.param)?;
             if grad.defined() {
                 reached.push((slot, grad));
