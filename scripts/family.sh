@@ -7,6 +7,7 @@
 #   scripts/family.sh few-shot      GPT-3: learning from the prompt: a small model is pre-trained for it, then asked with 0 to 16 examples
 #   scripts/family.sh llama         LLaMA: stories260K of llama2.c is read and tells its story; the Llama recipe and the GPT-2 one at equal compute
 #   scripts/family.sh scaling       GPT-4's report: a ladder of sizes foretells the loss of a larger model (FAMILY_LARGE=width:heads), which is then trained
+#   scripts/family.sh images        GPT-4: pictures as input: a ViT's patches before a decoder's text; captions of unseen pictures, and of unseen pairs of colour and shape
 #
 # Finished runs are kept and interrupted ones resumed. Binaries are built first (FAMILY_BIN names a folder that has them already). Data: ${RLHF_DATA:-../shared/data}.
 set -euo pipefail
@@ -102,5 +103,17 @@ case $chapter in
     train $run "${large%:*}" "${large#*:}"
     "$bin/evaluate" scaling --runs runs/family-scaling/ladder --against runs/family-scaling/$run --html runs/family-scaling/scaling.html
     ;;
-  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling" ;;
+  images)
+    run=runs/family-images
+    configs/family-images/prepare.sh "$bin" $run
+    pretrain family-images
+    finetune family-images sft
+    "$bin/evaluate" caption --model $run/sft --data $run/data/unseen.jsonl $run/data/pairs.jsonl --out $run/captions.jsonl \
+      --words colour=red,green,blue,yellow,purple,orange shape=circle,square,triangle,star,cross,ring size=small,large relation=left,above
+    for image in unseen-00000 unseen-00001 pairs-00000; do
+      printf '%s: ' $image
+      "$bin/evaluate" caption --model $run/sft --image $run/data/images/$image.png
+    done
+    ;;
+  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | images" ;;
 esac
