@@ -98,8 +98,8 @@ def main():
                                  intermediate_size=24, bos_token_id=EOS, eos_token_id=EOS, pad_token_id=EOS)
     captioner("llama", wide(transformers.LlamaForCausalLM(c), 4))
     for path in OUT.rglob("config.json"):  # keep the fixture stable over patch releases
-        text = path.read_text().splitlines()
-        path.write_text("\n".join(line for line in text if "transformers_version" not in line) + "\n")
+        config = {key: value for key, value in json.loads(path.read_text()).items() if key != "transformers_version"}
+        path.write_text(json.dumps(config, indent=2) + "\n")
     for path in OUT.rglob("generation_config.json"):
         path.unlink()
 
