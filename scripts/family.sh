@@ -12,6 +12,7 @@
 #   scripts/family.sh optimisers    the craft: SGD, Adam, AdamW, Lion and Muon on the same stories, each at three rates
 #   scripts/family.sh distill       the craft: a student of less than half the size learns from a teacher's distributions, and from its answers
 #   scripts/family.sh transfer      the craft: a model of stories moves to Shakespeare, beside one that starts from nothing
+#   scripts/family.sh images        GPT-4: pictures as input: a ViT's patches before a decoder's text; captions of unseen pictures, and of unseen pairs of colour and shape
 #
 # Finished runs are kept and interrupted ones resumed. Binaries are built first (FAMILY_BIN names a folder that has them already). Data: ${RLHF_DATA:-../shared/data}.
 set -euo pipefail
@@ -199,5 +200,17 @@ case $chapter in
     printf 'step  moved   fresh   (validation loss on Shakespeare, nats a token)\n'
     join <(curve $runs/moved | sort -k1,1) <(curve $runs/fresh | sort -k1,1) | sort -n | awk '{ printf "%4d  %.4f  %.4f\n", $1, $2, $3 }'
     ;;
-  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety | optimisers | distill | transfer" ;;
+  images)
+    run=runs/family-images
+    configs/family-images/prepare.sh "$bin" $run
+    pretrain family-images
+    finetune family-images sft
+    "$bin/evaluate" caption --model $run/sft --data $run/data/unseen.jsonl $run/data/pairs.jsonl --out $run/captions.jsonl \
+      --words colour=red,green,blue,yellow,purple,orange shape=circle,square,triangle,star,cross,ring size=small,large relation=left,above
+    for image in unseen-00000 unseen-00001 pairs-00000; do
+      printf '%s: ' $image
+      "$bin/evaluate" caption --model $run/sft --image $run/data/images/$image.png
+    done
+    ;;
+  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety | optimisers | distill | transfer | images" ;;
 esac

@@ -1,17 +1,24 @@
 //! Demonstrations for supervised fine-tuning: token ids with those marked that are learnt.
 
+mod pictured;
+
+pub use pictured::hash_pictures;
+
 use crate::augment::Augmenter;
 use crate::chat::{ChatTemplate, Encoded, Message};
 use crate::config::{Columns, DemoData};
 use crate::error::DataError;
 use crate::fields::{self, Fault};
+use crate::pictures::Picture;
 use crate::quarantine::Reason;
 use crate::source::Row;
 use crate::split::{self, Split};
 use crate::tokenizer::Tokenizer;
+use pictured::Pictures;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// One demonstration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +33,8 @@ pub struct Demo {
     pub prompt: String,
     /// The response; of a chat the last answer.
     pub response: String,
+    /// What stands before the conversation, in [`Layout::Pictured`].
+    pub picture: Option<Arc<Picture>>,
 }
 
 impl Demo {
@@ -52,6 +61,26 @@ pub enum Layout<'a> {
     /// The prompt, or prompt and `second`, between the begin token and end tokens ([CLS] a [SEP], [CLS] a [SEP] b [SEP]); the last token is marked, and
     /// [`Demo::response`] is the class. For classifiers over an encoder.
     Framed,
+    /// A picture (`columns.image`) of `side` × `side` pixels, which takes up `places` of the context, and behind it the row by this template. For decoders that
+    /// see.
+    Pictured {
+        /// How the conversation becomes text.
+        template: &'a ChatTemplate,
+        /// Pixels.
+        side: usize,
+        /// Places in the sequence.
+        places: usize,
+    },
+}
+
+impl<'a> Layout<'a> {
+    /// The template of conversations.
+    fn template(&self) -> Option<&'a ChatTemplate> {
+        match self {
+            Layout::Chat(template) | Layout::Pictured { template, .. } => Some(template),
+            Layout::Pair | Layout::Framed => None,
+        }
+    }
 }
 
 /// Reads all demonstrations. Rows longer than `max_length` (or than `context` where that is 0, in tokens) go to the quarantine: a cut answer
@@ -66,9 +95,17 @@ pub fn load_demos(
     seed: u64,
     quarantine: &Path,
 ) -> Result<Split<Demo>, DataError> {
-    if let Layout::Chat(template) = layout {
+    if let Some(template) = layout.template() {
         template.check(tokenizer)?;
     }
+    let mut pictures = if let Layout::Pictured { side, .. } = layout { Some(Pictures::new(*side)) } else { None };
+    let context = match layout {
+        Layout::Pictured { places, .. } if context > 0 => context.checked_sub(*places).filter(|left| *left > 1).ok_or_else(|| {
+            let detail = format!("a picture takes {places} places of the model's context of {context}: too few are left for text");
+            DataError::Config { key: "vision".to_string(), detail }
+        })?,
+        _ => context,
+    };
     let room = if matches!(layout, Layout::Pair) { 2 * context } else { context };
     let limit = if config.max_length == 0 { room } else { config.max_length };
     if context > 0 && limit > room {
@@ -78,7 +115,12 @@ pub fn load_demos(
     let sources: Vec<_> = config.heldout.iter().chain(&config.sources).cloned().collect();
     let (mut demos, mut heldout, mut reserved, mut conversations) = (Vec::new(), Vec::new(), HashSet::new(), Vec::new());
     let report = fields::read_rows(&sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, bad| {
-        let conversation = match Conversation::of(row, &sources[i].columns, matches!(layout, Layout::Framed)) {
+        let columns = &sources[i].columns;
+        let read = match pictures {
+            Some(_) => pictured::conversation(row, columns),
+            None => Conversation::of(row, columns, matches!(layout, Layout::Framed)),
+        };
+        let conversation = match read {
             Ok(conversation) => conversation,
             Err(fault) => return Ok(Err(fault)),
         };
@@ -98,8 +140,12 @@ pub fn load_demos(
         if (limit > 0 && ids.len() > limit) || (context > 0 && side > context) {
             return Ok(Err((Reason::TooLong, format!("{} tokens, at most {limit} fit", ids.len()))));
         }
+        let picture = match pictures.as_mut().map(|pictures| pictures.of(row, columns)).transpose() {
+            Ok(picture) => picture,
+            Err(fault) => return Ok(Err(fault)),
+        };
         let Conversation { group, prompt, response, .. } = &conversation;
-        let demo = Demo { ids, loss, group: group.clone(), prompt: prompt.clone(), response: response.clone() };
+        let demo = Demo { ids, loss, group: group.clone(), prompt: prompt.clone(), response: response.clone(), picture };
         if is_heldout {
             reserved.insert(group.clone());
             heldout.push(demo);
@@ -178,7 +224,7 @@ pub fn load_classes(config: &DemoData, quarantine: &Path) -> Result<BTreeSet<Str
 
 fn encode(tokenizer: &Tokenizer, layout: &Layout<'_>, conversation: &Conversation) -> Result<Encoded, DataError> {
     match layout {
-        Layout::Chat(template) => template.encode_chat(tokenizer, &conversation.messages),
+        Layout::Chat(template) | Layout::Pictured { template, .. } => template.encode_chat(tokenizer, &conversation.messages),
         Layout::Pair => {
             let [source, target] = [source_ids(tokenizer, &conversation.prompt)?, source_ids(tokenizer, &conversation.response)?];
             let loss = [vec![false; source.len()], vec![true; target.len()]].concat();

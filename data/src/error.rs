@@ -106,6 +106,14 @@ pub enum DataError {
         /// What is wrong and what to do.
         detail: String,
     },
+    /// A file is no picture that can be read.
+    #[error("picture {}: {detail}", .path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
     /// A table or shard of ours is damaged or of another version.
     #[error("table {}: {detail}", .path.display())]
     Table {

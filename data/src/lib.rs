@@ -12,6 +12,7 @@ pub mod labels;
 pub mod lock;
 pub mod mapped;
 pub mod order;
+pub mod pictures;
 pub mod prefetch;
 pub mod prompts;
 pub mod quarantine;

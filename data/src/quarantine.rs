@@ -43,6 +43,8 @@ pub enum Reason {
     BadWeight,
     /// The chat template refuses the conversation, or there is nothing of the assistant's to learn.
     BadChat,
+    /// A picture that is not there, or neither a whole PNG nor a whole JPEG.
+    BadPicture,
     /// A sound record that holds no judgment of a kind known here, such as regions of an image.
     NoJudgment,
 }
@@ -64,6 +66,7 @@ impl Reason {
             Reason::BadRanking => "bad-ranking",
             Reason::BadWeight => "bad-weight",
             Reason::BadChat => "bad-chat",
+            Reason::BadPicture => "bad-picture",
             Reason::NoJudgment => "no-judgment",
         }
     }

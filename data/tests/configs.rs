@@ -46,6 +46,7 @@ const CHAPTERS: &[(&str, &[&str])] = &[
     ("family-transformer", &["sft"]),
     ("family-bert", &["pretrain", "sft"]),
     ("family-in-context", &["pretrain"]),
+    ("family-images", &["pretrain", "sft"]),
     ("family-gpt2", &["pretrain"]),
     ("family-llama", &["pretrain"]),
     ("family-scaling", &["pretrain"]),

@@ -23,6 +23,8 @@ pub enum Command {
     FillMask(FillMaskArgs),
     /// Name the class of a text or of rows; with the right ones also accuracy, F1 and Matthews' correlation.
     Classify(ClassifyArgs),
+    /// Say what pictures show; of rows with captions also how often each kind of word is right.
+    Caption(CaptionArgs),
     /// Measure how surprised a language model is by a text.
     Score(ScoreArgs),
     /// Let a language model solve tasks by likelihood, untrained: perplexity, cloze, multiple choice; zero-shot or with examples in the prompt.
@@ -200,6 +202,49 @@ pub struct ClassifyArgs {
     /// The field of the right class; where all rows have it, figures are printed.
     #[arg(long, value_name = "FIELD", default_value = "response")]
     pub class: String,
+}
+
+/// Arguments of `caption`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["image", "data"])))]
+#[command(
+    after_help = "The i-th word of a kind in a caption is compared with the i-th of the right one. Beside each share: its Wilson interval at 95%, the share \
+                        of guessing evenly (chance), and that of always saying the commonest word."
+)]
+pub struct CaptionArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A PNG or JPEG file.
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+    /// Rows with pictures: JSONL, CSV, TSV, Parquet or Arrow; paths of pictures are relative to the file.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// What is asked about the picture [default: nothing; of rows their field prompt, where they have it].
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// The field of the picture.
+    #[arg(long, value_name = "FIELD", default_value = "image")]
+    pub field: String,
+    /// The field of the right caption; where all rows have it, figures are printed.
+    #[arg(long, value_name = "FIELD", default_value = "response")]
+    pub response: String,
+    /// A kind of words and the words of it, such as colour=red,green,blue.
+    #[arg(long, value_name = "KIND=WORD,..", num_args = 1.., value_parser = kind)]
+    pub words: Vec<evaluate::metrics::Kind>,
+    /// Tokens of a caption at most.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub max_new: usize,
+    /// The first so many rows of each file; 0 means all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub limit: usize,
+    /// Write image, prompt, prediction and reference of each row, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+fn kind(text: &str) -> Result<evaluate::metrics::Kind, String> {
+    evaluate::metrics::Kind::parse(text).ok_or_else(|| "must be a name, =, and at least two words with commas between them".to_string())
 }
 
 /// Arguments of `score`.

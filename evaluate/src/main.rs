@@ -1,6 +1,7 @@
-//! `evaluate`: generate, translate, fill-mask, classify, score, tasks, metrics, scaling, reward, reward-tokens, attribute, report, runs, lineage, convert.
+//! `evaluate`: generate, translate, fill-mask, classify, caption, score, tasks, metrics, scaling, reward, reward-tokens, attribute, report, runs, lineage, convert.
 
 mod attribute;
+mod caption;
 mod classify;
 mod cli;
 mod convert;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Translate(args) => translate::run(&args),
         Command::FillMask(args) => fill_mask::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Caption(args) => caption::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Tasks(args) => solve::run(&args),
         Command::Metrics(args) => measure::run(&args),

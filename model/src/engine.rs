@@ -142,7 +142,7 @@ fn feed(
 }
 
 /// Hidden states `[rows, D]` of one more token a row.
-fn step(model: &Model, cache: &Cache, ids: &[i64], slots: &[i64], places: &[i64], lengths: &[i64]) -> Tensor {
+pub(crate) fn step(model: &Model, cache: &Cache, ids: &[i64], slots: &[i64], places: &[i64], lengths: &[i64]) -> Tensor {
     let (trunk, device) = (model.trunk(), model.device());
     let kept = Places::new(slots, places, device);
     let (oldest, newest) = (places.iter().copied().min().unwrap_or(0), places.iter().copied().max().unwrap_or(0));
@@ -166,7 +166,8 @@ fn step(model: &Model, cache: &Cache, ids: &[i64], slots: &[i64], places: &[i64]
     trunk.norm.forward(&trunk.blocks(trunk.embed(&ids, Some(&column), false), &pass))
 }
 
-fn numbers(tensor: &Tensor, out: &mut Vec<f32>) -> Result<(), ModelError> {
+/// A tensor as a list.
+pub(crate) fn numbers(tensor: &Tensor, out: &mut Vec<f32>) -> Result<(), ModelError> {
     let tensor = tensor.to_device(Device::Cpu).contiguous();
     out.resize(tensor.numel(), 0.0);
     Ok(tensor.f_copy_data(out, tensor.numel())?)

@@ -3,6 +3,7 @@
 //! - [`Config`]: the shape, read from and written to `config.json`; the GPT-2, Llama and GPT-NeoX families are settings of one network.
 //! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
 //! - [`Seq2Seq`]: the Transformer of 2017 in Marian's folders, with [`seq2seq::beam`]; [`Bert`]: the encoder of 2018, masked words and classes.
+//! - [`Captioner`]: a decoder before whose text a picture stands, as the patch states of a ViT ([`vision`]).
 //! - [`generate`](mod@generate): continues a list of prompts; [`batcher`]: the same for prompts that come and go. Token ids in, token ids out; text is the
 //!   binaries' business.
 //! - [`Model::share_out`]: weights in parts, each process its own.
@@ -39,6 +40,7 @@ mod stack;
 mod start;
 mod transformer;
 mod views;
+pub mod vision;
 
 pub use bert::Bert;
 pub use config::{Config, Kind, kind_of};
@@ -52,3 +54,4 @@ pub use seq2seq::Seq2Seq;
 pub use shared::Held;
 pub use stack::PaddedRows;
 pub use start::Start;
+pub use vision::Captioner;

@@ -286,6 +286,18 @@ impl Model {
         self.trunk.norm.forward(&self.trunk.blocks(self.trunk.embed(ids, Some(segments.positions()), train), &pass))
     }
 
+    /// [`Model::forward_packed`] of vectors that stand where tokens' embeddings would, `[N, D]` in float32: see [`Model::look_up`]. They are changed in place.
+    pub fn forward_embedded(&self, embedded: Tensor, segments: &Segments, train: bool) -> Tensor {
+        assert_eq!(embedded.size(), [segments.tokens(), self.config.width as i64], "segments that make up the vectors");
+        let pass = Pass { train, rotary: self.trunk.tables_of(segments), tokens: Tokens::Whole(segments) };
+        self.trunk.norm.forward(&self.trunk.blocks(self.trunk.put(embedded, Some(segments.positions()), train), &pass))
+    }
+
+    /// Embeddings of tokens without positions, in float32: ids `[N]` to `[N, D]`.
+    pub fn look_up(&self, ids: &Tensor) -> Tensor {
+        self.trunk.look_up(ids)
+    }
+
     /// Logits of a language model: `[.., D]` to `[.., V]`, in float32.
     pub fn logits(&self, hidden: &Tensor) -> Tensor {
         self.rounded_logits(hidden).to_kind(Kind::Float)

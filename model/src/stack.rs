@@ -43,12 +43,12 @@ pub(crate) enum Sight<'a> {
 
 /// Attention with several heads.
 #[derive(Debug)]
-struct MultiHead {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    out: Linear,
-    heads: i64,
+pub(crate) struct MultiHead {
+    pub query: Linear,
+    pub key: Linear,
+    pub value: Linear,
+    pub out: Linear,
+    pub heads: i64,
 }
 
 impl MultiHead {
@@ -57,12 +57,13 @@ impl MultiHead {
         x.view([rows, -1, self.heads, x.size()[1] / self.heads]).transpose(1, 2)
     }
 
-    fn keys(&self, memory: &Tensor, rows: i64) -> KeyValues {
+    /// Keys and values of `[B·S, D]`.
+    pub fn keys(&self, memory: &Tensor, rows: i64) -> KeyValues {
         KeyValues { keys: self.by_head(&self.key.plain(memory), rows), values: self.by_head(&self.value.plain(memory), rows) }
     }
 
     /// `[B·T, D]` to `[B·T, D]`.
-    fn forward(&self, x: &Tensor, rows: i64, seen: &KeyValues, sight: Sight<'_>, dropout: f64) -> Tensor {
+    pub fn forward(&self, x: &Tensor, rows: i64, seen: &KeyValues, sight: Sight<'_>, dropout: f64) -> Tensor {
         let q = self.by_head(&self.query.plain(x), rows);
         let (mask, causal) = match sight {
             Sight::All => (None, false),

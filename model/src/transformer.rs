@@ -257,15 +257,24 @@ impl Transformer {
 
     /// Token ids `[B, T]` or `[N]` to `[N, D]`, with learned positions added: places 0 to T, or the given ones, of the ids' shape.
     pub fn embed(&self, ids: &Tensor, places: Option<&Tensor>, train: bool) -> Tensor {
+        self.put(self.look_up(ids), places, train)
+    }
+
+    /// Embeddings of tokens without positions, in float32: ids `[B, T]` or `[N]` to `[B, T, D]` or `[N, D]`, fresh memory.
+    pub fn look_up(&self, ids: &Tensor) -> Tensor {
         let (table, sparse) = self.lookup.as_ref().map_or((&self.embedding, false), |table| (table, true));
-        let mut x = Tensor::embedding(table, ids, -1, false, sparse); // [B, T, D]
+        Tensor::embedding(table, ids, -1, false, sparse)
+    }
+
+    /// What [`Transformer::look_up`] gave, or what stands in its place, with learned positions added in place: `[N, D]` in the precision of the activations.
+    pub fn put(&self, mut x: Tensor, places: Option<&Tensor>, train: bool) -> Tensor {
         if let Some(table) = &self.positions {
             x = match places {
                 Some(places) => x.g_add_(&Tensor::embedding(table, places, -1, false, false)),
-                None => x.g_add_(&table.narrow(0, 0, ids.size()[1])),
+                None => x.g_add_(&table.narrow(0, 0, x.size()[1])),
             };
         }
-        cast(&dropout(x, self.dropout, train), self.compute).reshape([ids.numel() as i64, -1])
+        cast(&dropout(x, self.dropout, train), self.compute).reshape([-1, self.embedding.size()[1]])
     }
 
     /// What each block's heads look at, `[B, H, T, T]`, of equally long rows: `x` `[N, D]` is what the first block reads.

@@ -1,5 +1,5 @@
 //! What recipes need besides the stages: a small world whose true preference is known ([`demo`]), the share of slots said rightly for restaurant
-//! descriptions ([`e2e`]), and a task that can only be learned from the prompt ([`in_context`]). No tensors here: everything is text in, numbers out.
+//! descriptions ([`e2e`]), a task that can only be learned from the prompt ([`in_context`]), and pictures with captions ([`shapes`]). No tensors here.
 
 pub mod demo;
 pub mod dice;
@@ -8,3 +8,4 @@ pub mod in_context;
 pub mod judgments;
 pub mod phrases;
 pub mod samples;
+pub mod shapes;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use recipes::samples::{SampleError, mean, score_file};
-use recipes::{demo, e2e, in_context, judgments};
+use recipes::{demo, e2e, in_context, judgments, shapes};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,6 +32,11 @@ enum Recipe {
         #[command(subcommand)]
         action: InContext,
     },
+    /// Pictures of shapes with captions, of configs/family-images.
+    Shapes {
+        #[command(subcommand)]
+        action: Shapes,
+    },
     /// Chores with tables of judgments.
     Judgments {
         #[command(subcommand)]
@@ -55,6 +60,25 @@ enum InContext {
         /// Items of the test.
         #[arg(long, default_value_t = 500)]
         items: usize,
+    },
+}
+
+#[derive(Subcommand)]
+enum Shapes {
+    /// Write pictures (PNG) and rows to learn from and to measure by: unseen pictures, and unseen pairs of colour and shape.
+    Generate {
+        /// Folder; made if absent.
+        #[arg(long)]
+        out: PathBuf,
+        /// Pictures to learn from.
+        #[arg(long, default_value_t = 8000)]
+        count: usize,
+        /// Pictures of each measure.
+        #[arg(long, default_value_t = 500)]
+        heldout: usize,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
 }
 
@@ -285,6 +309,10 @@ fn run(cli: Cli) -> Result<()> {
             in_context::generate(&out, seed, in_context::Size { documents, items }).with_context(|| out.display().to_string())?;
             let best: Vec<String> = [0, 1, 2, 4, 8, 16].iter().map(|&k| format!("{k}: {:.3}", in_context::ideal(k))).collect();
             println!("{}: {documents} documents, {items} items; the best guess after so many examples: {}", out.display(), best.join(", "));
+        }
+        Recipe::Shapes { action: Shapes::Generate { out, count, heldout, seed } } => {
+            shapes::generate(&out, seed, shapes::Count { train: count, heldout })?;
+            println!("{}: {count} pictures to learn from, twice {heldout} to measure by", out.display());
         }
         Recipe::Judgments { action: Judgments::Split { config, seed, train, heldout } } => {
             let config = data::config::load(&config, &[])?;

@@ -41,9 +41,10 @@ pub fn sequences(demos: &[Demo], packing: bool, context: usize) -> Vec<Vec<usize
     out.into_iter().map(|(_, rows)| rows).collect()
 }
 
-/// Labelled positions of these sequences.
+/// Labelled positions of these sequences. Behind a picture the first token is predicted too.
 pub fn targets(demos: &[Demo], sequences: &[&Vec<usize>]) -> usize {
-    sequences.iter().flat_map(|rows| rows.iter()).map(|&i| demos[i].loss[1..].iter().filter(|l| **l).count()).sum()
+    let of = |demo: &Demo| demo.loss[usize::from(demo.picture.is_none())..].iter().filter(|l| **l).count();
+    sequences.iter().flat_map(|rows| rows.iter()).map(|&i| of(&demos[i])).sum()
 }
 
 impl Batch {
@@ -79,6 +80,7 @@ mod tests {
             group: String::new(),
             prompt: String::new(),
             response: String::new(),
+            picture: None,
         }
     }
 

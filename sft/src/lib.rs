@@ -1,10 +1,11 @@
 //! Base model and demonstrations to a fine-tuned model: the next-token loss on the answers only (InstructGPT, arXiv 2203.02155, section 3.5).
 //!
 //! loss = −1/N Σ log p(answer token | everything before it in its own row), N = answer tokens (the end token included) of the optimiser step. An
-//! encoder-decoder reads the prompt in its encoder (arXiv 1706.03762); a classifier's answer is a class, one a row (arXiv 1810.04805). With `distill.teacher` a share
-//! of it is the distance from the teacher's distribution (`loss::distill`).
+//! encoder-decoder reads the prompt in its encoder (arXiv 1706.03762); a classifier's answer is a class, one a row (arXiv 1810.04805); a decoder that sees has a
+//! picture before the prompt (arXiv 2304.08485). With `distill.teacher` a share of it is the distance from the teacher's distribution (`loss::distill`).
 
 mod batch;
+mod captions;
 mod measure;
 mod network;
 mod setup;
@@ -57,7 +58,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
                 let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
                 let how = Writing { max_new: c.eval.sample_tokens, beams: 1 };
                 let ids = network.prompt(&tokenizer, template.as_ref(), prompt)?;
-                sample = format!("{prompt}\n> {}", network.answers(&tokenizer, template.as_ref(), &[ids], how)?[0]);
+                sample = format!("{prompt}\n> {}", network.answers_about(&tokenizer, template.as_ref(), &[ids], &[&valid[0]], how)?[0]);
                 bleu = measure::bleu(&c.bleu, &run, &network, &tokenizer, template.as_ref(), &demos.valid)?;
             }
             drop(held);

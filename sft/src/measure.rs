@@ -64,7 +64,7 @@ pub fn bleu(
     }
     let asked: Vec<&Demo> = (0..n).map(|i| &valid[i * valid.len() / n]).collect();
     let prompts: Vec<Vec<u32>> = asked.iter().map(|demo| demo.prompt_ids().to_vec()).collect();
-    let answers = network.answers(tokenizer, template, &prompts, Writing { max_new: c.max_new_tokens, beams: c.beams })?;
+    let answers = network.answers_about(tokenizer, template, &prompts, &asked, Writing { max_new: c.max_new_tokens, beams: c.beams })?;
     let rows = asked.iter().zip(&answers);
     let line = |(demo, answer): (&&Demo, &String)| {
         format!("{}\n", json!({"prompt": demo.prompt, "prediction": answer, "reference": demo.response}))

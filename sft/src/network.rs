@@ -1,18 +1,20 @@
-//! The networks that rows can train: a decoder that continues prompts, an encoder-decoder that translates them, an encoder that classifies them. The loop
-//! knows what it needs of each: the states at the places that are learnt, their targets, and the head.
+//! The networks that rows can train: a decoder that continues prompts, one that sees pictures before them, an encoder-decoder that translates them, an encoder
+//! that classifies them. The loop knows what it needs of each: the states at the places that are learnt, their targets, and the head.
 //!
 //! Shapes: B rows, S and T tokens of the longest source and target, N learnt places, D width, V vocabulary, L classes.
 
 use crate::batch::Batch;
-use anyhow::{Result, ensure};
+use crate::captions;
+use anyhow::{Result, bail, ensure};
 use data::chat::ChatTemplate;
 use data::config::{Distributed, Lora, Shard, Train};
 use data::demos::{Demo, Layout, framed_ids, source_ids};
+use data::pictures::Picture;
 use data::tokenizer::Tokenizer;
 use loss::lm::Output;
 use model::config::Dropout;
 use model::seq2seq::beam::{self, BeamSearch};
-use model::{Bert, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
+use model::{Bert, Captioner, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use train::Optimizer;
@@ -23,6 +25,8 @@ use train::Optimizer;
 pub enum Network {
     /// Continues the prompt.
     Decoder(Model),
+    /// Continues the prompt behind a picture.
+    Captioner(Captioner),
     /// Writes the target of a source.
     Translator(Seq2Seq),
     /// Names the class of a text, read off its first token.
@@ -43,6 +47,7 @@ impl Network {
     pub fn layout<'a>(&self, template: Option<&'a ChatTemplate>) -> Layout<'a> {
         match (self, template) {
             (Network::Decoder(_), Some(template)) => Layout::Chat(template),
+            (Network::Captioner(m), Some(template)) => Layout::Pictured { template, side: m.side(), places: m.places() },
             (Network::Classifier(_), _) => Layout::Framed,
             _ => Layout::Pair,
         }
@@ -52,6 +57,7 @@ impl Network {
     pub fn context(&self) -> usize {
         match self {
             Network::Decoder(m) => m.config().context,
+            Network::Captioner(m) => m.decoder().config().context,
             Network::Translator(m) => m.config().context,
             Network::Classifier(m) => m.config().context,
         }
@@ -65,6 +71,7 @@ impl Network {
                 m.set_compute(precision);
                 m.set_dropout(Dropout::all(dropout));
             }
+            Network::Captioner(m) => m.prepare(precision, dropout, recompute),
             Network::Translator(m) => {
                 m.set_compute(precision);
                 m.set_dropout(dropout);
@@ -80,6 +87,7 @@ impl Network {
     pub fn parameters(&self) -> Vec<model::Parameter> {
         match self {
             Network::Decoder(m) => m.parameters(),
+            Network::Captioner(m) => m.trainable(),
             Network::Translator(m) => m.parameters(),
             Network::Classifier(m) => m.parameters(),
         }
@@ -92,10 +100,12 @@ impl Network {
 
     /// Refuses what decoders alone can do.
     pub fn check(&self, lora: &Lora, train: &Train, distributed: &Distributed) -> Result<()> {
-        let decoder = self.decoder().is_some();
+        let whole = self.decoder().is_some();
+        let decoder = whole || matches!(self, Network::Captioner(_));
         ensure!(decoder || lora.rank == 0, "lora.rank: adapters are for decoders");
         ensure!(decoder || !train.activation_checkpointing, "train.activation_checkpointing is for decoders");
-        ensure!(decoder || distributed.shard != Shard::Parameters, "distributed.shard = \"parameters\" is for decoders: use \"gradients\"");
+        let parts = distributed.shard == Shard::Parameters;
+        ensure!(whole || !parts, "distributed.shard = \"parameters\" is for decoders without pictures: use \"gradients\"");
         Ok(())
     }
 
@@ -125,6 +135,10 @@ impl Network {
     pub fn save(&self, start: Option<&Start>, folder: &Path) -> Result<(), ModelError> {
         match self {
             Network::Decoder(m) => start.map_or_else(|| m.save(folder), |start| start.save(m, folder)),
+            Network::Captioner(m) => {
+                start.map_or_else(|| m.decoder().save(folder), |start| start.save(m.decoder(), folder))?;
+                m.save_vision(folder)
+            }
             Network::Translator(m) => m.save(folder),
             Network::Classifier(m) => m.save(folder),
         }
@@ -134,6 +148,7 @@ impl Network {
     pub fn output(&self, smoothing: f64) -> Output<'_> {
         let (weight, bias) = match self {
             Network::Decoder(m) => (m.head_weight(), None),
+            Network::Captioner(m) => (m.decoder().head_weight(), None),
             Network::Translator(m) => {
                 let (weight, bias) = m.head();
                 (weight, Some(bias))
@@ -155,6 +170,7 @@ impl Network {
                 let hidden = m.forward_packed(&batch.inputs, &batch.segments, train); // [T, D]
                 (hidden.index_select(0, &batch.labelled), batch.targets)
             }
+            Network::Captioner(m) => captions::states(m, &rows().collect::<Vec<_>>(), train),
             Network::Translator(m) => {
                 let config = m.config();
                 let sources: Vec<&[u32]> = rows().map(Demo::prompt_ids).collect();
@@ -180,6 +196,7 @@ impl Network {
     pub fn logits(&self, states: &Tensor) -> Tensor {
         match self {
             Network::Decoder(m) => m.logits(states),
+            Network::Captioner(m) => m.decoder().logits(states),
             Network::Translator(m) => m.logits(states),
             Network::Classifier(m) => m.logits(states),
         }
@@ -188,10 +205,27 @@ impl Network {
     /// The ids of a prompt.
     pub fn prompt(&self, tokenizer: &Tokenizer, template: Option<&ChatTemplate>, text: &str) -> Result<Vec<u32>> {
         Ok(match (self, template) {
-            (Network::Decoder(_), Some(template)) => template.encode_prompt(tokenizer, text)?,
+            (Network::Decoder(_) | Network::Captioner(_), Some(template)) => template.encode_prompt(tokenizer, text)?,
             (Network::Classifier(_), _) => framed_ids(tokenizer, text, None)?,
             _ => source_ids(tokenizer, text)?,
         })
+    }
+
+    /// [`Network::answers`] to prompts about the pictures of these rows, where the network sees pictures; where it does not, these do not matter.
+    pub fn answers_about(
+        &self,
+        tokenizer: &Tokenizer,
+        template: Option<&ChatTemplate>,
+        prompts: &[Vec<u32>],
+        rows: &[&Demo],
+        how: Writing,
+    ) -> Result<Vec<String>> {
+        let Network::Captioner(m) = self else { return self.answers(tokenizer, template, prompts, how) };
+        let stop = template.map(|t| t.stop_ids(tokenizer)).unwrap_or_default();
+        let sampling = Sampling { max_new: how.max_new, temperature: 0.0, stop, batch: 32, ..Sampling::default() };
+        let pictures: Vec<&Picture> = rows.iter().map(|row| captions::picture(row)).collect();
+        let written = m.generate(&pictures, prompts, &sampling)?;
+        written.iter().map(|g| Ok(tokenizer.decode(&g.ids, true)?.trim().to_string())).collect()
     }
 
     /// Likeliest answers to prompts: a decoder's are greedy, a classifier's are names of classes.
@@ -211,6 +245,7 @@ impl Network {
                 let sampling = Sampling { max_new: how.max_new, temperature: 0.0, stop, batch: 32, ..Sampling::default() };
                 texts(model::generate(m, prompts, &sampling)?.into_iter().map(|g| g.ids).collect())
             }
+            Network::Captioner(_) => bail!("answers about pictures need the pictures"),
             Network::Translator(m) => {
                 let search = BeamSearch { beams: how.beams, max_new: how.max_new, ..BeamSearch::default() };
                 texts(beam::search(m, prompts, &search)?.into_iter().map(|mut best| best.remove(0).ids).collect())

@@ -12,8 +12,10 @@ use data::split::Split;
 use data::tokenizer::{self, Tokenizer};
 use dist::World;
 use model::bert::{Bert, BertHead};
+use model::lineage::{Lineage, Parent};
 use model::seq2seq::{Seq2Seq, Seq2SeqConfig, Stack};
-use model::{HeadKind, Model, Start, lineage::Lineage};
+use model::vision::{Vision, VisionConfig};
+use model::{Captioner, HeadKind, Model, Start};
 use std::collections::BTreeSet;
 use std::path::Path;
 use tch::Device;
@@ -77,9 +79,20 @@ impl Setup {
         if let Some(init) = &init {
             inputs = inputs.tokenizer(init, &tokenizer);
         }
+        let eyes = init.as_deref().and_then(Captioner::eyes);
+        let said = "has a vision encoder already: leave vision.layers and vision.init out";
+        ensure!(eyes.is_none() || !c.vision.asked(), "model.init = {:?}: {said}", c.model.init);
+        if eyes.is_some() || c.vision.asked() {
+            let hash = demos::hash_pictures(&c.data, &quarantine)?;
+            inputs = inputs.folder("data.pictures", Path::new(&c.data.sources[0].path), hash);
+        }
         let start = init.as_deref().map(|init| Start::new(init, &c.model.adapter, &c.lora, c.seed, device)).transpose()?;
         let mut parents = start.as_ref().map(|start| start.parents("model.init", "model.adapter")).transpose()?.unwrap_or_default();
         parents.extend(teacher::parent(&c.distill)?);
+        parents.extend(eyes.map(|eyes| Parent::new("model.init/vision", &eyes)).transpose()?);
+        if !c.vision.init.is_empty() {
+            parents.push(Parent::new("vision.init", Path::new(&c.vision.init))?);
+        }
         let lineage = Lineage::new("sft", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         let from = state.folder().or(init.as_deref());
@@ -91,7 +104,7 @@ impl Setup {
         network.prepare(precision, c.model.dropout, c.train.activation_checkpointing);
         let teacher = Teacher::open(&c.distill, &network, &tokenizer, precision, device)?;
         let template = match (&network, &init) {
-            (Network::Decoder(_), Some(init)) => Some(ChatTemplate::new(c.data.template, init)?),
+            (Network::Decoder(_) | Network::Captioner(_), Some(init)) => Some(ChatTemplate::new(c.data.template, init)?),
             _ => None,
         };
         if let Some(template) = &template {
@@ -142,10 +155,22 @@ fn network(
         return Ok(Network::Translator(Seq2Seq::new(shape, device, c.seed)?));
     };
     match (model::kind_of(folder)?, c.objective) {
-        (model::Kind::Decoder, Task::Answer) => Ok(Network::Decoder(match decoder {
-            Some((start, checkpoint)) => start.open(HeadKind::Lm, checkpoint)?,
-            None => Model::load_as(folder, HeadKind::Lm, device)?,
-        })),
+        (model::Kind::Decoder, Task::Answer) => {
+            let model = match decoder {
+                Some((start, checkpoint)) => start.open(HeadKind::Lm, checkpoint)?,
+                None => Model::load_as(folder, HeadKind::Lm, device)?,
+            };
+            let vision = if Captioner::eyes(folder).is_some() {
+                Captioner::load_vision(folder, &model)?
+            } else if c.vision.layers > 0 {
+                Vision::new(VisionConfig::fresh(&c.vision)?, model.config().width, device, c.seed)?
+            } else if !c.vision.init.is_empty() {
+                Vision::load(Path::new(&c.vision.init), model.config().width, device)?
+            } else {
+                return Ok(Network::Decoder(model));
+            };
+            Ok(Network::Captioner(Captioner::new(model, vision)?))
+        }
         (model::Kind::EncoderDecoder, Task::Answer) => Ok(Network::Translator(Seq2Seq::load(folder, device)?)),
         (model::Kind::Encoder, Task::Classify) => {
             let classes: BTreeSet<String> = demos::load_classes(&c.data, quarantine)?;

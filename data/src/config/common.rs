@@ -77,6 +77,8 @@ pub struct Columns {
     pub second: String,
     /// A chat: a list of `{"role", "content"}`. Used instead of prompt and response where the row has it.
     pub messages: String,
+    /// A picture: the path of a PNG or JPEG file, relative to the file that holds the row.
+    pub image: String,
     /// The preferred answer of a pair.
     pub chosen: String,
     /// The other answer of a pair.
@@ -104,6 +106,7 @@ impl Default for Columns {
             response: "response".into(),
             second: "second".into(),
             messages: "messages".into(),
+            image: "image".into(),
             chosen: "chosen".into(),
             rejected: "rejected".into(),
             answers: vec!["answers".into()],

@@ -206,6 +206,7 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
             range(c.objective == Task::Answer, "objective", "classify", "a classifier starts from a model: name it in model.init")?;
         }
     }
+    vision(c)?;
     range((0.0..1.0).contains(&c.loss.label_smoothing), "loss.label_smoothing", c.loss.label_smoothing, "must lie in [0, 1)")?;
     range(c.bleu.beams > 0, "bleu.beams", c.bleu.beams, "must be at least 1")?;
     range(c.bleu.max_new_tokens > 0, "bleu.max_new_tokens", c.bleu.max_new_tokens, "must be at least 1")?;
@@ -216,6 +217,26 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     }
     augment(&c.data.augment)?;
     steps(&c.train)
+}
+
+fn vision(c: &SftConfig) -> Result<(), ConfigError> {
+    let v = &c.vision;
+    if !v.asked() {
+        return Ok(());
+    }
+    let shape = "is the shape of a fresh one: leave it 0 where vision.init names a folder";
+    range(v.init.is_empty() || v.layers == 0, "vision.layers", v.layers, shape)?;
+    range(!c.model.init.is_empty(), "model.init", "\"\"", "must name the decoder that is to see")?;
+    range(c.objective == Task::Answer, "objective", "classify", "a decoder that sees answers")?;
+    range(!c.data.packing, "data.packing", true, "rows with pictures have sequences of their own")?;
+    if v.layers > 0 {
+        range(v.patch_size > 0, "vision.patch_size", v.patch_size, "must be at least 1 pixel")?;
+        range(v.image_size > 0, "vision.image_size", v.image_size, "must be at least 1 pixel")?;
+        exact_div("vision.image_size", v.image_size, "vision.patch_size", v.patch_size)?;
+        exact_div("vision.width", v.width, "vision.heads", v.heads)?;
+        range(v.width > 0, "vision.width", v.width, "must be positive")?;
+    }
+    Ok(())
 }
 
 fn augment(a: &Augment) -> Result<(), ConfigError> {

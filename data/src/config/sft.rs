@@ -24,6 +24,8 @@ pub struct SftConfig {
     pub objective: Task,
     /// The model to start from.
     pub model: InitModel,
+    /// Eyes for the decoder: rows then have pictures (`columns.image`).
+    pub vision: Vision,
     /// Low-rank adapters instead of all weights.
     pub lora: Lora,
     /// How text becomes token ids, where `model.fresh` makes the model; a BPE or characters are learnt from the rows.
@@ -63,6 +65,7 @@ impl Default for SftConfig {
             threads: 0,
             objective: Task::default(),
             model: InitModel::default(),
+            vision: Vision::default(),
             lora: Lora::default(),
             tokenizer: Tokenizer::default(),
             data: DemoData::default(),
@@ -115,6 +118,40 @@ pub struct FreshPair {
 impl Default for FreshPair {
     fn default() -> Self {
         FreshPair { layers: 0, heads: 4, width: 256, ffn_width: 0, context: 128 }
+    }
+}
+
+/// A vision transformer (arXiv 2010.11929) whose patch states, through a linear map, stand before the text in the decoder (arXiv 2304.08485). A model folder in
+/// `model.init` that has one already (`vision/`) brings it: leave all of this out then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vision {
+    /// A folder of transformers' `ViTModel` to start from, whose shape is taken; only the map to the decoder is fresh then.
+    pub init: String,
+    /// Blocks of a fresh one; 0 makes none.
+    pub layers: usize,
+    /// Attention heads; must divide `width`.
+    pub heads: usize,
+    /// Features of the residual stream.
+    pub width: usize,
+    /// Features inside the MLPs; 0 means four times the width.
+    pub ffn_width: usize,
+    /// Pixels to which pictures are stretched, in width and height.
+    pub image_size: usize,
+    /// Width and height of a patch in pixels; must divide `image_size`. A picture takes (image_size / patch_size)² places of the decoder's context.
+    pub patch_size: usize,
+}
+
+impl Default for Vision {
+    fn default() -> Self {
+        Vision { init: String::new(), layers: 0, heads: 4, width: 128, ffn_width: 0, image_size: 48, patch_size: 8 }
+    }
+}
+
+impl Vision {
+    /// Is one asked for?
+    pub fn asked(&self) -> bool {
+        self.layers > 0 || !self.init.is_empty()
     }
 }
 

@@ -51,6 +51,7 @@ fn wanted<'a>(present: impl Iterator<Item = &'a str>, columns: &Columns) -> Vec<
         &columns.response,
         &columns.second,
         &columns.messages,
+        &columns.image,
         &columns.chosen,
         &columns.rejected,
         &columns.judge,

@@ -126,6 +126,7 @@ pub(super) fn every_column() -> Columns {
         response: none(),
         second: none(),
         messages: none(),
+        image: none(),
         chosen: none(),
         rejected: none(),
         answers: Vec::new(),
