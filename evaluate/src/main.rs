@@ -1,5 +1,6 @@
 //! `evaluate`: generate, translate, fill-mask, classify, score, tasks, metrics, scaling, reward, report, runs, lineage, convert.
 
+mod classifier;
 mod classify;
 mod cli;
 mod convert;

@@ -3,6 +3,7 @@
 //! - [`Config`]: the shape, read from and written to `config.json`; the GPT-2, Llama and GPT-NeoX families are settings of one network.
 //! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
 //! - [`Seq2Seq`]: the Transformer of 2017 in Marian's folders, with [`seq2seq::beam`]; [`Bert`]: the encoder of 2018, masked words and classes.
+//! - [`Classifier`]: a decoder that classifies texts, pairs and choices, as GPT-1 does.
 //! - [`generate`](mod@generate): continues a list of prompts; [`batcher`]: the same for prompts that come and go. Token ids in, token ids out; text is the
 //!   binaries' business.
 //! - [`Model::share_out`]: weights in parts, each process its own.
@@ -17,6 +18,7 @@ mod attention;
 pub mod batcher;
 pub mod bert;
 mod cache;
+pub mod classifier;
 pub mod config;
 mod engine;
 mod error;
@@ -40,6 +42,7 @@ mod start;
 mod transformer;
 
 pub use bert::Bert;
+pub use classifier::Classifier;
 pub use config::{Config, Kind, kind_of};
 pub use error::ModelError;
 pub use files::resolve;

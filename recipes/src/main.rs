@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use recipes::samples::{SampleError, mean, score_file};
-use recipes::{demo, e2e, in_context, judgments};
+use recipes::{demo, e2e, in_context, judgments, pairs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,6 +32,11 @@ enum Recipe {
         #[command(subcommand)]
         action: InContext,
     },
+    /// The made-up pairs of configs/family-gpt1: entailment and similarity.
+    Pairs {
+        #[command(subcommand)]
+        action: Pairs,
+    },
     /// Chores with tables of judgments.
     Judgments {
         #[command(subcommand)]
@@ -55,6 +60,25 @@ enum InContext {
         /// Items of the test.
         #[arg(long, default_value_t = 500)]
         items: usize,
+    },
+}
+
+#[derive(Subcommand)]
+enum Pairs {
+    /// Write pairs to learn from and pairs held out, of both kinds.
+    Generate {
+        /// Folder; made if absent.
+        #[arg(long)]
+        out: PathBuf,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Pairs to learn from.
+        #[arg(long, default_value_t = 4000)]
+        train: usize,
+        /// Pairs held out.
+        #[arg(long, default_value_t = 1000)]
+        test: usize,
     },
 }
 
@@ -250,6 +274,10 @@ fn run(cli: Cli) -> Result<()> {
             in_context::generate(&out, seed, in_context::Size { documents, items }).with_context(|| out.display().to_string())?;
             let best: Vec<String> = [0, 1, 2, 4, 8, 16].iter().map(|&k| format!("{k}: {:.3}", in_context::ideal(k))).collect();
             println!("{}: {documents} documents, {items} items; the best guess after so many examples: {}", out.display(), best.join(", "));
+        }
+        Recipe::Pairs { action: Pairs::Generate { out, seed, train, test } } => {
+            pairs::generate(&out, seed, pairs::Size { train, test }).with_context(|| out.display().to_string())?;
+            println!("{}: {train} + {test} pairs for entailment, and as many for similarity", out.display());
         }
         Recipe::Judgments { action: Judgments::Split { config, seed, train, heldout } } => {
             let config = data::config::load(&config, &[])?;

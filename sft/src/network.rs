@@ -3,19 +3,23 @@
 //!
 //! Shapes: B rows, S and T tokens of the longest source and target, N learnt places, D width, V vocabulary, L classes.
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
+use crate::decide::{self, Counts};
 use anyhow::{Result, ensure};
 use data::chat::ChatTemplate;
-use data::config::{Distributed, Lora, Shard, Train};
+use data::config::{Distributed, Lora, SftLoss, Shard, Train};
 use data::demos::{Demo, Layout, framed_ids, source_ids};
 use data::tokenizer::Tokenizer;
 use loss::lm::Output;
 use model::config::Dropout;
 use model::seq2seq::beam::{self, BeamSearch};
-use model::{Bert, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
+use model::{Bert, Classifier, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use train::AdamW;
+
+/// Labelled positions that go through the output head at a time.
+const HEAD_CHUNK: i64 = 1024;
 
 /// A network with its head.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub enum Network {
     Translator(Seq2Seq),
     /// Names the class of a text, read off its first token.
     Classifier(Bert),
+    /// Names the class of a row, a number or a choice, read off the ends of its sequences.
+    Decides(Classifier),
 }
 
 /// How answers are written.
@@ -40,10 +46,11 @@ pub struct Writing {
 
 impl Network {
     /// What rows become for it; a decoder's template is given.
-    pub fn layout<'a>(&self, template: Option<&'a ChatTemplate>) -> Layout<'a> {
+    pub fn layout<'a>(&'a self, template: Option<&'a ChatTemplate>) -> Layout<'a> {
         match (self, template) {
             (Network::Decoder(_), Some(template)) => Layout::Chat(template),
             (Network::Classifier(_), _) => Layout::Framed,
+            (Network::Decides(m), _) => Layout::Marked(m.frame().expect("set-up asks for one")),
             _ => Layout::Pair,
         }
     }
@@ -54,6 +61,7 @@ impl Network {
             Network::Decoder(m) => m.config().context,
             Network::Translator(m) => m.config().context,
             Network::Classifier(m) => m.config().context,
+            Network::Decides(m) => m.model().config().context,
         }
     }
 
@@ -73,6 +81,11 @@ impl Network {
                 m.set_compute(precision);
                 m.set_dropout(dropout);
             }
+            Network::Decides(m) => {
+                m.set_activation_checkpointing(recompute);
+                m.set_compute(precision);
+                m.set_dropout(dropout);
+            }
         }
     }
 
@@ -82,6 +95,7 @@ impl Network {
             Network::Decoder(m) => m.parameters(),
             Network::Translator(m) => m.parameters(),
             Network::Classifier(m) => m.parameters(),
+            Network::Decides(m) => m.parameters(),
         }
     }
 
@@ -93,9 +107,10 @@ impl Network {
     /// Refuses what decoders alone can do.
     pub fn check(&self, lora: &Lora, train: &Train, distributed: &Distributed) -> Result<()> {
         let decoder = self.decoder().is_some();
-        ensure!(decoder || lora.rank == 0, "lora.rank: adapters are for decoders");
-        ensure!(decoder || !train.activation_checkpointing, "train.activation_checkpointing is for decoders");
-        ensure!(decoder || distributed.shard != Shard::Parameters, "distributed.shard = \"parameters\" is for decoders: use \"gradients\"");
+        let blocks = decoder || matches!(self, Network::Decides(_));
+        ensure!(decoder || lora.rank == 0, "lora.rank: adapters are for decoders that answer");
+        ensure!(blocks || !train.activation_checkpointing, "train.activation_checkpointing is for decoders");
+        ensure!(decoder || distributed.shard != Shard::Parameters, "distributed.shard = \"parameters\" is for decoders that answer: use \"gradients\"");
         Ok(())
     }
 
@@ -127,6 +142,7 @@ impl Network {
             Network::Decoder(m) => start.map_or_else(|| m.save(folder), |start| start.save(m, folder)),
             Network::Translator(m) => m.save(folder),
             Network::Classifier(m) => m.save(folder),
+            Network::Decides(m) => m.save(folder),
         }
     }
 
@@ -142,11 +158,30 @@ impl Network {
                 let (weight, bias) = m.head();
                 (weight, Some(bias))
             }
+            Network::Decides(m) => (m.model().head_weight(), None),
         };
         Output { weight, bias, smoothing }
     }
 
-    /// States `[N, D]` of the places that are learnt, and what is right there `[N]`: tokens, or the class of each row. `train` switches dropout on.
+    /// What the means of an optimiser step over these sequences are over.
+    pub fn counts(&self, demos: &[Demo], sequences: &[&Vec<usize>]) -> Counts {
+        match self {
+            Network::Decides(_) => decide::counts(sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i])),
+            _ => Counts { learnt: batch::targets(demos, sequences) as f64, next: 0.0 },
+        }
+    }
+
+    /// From what [`Network::states`] gave to the summed loss, and a scalar whose backward pass adds the gradient of these sequences' part of the step's mean.
+    pub fn loss(&self, demos: &[Demo], sequences: &[&Vec<usize>], learnt: &(Tensor, Tensor), counts: Counts, c: &SftLoss) -> (f64, Tensor) {
+        if let Network::Decides(m) = self {
+            let rows: Vec<&Demo> = sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i]).collect();
+            return decide::loss(m, &rows, &learnt.0, counts, c, HEAD_CHUNK);
+        }
+        loss::lm::chunked(&learnt.0, self.output(c.label_smoothing), &learnt.1, 1.0 / counts.learnt, HEAD_CHUNK)
+    }
+
+    /// States `[N, D]` of the places that are learnt, and what is right there `[N]`: tokens, or the class of each row. Of a decoder that classifies, states of
+    /// all tokens. `train` switches dropout on.
     pub fn states(&self, demos: &[Demo], sequences: &[&Vec<usize>], train: bool) -> (Tensor, Tensor) {
         let rows = || sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i]);
         match self {
@@ -173,6 +208,10 @@ impl Network {
                 let class = |demo: &Demo| names.iter().position(|name| *name == demo.response).expect("checked when rows were read");
                 (classified(m, &texts, train), ids(rows().map(|demo| class(demo) as i64), m.device()))
             }
+            Network::Decides(m) => {
+                let rows: Vec<&Demo> = rows().collect();
+                (m.states(&decide::rows(m, &rows), train), decide::targets(m, &rows))
+            }
         }
     }
 
@@ -182,6 +221,7 @@ impl Network {
             Network::Decoder(m) => m.logits(states),
             Network::Translator(m) => m.logits(states),
             Network::Classifier(m) => m.logits(states),
+            Network::Decides(m) => m.model().logits(states),
         }
     }
 
@@ -190,6 +230,7 @@ impl Network {
         Ok(match (self, template) {
             (Network::Decoder(_), Some(template)) => template.encode_prompt(tokenizer, text)?,
             (Network::Classifier(_), _) => framed_ids(tokenizer, text, None)?,
+            (Network::Decides(m), _) => m.frame().expect("set-up asks for one").ids(tokenizer, text, None, &[])?,
             _ => source_ids(tokenizer, text)?,
         })
     }
@@ -226,13 +267,17 @@ impl Network {
                 }
                 Ok(out)
             }
+            Network::Decides(m) => decide::answers(m, prompts),
         }
     }
 
     /// Refuses rows of a class that the network does not have.
     pub fn check_classes(&self, demos: &[Demo]) -> Result<()> {
-        let Network::Classifier(m) = self else { return Ok(()) };
-        let names = m.classes().unwrap_or_default();
+        let names = match self {
+            Network::Classifier(m) => m.classes().unwrap_or_default(),
+            Network::Decides(m) if !m.classes().is_empty() => m.classes(),
+            _ => return Ok(()),
+        };
         let strange = demos.iter().find(|demo| !names.contains(&demo.response));
         ensure!(strange.is_none(), "class {:?} is held out and not learnt: classes are {names:?}", strange.map(|d| d.response.as_str()));
         Ok(())

@@ -3,6 +3,7 @@
 //! Raw configuration first ([`load()`]), then a validated plan with the derived sizes ([`plan`]).
 
 mod change;
+mod classify;
 mod common;
 pub mod docs;
 pub mod keys;
@@ -17,6 +18,7 @@ mod task;
 mod watch;
 
 pub use change::{Change, HARMLESS, changes};
+pub use classify::*;
 pub use common::*;
 pub use load::{ConfigError, load, parse, to_toml};
 pub use ppo::*;

@@ -1,15 +1,17 @@
-//! Comparing what was predicted with what is right: translations ([`bleu`]), summaries ([`rouge`]), classes ([`classes`]), numbers ([`correlation`]).
+//! Comparing what was predicted with what is right: translations ([`bleu`]), summaries ([`rouge`]), classes ([`classes`]), numbers ([`correlation`], [`numbers`](mod@numbers)).
 //!
 //! Each is computed as the program that the field quotes computes it, and checked against its figures (scripts/reference/metrics.py).
 
 pub mod bleu;
 pub mod classes;
 pub mod correlation;
+pub mod numbers;
 pub mod rouge;
 mod words;
 
 pub use bleu::{Bleu, bleu};
 pub use classes::{Classes, classes};
 pub use correlation::{pearson, spearman};
+pub use numbers::{Numbers, numbers};
 pub use rouge::{Rouge, rouge};
 pub use words::Tokenize;
