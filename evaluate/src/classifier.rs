@@ -25,6 +25,7 @@ pub struct Asked {
     pub right: Option<String>,
 }
 
+#[allow(clippy::large_enum_variant)] // there is one of it
 enum Network {
     Encoder(Bert),
     Decoder(Classifier),

@@ -109,7 +109,9 @@ pub fn last_bleu(c: &Bleu, run: &RunDir) -> Result<Map<String, Value>> {
 pub fn classes(network: &Network, tokenizer: &Tokenizer, valid: &[Demo]) -> Result<Map<String, Value>> {
     let object = |figures: Value| figures.as_object().cloned().unwrap_or_default();
     match network {
-        Network::Decides(m) if m.target() == Target::Number => return Ok(decide::numbers(m, valid)?.map_or_else(Map::new, |n| object(json!(n)))),
+        Network::Decides(m) if m.target() == Target::Number => {
+            return Ok(decide::numbers(m, valid)?.map_or_else(Map::new, |n| object(json!(n))));
+        }
         Network::Classifier(_) | Network::Decides(_) => {}
         _ => return Ok(Map::new()),
     }

@@ -110,7 +110,10 @@ impl Network {
         let blocks = decoder || matches!(self, Network::Decides(_));
         ensure!(decoder || lora.rank == 0, "lora.rank: adapters are for decoders that answer");
         ensure!(blocks || !train.activation_checkpointing, "train.activation_checkpointing is for decoders");
-        ensure!(decoder || distributed.shard != Shard::Parameters, "distributed.shard = \"parameters\" is for decoders that answer: use \"gradients\"");
+        ensure!(
+            decoder || distributed.shard != Shard::Parameters,
+            "distributed.shard = \"parameters\" is for decoders that answer: use \"gradients\""
+        );
         Ok(())
     }
 

@@ -67,17 +67,22 @@ fn row(kind: &str, i: usize) -> String {
         "entailment" => {
             let (first, second) = [(0, 0), (1, 0), (0, 1)][class];
             let label = ["neither", "first", "second"][class];
-            format!("{{\"prompt\": \"{}\", \"second\": \"{}\", \"label\": \"{label}\"}}\n", word(i, 0, 4, first), word(i, 1, 4, second))
+            format!("{{\"prompt\": \"{}\", \"second\": \"{}\", \"label\": \"{label}\"}}\n", word(i, 0, 6, first), word(i, 1, 1, second))
         }
         "similarity" => {
             let (a, b) = (draw(i, 98, 3), class);
-            format!("{{\"prompt\": \"{}\", \"second\": \"{}\", \"label\": {}}}\n", word(i, 0, 4, a), word(i, 1, 4, b), (a + b) as f64 / 2.0)
+            format!("{{\"prompt\": \"{}\", \"second\": \"{}\", \"label\": {}}}\n", word(i, 0, 6, a), word(i, 1, 4, b), (a + b) as f64 / 2.0)
         }
         _ => {
             let right = if draw(i, 97, 2) == 0 { class } else { class.min(1) };
-            let (word, last) = (|k: usize| word(i, k as u32 + 1, 4, usize::from(k == right)), right == 2 || draw(i, 96, 2) == 0);
+            let (text, last) = (word(i, 0, 6, 0), right == 2 || draw(i, 96, 2) == 0);
+            let word = |k: usize| word(i, k as u32 + 1, 4, usize::from(k == right));
             let three = if last { format!("\"{}\"", word(2)) } else { "null".into() };
-            format!("{{\"prompt\": \"g\", \"one\": \"{}\", \"two\": \"{}\", \"three\": {three}, \"label\": {right}}}\n", word(0), word(1))
+            format!(
+                "{{\"prompt\": \"{text}\", \"one\": \"{}\", \"two\": \"{}\", \"three\": {three}, \"label\": {right}}}\n",
+                word(0),
+                word(1)
+            )
         }
     }
 }
@@ -197,9 +202,9 @@ fn what_cannot_be_is_refused_by_its_key() {
     for (sets, named) in [
         (vec!["task.target=number"], "task.target"),
         (vec!["loss.label_smoothing=0.1"], "loss.label_smoothing"),
-        (vec!["loss.lm_weight=-1"], "loss.lm_weight"),
+        (vec!["loss.lm_weight=-1.0"], "loss.lm_weight"),
         (vec!["objective=answer"], "loss.lm_weight"),
-        (vec!["objective=answer", "loss.lm_weight=0"], "task"),
+        (vec!["objective=answer", "loss.lm_weight=0.0"], "task"),
         (vec!["eval.sample_prompt=a"], "eval.sample_prompt"),
         (vec!["lora.rank=2"], "lora.rank"),
         (vec!["data.packing=true"], "data.packing"),
