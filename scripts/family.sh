@@ -3,6 +3,8 @@
 #
 #   scripts/family.sh transformer   2017: an encoder-decoder learns English to Chinese; BLEU as it learns, beams, and what words look at
 #   scripts/family.sh bert          2018: masked words on both sides, fill-mask, then sentences about films classified, with and without pre-training
+#   scripts/family.sh gpt1          2018: a decoder pre-trained on stories and news, then fine-tuned on the four input shapes: with and without the pre-training, with and
+#                                   without the auxiliary language-model loss (GPT1_TASKS names some of sst2 copa entailment similarity)
 #   scripts/family.sh zero-shot     GPT-2: tasks by likelihood, untrained: stories260K (or FAMILY_MODEL) on stories, COPA, XCOPA and SST-2
 #   scripts/family.sh few-shot      GPT-3: learning from the prompt: a small model is pre-trained for it, then asked with 0 to 16 examples
 #   scripts/family.sh llama         LLaMA: stories260K of llama2.c is read and tells its story; the Llama recipe and the GPT-2 one at equal compute
@@ -72,6 +74,25 @@ case $chapter in
       printf '%s\n' $run
       "$bin/evaluate" classify --model runs/family-bert/$run --data runs/family-bert/data/sst2-test.jsonl --field sentence --class label
     done
+    ;;
+  gpt1)
+    run=runs/family-gpt1
+    configs/family-gpt1/prepare.sh "$bin"
+    pretrain family-gpt1
+    # The same decoder that has read nothing: one step of pre-training at no rate writes its folder.
+    "$bin/pretrain" --config configs/family-gpt1/pretrain.toml --out $run/blank --resume \
+      --set train.steps=1 --set optim.lr=1e-12 --set eval.max_rows=1 --set eval.sample_prompt=""
+    for task in ${GPT1_TASKS:-sst2 copa entailment similarity}; do
+      config=configs/family-gpt1/sft-$task.toml
+      [ "$task" = sst2 ] && config=configs/family-gpt1/sft.toml
+      for start in pretrain blank; do
+        for weight in 0.5 0.0; do
+          "$bin/sft" --config "$config" --out "$run/$task-$start-lm$weight" --resume --set model.init=$run/$start --set loss.lm_weight=$weight
+        done
+      done
+    done
+    "$bin/evaluate" classify --model $run/sst2-pretrain-lm0.5 --data $run/data/sst2-test.jsonl --field sentence --class label
+    configs/family-gpt1/table.sh $run
     ;;
   zero-shot)
     configs/tasks/prepare.sh
@@ -212,5 +233,5 @@ case $chapter in
       "$bin/evaluate" caption --model $run/sft --image $run/data/images/$image.png
     done
     ;;
-  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety | optimisers | distill | transfer | images" ;;
+  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety | optimisers | distill | transfer | images | gpt1" ;;
 esac

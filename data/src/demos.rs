@@ -6,9 +6,10 @@ pub use pictured::hash_pictures;
 
 use crate::augment::Augmenter;
 use crate::chat::{ChatTemplate, Encoded, Message};
-use crate::config::{Columns, DemoData};
+use crate::config::{Columns, DemoData, InputShape};
 use crate::error::DataError;
 use crate::fields::{self, Fault};
+use crate::frames::Frame;
 use crate::pictures::Picture;
 use crate::quarantine::Reason;
 use crate::source::Row;
@@ -16,6 +17,7 @@ use crate::split::{self, Split};
 use crate::tokenizer::Tokenizer;
 use pictured::Pictures;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -71,6 +73,9 @@ pub enum Layout<'a> {
         /// Places in the sequence.
         places: usize,
     },
+    /// The sequences of a [`Frame`], end to end; the last token of each is marked, and [`Demo::response`] is what [`Frame::label`] makes of it. For classifiers
+    /// over a decoder. Each sequence has the whole context.
+    Marked(&'a Frame),
 }
 
 impl<'a> Layout<'a> {
@@ -78,7 +83,20 @@ impl<'a> Layout<'a> {
     fn template(&self) -> Option<&'a ChatTemplate> {
         match self {
             Layout::Chat(template) | Layout::Pictured { template, .. } => Some(template),
-            Layout::Pair | Layout::Framed => None,
+            Layout::Pair | Layout::Framed | Layout::Marked(_) => None,
+        }
+    }
+
+    /// The response is the name of a class, which may be a number.
+    fn names_classes(&self) -> bool {
+        matches!(self, Layout::Framed | Layout::Marked(_))
+    }
+
+    /// Tokens of a row that count against a limit: of marked sequences those of the longest.
+    fn length(&self, loss: &[bool]) -> usize {
+        match self {
+            Layout::Marked(_) => loss.split_inclusive(|last| *last).map(<[bool]>::len).max().unwrap_or(0),
+            _ => loss.len(),
         }
     }
 }
@@ -118,9 +136,9 @@ pub fn load_demos(
         let columns = &sources[i].columns;
         let read = match pictures {
             Some(_) => pictured::conversation(row, columns),
-            None => Conversation::of(row, columns, matches!(layout, Layout::Framed)),
+            None => Conversation::of(row, columns, layout.names_classes()),
         };
-        let conversation = match read {
+        let conversation = match read.and_then(|c| c.laid_out(row, columns, layout)) {
             Ok(conversation) => conversation,
             Err(fault) => return Ok(Err(fault)),
         };
@@ -137,8 +155,9 @@ pub fn load_demos(
         };
         let side =
             if matches!(layout, Layout::Pair) { loss.iter().filter(|l| **l).count().max(loss.iter().filter(|l| !**l).count()) } else { 0 };
-        if (limit > 0 && ids.len() > limit) || (context > 0 && side > context) {
-            return Ok(Err((Reason::TooLong, format!("{} tokens, at most {limit} fit", ids.len()))));
+        let length = layout.length(&loss);
+        if (limit > 0 && length > limit) || (context > 0 && side > context) {
+            return Ok(Err((Reason::TooLong, format!("{length} tokens, at most {limit} fit"))));
         }
         let picture = match pictures.as_mut().map(|pictures| pictures.of(row, columns)).transpose() {
             Ok(picture) => picture,
@@ -161,7 +180,7 @@ pub fn load_demos(
     let (train, valid) = split::by_group(demos, fraction, seed, |(_, demo)| &demo.group);
     let variations = variations(config, &train, &conversations, seed, &mut |conversation| {
         let Encoded { ids, loss } = encode(tokenizer, layout, conversation)?;
-        Ok((limit == 0 || ids.len() <= limit).then_some((ids, loss)))
+        Ok((limit == 0 || layout.length(&loss) <= limit).then_some((ids, loss)))
     })?;
     let plain = |rows: Vec<(usize, Demo)>| rows.into_iter().map(|(_, demo)| demo);
     let valid = if config.heldout.is_empty() { plain(valid).collect() } else { heldout };
@@ -235,6 +254,11 @@ fn encode(tokenizer: &Tokenizer, layout: &Layout<'_>, conversation: &Conversatio
             let loss = (1..=ids.len()).map(|i| i == ids.len()).collect();
             Ok(Encoded { ids, loss })
         }
+        Layout::Marked(frame) => {
+            let ids = frame.ids(tokenizer, &conversation.prompt, conversation.second.as_deref(), &conversation.choices)?;
+            let loss = ids.iter().map(|&id| id == frame.extract).collect();
+            Ok(Encoded { ids, loss })
+        }
     }
 }
 
@@ -262,6 +286,7 @@ struct Conversation {
     prompt: String,
     response: String,
     second: Option<String>,
+    choices: Vec<String>,
 }
 
 impl Conversation {
@@ -274,7 +299,7 @@ impl Conversation {
             let group = fields::group(row, &columns.group, prompt)?;
             let second = fields::name(row, &columns.second);
             let messages = vec![Message::new("user", prompt), Message::new("assistant", &response)];
-            return Ok(Conversation { messages, group, prompt: prompt.to_string(), response, second });
+            return Ok(Conversation { messages, group, prompt: prompt.to_string(), response, second, choices: vec![] });
         };
         let mut messages = Message::list(messages).map_err(|why| (Reason::BadChat, why))?;
         // Nothing is learnt from what follows the last answer.
@@ -288,6 +313,24 @@ impl Conversation {
         let group = fields::group(row, &columns.group, first)?;
         let prompt = last.checked_sub(1).map_or(String::new(), |i| messages[i].content.clone());
         let response = messages[last].content.clone();
-        Ok(Conversation { messages, group, prompt, response, second: None })
+        Ok(Conversation { messages, group, prompt, response, second: None, choices: vec![] })
+    }
+
+    /// With the choices that a frame asks for, and its label in the place of the response.
+    fn laid_out(mut self, row: &Row, columns: &Columns, layout: &Layout<'_>) -> Result<Conversation, Fault> {
+        let Layout::Marked(frame) = layout else { return Ok(self) };
+        if frame.kind == InputShape::Choice {
+            let text = |value: &Value| match value {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            self.choices = fields::list(row, &columns.answers)?.iter().map(text).collect();
+            let last = self.choices.iter().rposition(|choice| !choice.trim().is_empty());
+            self.choices.truncate(last.map_or(0, |i| i + 1)); // rows may have fewer choices than there are columns
+        }
+        frame.check(self.second.as_deref(), &self.choices).map_err(|why| (Reason::MissingField, why))?;
+        self.response = frame.label(&self.response, &self.choices).map_err(|why| (Reason::WrongType, why))?;
+        Ok(self)
     }
 }

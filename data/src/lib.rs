@@ -7,6 +7,7 @@ pub mod corpus;
 pub mod demos;
 pub mod error;
 mod fields;
+pub mod frames;
 pub mod inputs;
 pub mod labels;
 pub mod lock;

@@ -45,6 +45,7 @@ const CHAPTERS: &[(&str, &[&str])] = &[
     ("shakespeare-char", &["pretrain"]),
     ("family-transformer", &["sft"]),
     ("family-bert", &["pretrain", "sft"]),
+    ("family-gpt1", &["pretrain", "sft"]),
     ("family-in-context", &["pretrain"]),
     ("family-images", &["pretrain", "sft"]),
     ("family-gpt2", &["pretrain"]),

@@ -1,9 +1,10 @@
 //! Demonstrations, rankings and prompts: from rows to what the stages learn from; made-up rows first, then the real E2E data.
 
 use data::chat::{ChatTemplate, Message};
-use data::config::{Columns, DemoData, PromptData, Quarantine, RankingData, Source};
+use data::config::{Columns, DemoData, InputShape, PromptData, Quarantine, RankingData, Source, Target};
 use data::demos::{Demo, Layout, load_classes, load_demos};
 use data::error::DataError;
+use data::frames::{Frame, MARKS};
 use data::labels::table::write_table;
 use data::labels::{Judgment, Kind, flag, text_of};
 use data::prompts::load_prompts;
@@ -542,4 +543,26 @@ fn classified_rows_stand_between_special_tokens_and_held_out_ones_stay_out() {
     assert_eq!(split.train[1].ids, ids(&["[CLS]", "bad", "film", "[SEP]", "good", "[SEP]"]));
     assert_eq!((split.train[0].response.as_str(), split.train[0].targets(), split.train[1].response.as_str()), ("1", 1, "0"));
     assert_eq!(load_classes(&config, &dir.path().join("bad.jsonl")).unwrap().into_iter().collect::<Vec<_>>(), ["0", "1"]);
+}
+
+#[test]
+fn marked_rows_keep_their_sequences_apart_and_their_labels_in_one_form() {
+    let dir = TempDir::new().unwrap();
+    let tokenizer = Tokenizer::byte().unwrap().with_special(&MARKS).unwrap();
+    let columns = Columns { answers: vec!["one".into(), "two".into(), "three".into()], response: "label".into(), ..Columns::default() };
+    let text = concat!(
+        "{\"prompt\": \"ab\", \"one\": \"c\", \"two\": \"def\", \"three\": null, \"label\": 1}\n",
+        "{\"prompt\": \"a\", \"one\": \"c\", \"two\": \"d\", \"three\": \"e\", \"label\": \"e\"}\n",
+        "{\"prompt\": \"a\", \"one\": \"c\", \"two\": \"d\", \"three\": null, \"label\": 2}\n",
+        "{\"prompt\": \"a\", \"one\": \"c\", \"two\": null, \"three\": \"e\", \"label\": 0}\n",
+        "{\"prompt\": \"abcdef\", \"one\": \"c\", \"two\": \"d\", \"three\": null, \"label\": 0}\n"
+    );
+    let config = DemoData { sources: vec![Source { columns, ..source(&dir, "a.jsonl", text) }], quarantine: ANY, ..DemoData::default() };
+    let frame = Frame::of(&tokenizer, InputShape::Choice, Target::Class).unwrap();
+    // The longest sequence counts, not the row: start, "ab", delimiter, "def", extract are eight tokens.
+    let split = laid_out(&dir, &config, &Layout::Marked(&frame), &tokenizer, 8);
+    assert_eq!((split.train.len(), split.report.rejected), (2, 3), "{:?}", split.report);
+    assert_eq!(split.train[0].ids.len(), 6 + 8);
+    assert_eq!(split.train.iter().map(Demo::targets).collect::<Vec<_>>(), [2, 3], "a mark for each choice");
+    assert_eq!(split.train.iter().map(|d| d.response.as_str()).collect::<Vec<_>>(), ["1", "2"]);
 }

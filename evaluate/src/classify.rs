@@ -1,74 +1,71 @@
-//! `evaluate classify`: the class of a text, or of rows with the figures of a classifier.
+//! `evaluate classify`: the class, number or choice of a text, or of rows with the figures of a classifier.
 
+use crate::classifier::{Asked, Reader, Said};
 use crate::cli::ClassifyArgs;
 use crate::exit::input;
 use crate::measure;
-use crate::open::{device, need_tokenizer};
 use data::config::Source;
-use data::demos::framed_ids;
 use data::quarantine::Quarantine;
-use data::source;
+use data::source::{self, Row};
 use evaluate::metrics;
-use model::{Bert, PaddedRows};
-use serde_json::{Value, json};
-use tch::{Device, Kind};
-
-/// Rows at a time.
-const BATCH: usize = 64;
-
-/// A text, perhaps a second one, and the right class where it is known.
-struct Asked {
-    text: String,
-    second: Option<String>,
-    class: Option<String>,
-}
+use serde_json::{Map, Value, json};
 
 /// Classifies and prints.
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
-    let folder = model::resolve(&args.model.model)?;
-    let no = || input(format!("{}: no classifier: name one that `sft` made with objective = \"classify\"", folder.display()));
-    if model::kind_of(&folder)? != model::Kind::Encoder {
-        return Err(no());
-    }
-    let model = Bert::load(&folder, device(&args.model)?)?;
-    let names = model.classes().ok_or_else(no)?.to_vec();
-    let tokenizer = need_tokenizer(&folder, "classify")?;
+    let reader = Reader::open(&args.model)?;
     let rows = match (&args.text, &args.data) {
-        (Some(text), _) => vec![Asked { text: text.clone(), second: args.second_text.clone(), class: None }],
+        (Some(text), _) => {
+            vec![Asked { text: text.clone(), second: args.second_text.clone(), choices: args.choice.clone(), right: None }]
+        }
         _ => read(args)?,
     };
-    let ids = rows.iter().map(|r| framed_ids(&tokenizer, &r.text, r.second.as_deref())).collect::<Result<Vec<_>, _>>()?;
-    let mut found: Vec<Vec<f64>> = Vec::with_capacity(rows.len());
-    for chunk in ids.chunks(BATCH) {
-        let chunk: Vec<&[u32]> = chunk.iter().map(Vec::as_slice).collect();
-        model.check_ids(&chunk)?;
-        let padded = PaddedRows::new(&chunk, model.config().pad, model.device());
-        let probabilities = tch::no_grad(|| {
-            let states = model.forward(&padded, Some(&padded.second_text()), false);
-            model.logits(&model.read(&states, &padded, None, false)).softmax(-1, Kind::Double)
-        });
-        found.extend(Vec::<Vec<f64>>::try_from(probabilities.to_device(Device::Cpu))?);
-    }
-    let best = |p: &Vec<f64>| p.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i);
-    let said: Vec<&str> = found.iter().map(|p| names[best(p)].as_str()).collect();
-    let Some(right) = rows.iter().map(|r| r.class.as_deref()).collect::<Option<Vec<_>>>() else {
-        for (said, p) in said.iter().zip(&found) {
-            let all: serde_json::Map<String, Value> = names.iter().zip(p).map(|(n, p)| (n.clone(), json!(p))).collect();
-            if args.model.json {
-                println!("{}", json!({ "class": said, "probabilities": all }))
-            } else {
-                println!("{said}  {:.4}", p[best(p)])
-            }
-        }
+    let labels = rows.iter().enumerate().map(|(i, row)| reader.label(row).map_err(|why| input(format!("row {}: {why}", i + 1))));
+    let labels = labels.collect::<anyhow::Result<Vec<_>>>()?;
+    let said = reader.ask(&rows)?;
+    let Some(right) = labels.into_iter().collect::<Option<Vec<String>>>() else {
+        rows.iter().zip(&said).for_each(|(row, said)| println!("{}", shown(&reader, row, said, args.model.json)));
         return Ok(());
     };
-    let figures = json!(metrics::classes(said.iter().copied().zip(right)));
+    let names: Vec<String> = said.iter().map(|said| name(&reader, said)).collect();
+    let figures = if reader.numbers() {
+        let number = |text: &String| text.parse::<f64>().unwrap_or(f64::NAN); // a label that is no number was refused
+        let pairs: Vec<(f64, f64)> = names.iter().zip(&right).map(|(said, right)| (number(said), number(right))).collect();
+        json!(metrics::numbers(&pairs))
+    } else {
+        json!(metrics::classes(names.iter().map(String::as_str).zip(right.iter().map(String::as_str))))
+    };
     if args.model.json {
         println!("{figures}")
     } else {
         print!("{}", measure::lines(&figures, ""))
     }
     Ok(())
+}
+
+/// The likeliest.
+fn best(shares: &[f64]) -> usize {
+    shares.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(i, _)| i)
+}
+
+/// A class by its name, a choice by its number.
+fn name(reader: &Reader, said: &Said) -> String {
+    match said {
+        Said::Number(number) => number.to_string(),
+        Said::Shares(shares) => reader.classes().get(best(shares)).cloned().unwrap_or_else(|| best(shares).to_string()),
+    }
+}
+
+fn shown(reader: &Reader, row: &Asked, said: &Said, as_json: bool) -> String {
+    match said {
+        Said::Number(number) if as_json => json!({ "number": number }).to_string(),
+        Said::Number(number) => format!("{number:.4}"),
+        Said::Shares(shares) if as_json => {
+            let names = if reader.classes().is_empty() { &row.choices } else { reader.classes() };
+            let all: Map<String, Value> = names.iter().zip(shares).map(|(name, share)| (name.clone(), json!(share))).collect();
+            json!({ "class": name(reader, said), "probabilities": all }).to_string()
+        }
+        Said::Shares(shares) => format!("{}  {:.4}", name(reader, said), shares[best(shares)]),
+    }
 }
 
 fn read(args: &ClassifyArgs) -> anyhow::Result<Vec<Asked>> {
@@ -78,10 +75,8 @@ fn read(args: &ClassifyArgs) -> anyhow::Result<Vec<Asked>> {
     let (mut rows, mut broken) = (Vec::new(), None);
     let source = Source { path: path.display().to_string(), ..Source::default() };
     source::read(&source, &mut bad, &mut |row, _| {
-        let field =
-            |name: &String| row.fields.get(name).filter(|v| !v.is_null()).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string));
-        match field(&args.field) {
-            Some(text) => rows.push(Asked { text, second: field(&args.second), class: field(&args.class) }),
+        match asked(&row, args) {
+            Some(asked) => rows.push(asked),
             None => {
                 broken = broken.take().or_else(|| Some(format!("{}, line {}: no field {:?}", row.file.display(), row.line, args.field)))
             }
@@ -98,4 +93,15 @@ fn read(args: &ClassifyArgs) -> anyhow::Result<Vec<Asked>> {
         ))),
         None => Ok(rows),
     }
+}
+
+/// A row with what it has of the fields; `None` without a text.
+fn asked(row: &Row, args: &ClassifyArgs) -> Option<Asked> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let field = |name: &String| row.fields.get(name).filter(|v| !v.is_null());
+    let choices = match args.choices.as_slice() {
+        [list] => field(list).and_then(Value::as_array).map_or_else(Vec::new, |list| list.iter().map(text).collect()),
+        several => several.iter().filter_map(field).map(text).collect(),
+    };
+    Some(Asked { text: field(&args.field).map(text)?, second: field(&args.second).map(text), choices, right: field(&args.class).map(text) })
 }

@@ -21,7 +21,7 @@ pub enum Command {
     Translate(TranslateArgs),
     /// Fill the masked places of a text with an encoder.
     FillMask(FillMaskArgs),
-    /// Name the class of a text or of rows; with the right ones also accuracy, F1 and Matthews' correlation.
+    /// Name the class of a text or of rows, their number or the right choice; with the right ones also accuracy, F1 and Matthews' correlation, or Spearman's.
     Classify(ClassifyArgs),
     /// Say what pictures show; of rows with captions also how often each kind of word is right.
     Caption(CaptionArgs),
@@ -199,7 +199,13 @@ pub struct ClassifyArgs {
     /// The field of the second text.
     #[arg(long, value_name = "FIELD", default_value = "second")]
     pub second: String,
-    /// The field of the right class; where all rows have it, figures are printed.
+    /// A choice, of which one is right; several times.
+    #[arg(long, value_name = "TEXT", conflicts_with = "data")]
+    pub choice: Vec<String>,
+    /// The field of a list of choices, or several fields of one choice each.
+    #[arg(long, value_name = "FIELD", value_delimiter = ',', default_value = "answers")]
+    pub choices: Vec<String>,
+    /// The field of the right class, number or choice (its number from 0, or its text); where all rows have it, figures are printed.
     #[arg(long, value_name = "FIELD", default_value = "response")]
     pub class: String,
 }

@@ -2,6 +2,7 @@
 
 mod attribute;
 mod caption;
+mod classifier;
 mod classify;
 mod cli;
 mod convert;

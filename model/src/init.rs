@@ -27,6 +27,8 @@ pub(crate) enum Supply<'a> {
     Files { files: &'a mut WeightFiles, fresh: &'a [&'a str], device: Device },
     /// Copies of another model's, adapters merged, in this precision.
     Copy(&'a Model, Kind),
+    /// Copies of another model's, adapters merged, with fresh rows at their ends where more are wanted, always the same.
+    Grow(&'a Model),
     /// Another model's own, as frozen or trainable as they are there.
     Share(&'a Model),
 }
@@ -53,6 +55,7 @@ impl<'a> Builder<'a> {
             }
             Supply::Files { files, device, .. } => files.take(name, shape, *device)?,
             Supply::Copy(from, kind) => from.merged(name)?.to_dtype(*kind, false, true),
+            Supply::Grow(from) => grown(name, shape, init, &from.merged(name)?)?,
             Supply::Share(from) => from.tensor(name)?,
         };
         let tensor = if matches!(self.supply, Supply::Share(_)) { tensor } else { tensor.set_requires_grad(true) };
@@ -60,6 +63,16 @@ impl<'a> Builder<'a> {
         self.parameters.push(Parameter { name: name.into(), tensor: tensor.shallow_clone(), decay, unit });
         Ok(tensor)
     }
+}
+
+/// `own` with fresh rows behind it, up to the first of `shape`.
+fn grown(name: &str, shape: &[i64], init: Init, own: &Tensor) -> Result<Tensor, ModelError> {
+    let more = shape[0] - own.size()[0];
+    if more <= 0 {
+        return Ok(own.copy());
+    }
+    let rows = fresh(name, &[&[more], &shape[1..]].concat(), init, 0, own.device())?;
+    Ok(Tensor::cat(&[own, &rows], 0))
 }
 
 /// Values depend on the seed and the tensor's name only: not on the device, the other tensors, or libtorch's generator.

@@ -4,6 +4,7 @@
 //! - [`Model`]: weights with a head ([`HeadKind`]); [`Model::load`], [`Model::save`], [`Model::forward_hidden`].
 //! - [`Seq2Seq`]: the Transformer of 2017 in Marian's folders, with [`seq2seq::beam`]; [`Bert`]: the encoder of 2018, masked words and classes.
 //! - [`Captioner`]: a decoder before whose text a picture stands, as the patch states of a ViT ([`vision`]).
+//! - [`Classifier`]: a decoder that classifies texts, pairs and choices, as GPT-1 does.
 //! - [`generate`](mod@generate): continues a list of prompts; [`batcher`]: the same for prompts that come and go. Token ids in, token ids out; text is the
 //!   binaries' business.
 //! - [`Model::share_out`]: weights in parts, each process its own.
@@ -18,6 +19,7 @@ mod attention;
 pub mod batcher;
 pub mod bert;
 mod cache;
+pub mod classifier;
 pub mod config;
 mod engine;
 mod error;
@@ -43,6 +45,7 @@ mod views;
 pub mod vision;
 
 pub use bert::Bert;
+pub use classifier::Classifier;
 pub use config::{Config, Kind, kind_of};
 pub use error::ModelError;
 pub use files::resolve;

@@ -83,7 +83,10 @@ impl Model {
         let config = Config::load(folder)?;
         let mut files = WeightFiles::open(folder)?;
         let by_weights = if files.has(SCALAR_HEAD) { HeadKind::Scalar } else { HeadKind::Lm };
-        let declared = config.declared_head(&folder.join("config.json"))?.unwrap_or(by_weights);
+        let path = folder.join("config.json");
+        // Who wants another head may take the trunk of a classifier.
+        let declared = if wanted.is_some() && config.declares_classes(&path)? { None } else { config.declared_head(&path)? };
+        let declared = declared.unwrap_or(by_weights);
         let head = wanted.unwrap_or(declared);
         let fresh: &[&str] = if head == declared { &[] } else { &[Names::of(config.family).head, SCALAR_HEAD] };
         let model = Model::build(config, head, device, Builder::new(Supply::Files { files: &mut files, fresh, device }))?;
@@ -131,6 +134,14 @@ impl Model {
     /// An independent copy of the weights with adapters merged, trainable.
     pub fn clone_weights(&self) -> Result<Model, ModelError> {
         let mut copy = Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(self, Kind::Float)))?;
+        copy.set_compute(self.compute());
+        Ok(copy)
+    }
+
+    /// A copy with adapters merged and a vocabulary of `size` tokens, which is not smaller: the rows of new tokens are N(0, `init_std`), always the same.
+    pub(crate) fn with_vocabulary(&self, size: usize) -> Result<Model, ModelError> {
+        let config = Config { vocab_size: size, ..self.config.clone() };
+        let mut copy = Model::build(config, self.head, self.device, Builder::new(Supply::Grow(self)))?;
         copy.set_compute(self.compute());
         Ok(copy)
     }
@@ -237,6 +248,11 @@ impl Model {
     pub fn set_dropout(&mut self, dropout: Dropout) {
         self.config.dropout = dropout;
         self.trunk.set_dropout(dropout);
+    }
+
+    /// Names a padding token where there is none yet.
+    pub(crate) fn name_pad(&mut self, pad: u32) {
+        self.config.pad.get_or_insert(pad);
     }
 
     /// What stands on top.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use recipes::samples::{SampleError, mean, score_file};
-use recipes::{demo, e2e, in_context, judgments, shapes};
+use recipes::{demo, e2e, in_context, judgments, pairs, shapes};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -36,6 +36,11 @@ enum Recipe {
     Shapes {
         #[command(subcommand)]
         action: Shapes,
+    },
+    /// The made-up pairs of configs/family-gpt1: entailment and similarity.
+    Pairs {
+        #[command(subcommand)]
+        action: Pairs,
     },
     /// Chores with tables of judgments.
     Judgments {
@@ -79,6 +84,25 @@ enum Shapes {
         /// Equal seeds write equal bytes.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+}
+
+#[derive(Subcommand)]
+enum Pairs {
+    /// Write pairs to learn from and pairs held out, of both kinds.
+    Generate {
+        /// Folder; made if absent.
+        #[arg(long)]
+        out: PathBuf,
+        /// Equal seeds write equal bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Pairs to learn from.
+        #[arg(long, default_value_t = 4000)]
+        train: usize,
+        /// Pairs held out.
+        #[arg(long, default_value_t = 1000)]
+        test: usize,
     },
 }
 
@@ -313,6 +337,10 @@ fn run(cli: Cli) -> Result<()> {
         Recipe::Shapes { action: Shapes::Generate { out, count, heldout, seed } } => {
             shapes::generate(&out, seed, shapes::Count { train: count, heldout })?;
             println!("{}: {count} pictures to learn from, twice {heldout} to measure by", out.display());
+        }
+        Recipe::Pairs { action: Pairs::Generate { out, seed, train, test } } => {
+            pairs::generate(&out, seed, pairs::Size { train, test }).with_context(|| out.display().to_string())?;
+            println!("{}: {train} + {test} pairs for entailment, and as many for similarity", out.display());
         }
         Recipe::Judgments { action: Judgments::Split { config, seed, train, heldout } } => {
             let config = data::config::load(&config, &[])?;

@@ -2,10 +2,12 @@
 //!
 //! loss = −1/N Σ log p(answer token | everything before it in its own row), N = answer tokens (the end token included) of the optimiser step. An
 //! encoder-decoder reads the prompt in its encoder (arXiv 1706.03762); a classifier's answer is a class, one a row (arXiv 1810.04805); a decoder that sees has a
-//! picture before the prompt (arXiv 2304.08485). With `distill.teacher` a share of it is the distance from the teacher's distribution (`loss::distill`).
+//! picture before the prompt (arXiv 2304.08485); a decoder that classifies has the loss of [`decide`]. With `distill.teacher` a share of it is the distance from the
+//! teacher's distribution (`loss::distill`).
 
 mod batch;
 mod captions;
+mod decide;
 mod measure;
 mod network;
 mod setup;
@@ -14,14 +16,12 @@ mod teacher;
 use anyhow::Result;
 use data::{config::SftConfig, order::Order};
 use dist::{Gradients, World};
-use network::Writing;
+use measure::Measured;
+use network::{Network, Writing};
 use serde_json::{Map, Value};
 use setup::Setup;
 use std::path::Path;
 use train::{cli::StageArgs, exit, exit::Outcome, *};
-
-/// Labelled positions that go through the output head at a time.
-const HEAD_CHUNK: i64 = 1024;
 
 /// Runs the stage into its run folder.
 pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
@@ -32,7 +32,6 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let gradients = Gradients::with_lookup(world, &[optim.partition()], || setup.network.split_lookup())?;
     let Setup { run, plan, steps, mut state, start, network, teacher, tokenizer, template, demos, sequences, device, lineage } = setup;
     let stop = Stop::install(world)?;
-    let output = network.output(c.loss.label_smoothing);
     let order = Order::new(sequences.len() as u64, c.seed).shuffled(c.train.shuffle);
     let valid = &demos.valid[..if c.eval.max_rows == 0 { demos.valid.len() } else { c.eval.max_rows.min(demos.valid.len()) }];
     let mut rate = metrics::Rate::default();
@@ -57,22 +56,26 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
             if world.is_main() {
                 let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
                 let how = Writing { max_new: c.eval.sample_tokens, beams: 1 };
-                let ids = network.prompt(&tokenizer, template.as_ref(), prompt)?;
+                let ids = match &network {
+                    Network::Decides(_) if c.eval.sample_prompt.is_empty() => valid[0].ids.clone(),
+                    _ => network.prompt(&tokenizer, template.as_ref(), prompt)?,
+                };
                 sample = format!("{prompt}\n> {}", network.answers_about(&tokenizer, template.as_ref(), &[ids], &[&valid[0]], how)?[0]);
                 bleu = measure::bleu(&c.bleu, &run, &network, &tokenizer, template.as_ref(), &demos.valid)?;
             }
             drop(held);
             let line = log.line(step).set("eval/loss", last_eval);
-            let line = match measured.accuracy {
-                Some(accuracy) => line.set("eval/accuracy", accuracy),
-                None => line.set("eval/perplexity", last_eval.exp()),
+            let line = match measured {
+                Measured { accuracy: Some(accuracy), .. } => line.set("eval/accuracy", accuracy),
+                Measured { pearson: Some(pearson), .. } => line.set("eval/pearson", pearson),
+                _ => line.set("eval/perplexity", last_eval.exp()),
             };
             let line = bleu.iter().fold(line, |line, &bleu| line.set("eval/bleu", bleu));
             line.value("eval/sample", sample.as_str()).write()?;
             let more = match (measured.accuracy, bleu) {
                 (Some(accuracy), _) => format!(", accuracy {:.1}%", 100.0 * accuracy),
                 (None, Some(bleu)) => format!(", BLEU {bleu:.1}"),
-                _ => String::new(),
+                _ => measured.pearson.map_or_else(String::new, |pearson| format!(", Pearson {pearson:.3}")),
             };
             improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
             bar.say(&format!("step {step}: validation loss {last_eval:.4}{more}\n  | {}", sample.replace('\n', "\n  | ")));
@@ -100,14 +103,14 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         let first = step * plan.batch as u64;
         let mut picked: Vec<&Vec<usize>> = (0..plan.batch as u64).map(|i| &sequences[order.at(first + i) as usize]).collect();
         picked.sort_by_key(|rows| rows.iter().map(|&i| demos.train[i].ids.len()).sum::<usize>()); // rows of like length share a micro-batch
-        let tokens = batch::targets(&demos.train, &picked) as f64; // the whole step's, so that micro-batches of any size give one gradient
+        let counts = network.counts(&demos.train, &picked); // the whole step's, so that micro-batches of any size give one gradient
         let (mut nll, mut divergence, mut seen) = (0.0, 0.0, 0.0);
         for (micro, rows, last) in world.share(picked.chunks(plan.micro_batch)) {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
-            let (states, targets) = phase(c"forward", || network.states(&demos.train, rows, true)); // [N, D], [N]
+            let learnt = phase(c"forward", || network.states(&demos.train, rows, true)); // [N, D], [N]
             let theirs = teacher.as_ref().map(|t| (t, phase(c"teacher", || t.states(&demos.train, rows)))); // [N, D']
             let says = theirs.as_ref().map(|(t, states)| t.says(states));
-            let (sums, rest) = phase(c"head", || loss::distill::chunked(&states, output, says, &targets, 1.0 / tokens, HEAD_CHUNK));
+            let (sums, rest) = phase(c"head", || network.loss(&demos.train, rows, &learnt, says, counts, &c.loss));
             phase(c"backward", || gradients.backward(&rest, last))?;
             nll += sums.nll;
             divergence += sums.divergence;
@@ -120,7 +123,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         rate.stop(seen);
         let done = step + 1;
         if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
-            let (nll, divergence, speed) = (nll / tokens, divergence / tokens, rate.take());
+            let (nll, divergence, speed) = (nll / counts.learnt, divergence / counts.learnt, rate.take());
             let loss = teacher.as_ref().map_or(nll, |t| t.mix(nll, divergence));
             log.line(done)
                 .count("tokens", state.tokens)

@@ -1,9 +1,10 @@
 //! What held-out rows say of the model: loss, accuracy of classes, BLEU of answers.
 
+use crate::decide;
 use crate::network::{Network, Writing};
 use anyhow::{Context, Result};
 use data::chat::ChatTemplate;
-use data::config::{Bleu, BleuTokens};
+use data::config::{Bleu, BleuTokens, Target};
 use data::demos::Demo;
 use data::tokenizer::Tokenizer;
 use dist::World;
@@ -22,10 +23,15 @@ pub struct Measured {
     pub loss: f64,
     /// Share of the rows whose class is right, of a classifier.
     pub accuracy: Option<f64>,
+    /// Pearson's correlation of what is said and what is right, where numbers are predicted.
+    pub pearson: Option<f64>,
 }
 
 /// Mean loss and accuracy over the held-out rows.
 pub fn evaluate(network: &Network, valid: &[Demo], micro_batch: usize, world: &World) -> Result<Measured> {
+    if let Network::Decides(m) = network {
+        return decide::evaluate(m, valid, micro_batch, world);
+    }
     let mut rows: Vec<Vec<usize>> = (0..valid.len()).map(|i| vec![i]).collect();
     rows.sort_by_key(|r| valid[r[0]].ids.len());
     let classes = matches!(network, Network::Classifier(_));
@@ -46,7 +52,7 @@ pub fn evaluate(network: &Network, valid: &[Demo], micro_batch: usize, world: &W
     }
     let [nll, tokens, hits] = world.sum([nll, tokens, hits])?;
     let n = f64::max(tokens, 1.0);
-    Ok(Measured { loss: nll / n, accuracy: classes.then_some(hits / n) })
+    Ok(Measured { loss: nll / n, accuracy: classes.then_some(hits / n), pearson: None })
 }
 
 /// BLEU of answers to rows spread evenly over the held-out ones; nothing where none are asked for. The answers go to `answers.jsonl`.
@@ -59,7 +65,7 @@ pub fn bleu(
     valid: &[Demo],
 ) -> Result<Option<f64>> {
     let n = c.rows.min(valid.len());
-    if n == 0 || matches!(network, Network::Classifier(_)) {
+    if n == 0 || matches!(network, Network::Classifier(_) | Network::Decides(_)) {
         return Ok(None);
     }
     let asked: Vec<&Demo> = (0..n).map(|i| &valid[i * valid.len() / n]).collect();
@@ -101,14 +107,18 @@ pub fn last_bleu(c: &Bleu, run: &RunDir) -> Result<Map<String, Value>> {
 
 /// Figures of a classifier over the held-out rows; nothing of others.
 pub fn classes(network: &Network, tokenizer: &Tokenizer, valid: &[Demo]) -> Result<Map<String, Value>> {
-    if !matches!(network, Network::Classifier(_)) {
-        return Ok(Map::new());
+    let object = |figures: Value| figures.as_object().cloned().unwrap_or_default();
+    match network {
+        Network::Decides(m) if m.target() == Target::Number => {
+            return Ok(decide::numbers(m, valid)?.map_or_else(Map::new, |n| object(json!(n))));
+        }
+        Network::Classifier(_) | Network::Decides(_) => {}
+        _ => return Ok(Map::new()),
     }
     let rows: Vec<Vec<u32>> = valid.iter().map(|demo| demo.ids.clone()).collect();
     let said = network.answers(tokenizer, None, &rows, Writing { max_new: 1, beams: 1 })?;
     let pairs = said.iter().map(String::as_str).zip(valid.iter().map(|demo| demo.response.as_str()));
-    let figures = metrics::classes(pairs).map(serde_json::to_value).transpose()?;
-    let mut figures = figures.and_then(|f| f.as_object().cloned()).unwrap_or_default();
+    let mut figures = metrics::classes(pairs).map_or_else(Map::new, |figures| object(json!(figures)));
     figures.remove("rows");
     Ok(figures)
 }

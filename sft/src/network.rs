@@ -3,21 +3,26 @@
 //!
 //! Shapes: B rows, S and T tokens of the longest source and target, N learnt places, D width, V vocabulary, L classes.
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::captions;
+use crate::decide::{self, Counts};
 use anyhow::{Result, bail, ensure};
 use data::chat::ChatTemplate;
-use data::config::{Distributed, Lora, Shard, Train};
+use data::config::{Distributed, Lora, SftLoss, Shard, Train};
 use data::demos::{Demo, Layout, framed_ids, source_ids};
 use data::pictures::Picture;
 use data::tokenizer::Tokenizer;
+use loss::distill;
 use loss::lm::Output;
 use model::config::Dropout;
 use model::seq2seq::beam::{self, BeamSearch};
-use model::{Bert, Captioner, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
+use model::{Bert, Captioner, Classifier, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use train::Optimizer;
+
+/// Labelled positions that go through the output head at a time.
+const HEAD_CHUNK: i64 = 1024;
 
 /// A network with its head.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub enum Network {
     Translator(Seq2Seq),
     /// Names the class of a text, read off its first token.
     Classifier(Bert),
+    /// Names the class of a row, a number or a choice, read off the ends of its sequences.
+    Decides(Classifier),
 }
 
 /// How answers are written.
@@ -44,11 +51,12 @@ pub struct Writing {
 
 impl Network {
     /// What rows become for it; a decoder's template is given.
-    pub fn layout<'a>(&self, template: Option<&'a ChatTemplate>) -> Layout<'a> {
+    pub fn layout<'a>(&'a self, template: Option<&'a ChatTemplate>) -> Layout<'a> {
         match (self, template) {
             (Network::Decoder(_), Some(template)) => Layout::Chat(template),
             (Network::Captioner(m), Some(template)) => Layout::Pictured { template, side: m.side(), places: m.places() },
             (Network::Classifier(_), _) => Layout::Framed,
+            (Network::Decides(m), _) => Layout::Marked(m.frame().expect("set-up asks for one")),
             _ => Layout::Pair,
         }
     }
@@ -60,6 +68,7 @@ impl Network {
             Network::Captioner(m) => m.decoder().config().context,
             Network::Translator(m) => m.config().context,
             Network::Classifier(m) => m.config().context,
+            Network::Decides(m) => m.model().config().context,
         }
     }
 
@@ -80,6 +89,11 @@ impl Network {
                 m.set_compute(precision);
                 m.set_dropout(dropout);
             }
+            Network::Decides(m) => {
+                m.set_activation_checkpointing(recompute);
+                m.set_compute(precision);
+                m.set_dropout(dropout);
+            }
         }
     }
 
@@ -90,6 +104,7 @@ impl Network {
             Network::Captioner(m) => m.trainable(),
             Network::Translator(m) => m.parameters(),
             Network::Classifier(m) => m.parameters(),
+            Network::Decides(m) => m.parameters(),
         }
     }
 
@@ -101,11 +116,12 @@ impl Network {
     /// Refuses what decoders alone can do.
     pub fn check(&self, lora: &Lora, train: &Train, distributed: &Distributed) -> Result<()> {
         let whole = self.decoder().is_some();
-        let decoder = whole || matches!(self, Network::Captioner(_));
-        ensure!(decoder || lora.rank == 0, "lora.rank: adapters are for decoders");
-        ensure!(decoder || !train.activation_checkpointing, "train.activation_checkpointing is for decoders");
+        let answers = whole || matches!(self, Network::Captioner(_));
+        let blocks = answers || matches!(self, Network::Decides(_));
+        ensure!(answers || lora.rank == 0, "lora.rank: adapters are for decoders that answer");
+        ensure!(blocks || !train.activation_checkpointing, "train.activation_checkpointing is for decoders");
         let parts = distributed.shard == Shard::Parameters;
-        ensure!(whole || !parts, "distributed.shard = \"parameters\" is for decoders without pictures: use \"gradients\"");
+        ensure!(whole || !parts, "distributed.shard = \"parameters\" is for decoders that answer, without pictures: use \"gradients\"");
         Ok(())
     }
 
@@ -141,6 +157,7 @@ impl Network {
             }
             Network::Translator(m) => m.save(folder),
             Network::Classifier(m) => m.save(folder),
+            Network::Decides(m) => m.save(folder),
         }
     }
 
@@ -157,11 +174,40 @@ impl Network {
                 let (weight, bias) = m.head();
                 (weight, Some(bias))
             }
+            Network::Decides(m) => (m.model().head_weight(), None),
         };
         Output { weight, bias, smoothing }
     }
 
-    /// States `[N, D]` of the places that are learnt, and what is right there `[N]`: tokens, or the class of each row. `train` switches dropout on.
+    /// What the means of an optimiser step over these sequences are over.
+    pub fn counts(&self, demos: &[Demo], sequences: &[&Vec<usize>]) -> Counts {
+        match self {
+            Network::Decides(_) => decide::counts(sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i])),
+            _ => Counts { learnt: batch::targets(demos, sequences) as f64, next: 0.0 },
+        }
+    }
+
+    /// From what [`Network::states`] gave, and from what a teacher says of it, to the summed loss, and a scalar whose backward pass adds the gradient of these
+    /// sequences' part of the step's mean.
+    pub fn loss(
+        &self,
+        demos: &[Demo],
+        sequences: &[&Vec<usize>],
+        learnt: &(Tensor, Tensor),
+        teacher: Option<distill::Teacher<'_>>,
+        counts: Counts,
+        c: &SftLoss,
+    ) -> (distill::Sums, Tensor) {
+        if let Network::Decides(m) = self {
+            let rows: Vec<&Demo> = sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i]).collect();
+            let (nll, rest) = decide::loss(m, &rows, &learnt.0, counts, c, HEAD_CHUNK);
+            return (distill::Sums { nll, divergence: 0.0 }, rest);
+        }
+        distill::chunked(&learnt.0, self.output(c.label_smoothing), teacher, &learnt.1, 1.0 / counts.learnt, HEAD_CHUNK)
+    }
+
+    /// States `[N, D]` of the places that are learnt, and what is right there `[N]`: tokens, or the class of each row. Of a decoder that classifies, states of
+    /// all tokens. `train` switches dropout on.
     pub fn states(&self, demos: &[Demo], sequences: &[&Vec<usize>], train: bool) -> (Tensor, Tensor) {
         let rows = || sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i]);
         match self {
@@ -189,6 +235,10 @@ impl Network {
                 let class = |demo: &Demo| names.iter().position(|name| *name == demo.response).expect("checked when rows were read");
                 (classified(m, &texts, train), ids(rows().map(|demo| class(demo) as i64), m.device()))
             }
+            Network::Decides(m) => {
+                let rows: Vec<&Demo> = rows().collect();
+                (m.states(&decide::rows(m, &rows), train), decide::targets(m, &rows))
+            }
         }
     }
 
@@ -199,6 +249,7 @@ impl Network {
             Network::Captioner(m) => m.decoder().logits(states),
             Network::Translator(m) => m.logits(states),
             Network::Classifier(m) => m.logits(states),
+            Network::Decides(m) => m.model().logits(states),
         }
     }
 
@@ -207,6 +258,7 @@ impl Network {
         Ok(match (self, template) {
             (Network::Decoder(_) | Network::Captioner(_), Some(template)) => template.encode_prompt(tokenizer, text)?,
             (Network::Classifier(_), _) => framed_ids(tokenizer, text, None)?,
+            (Network::Decides(m), _) => m.frame().expect("set-up asks for one").ids(tokenizer, text, None, &[])?,
             _ => source_ids(tokenizer, text)?,
         })
     }
@@ -261,13 +313,17 @@ impl Network {
                 }
                 Ok(out)
             }
+            Network::Decides(m) => decide::answers(m, prompts),
         }
     }
 
     /// Refuses rows of a class that the network does not have.
     pub fn check_classes(&self, demos: &[Demo]) -> Result<()> {
-        let Network::Classifier(m) = self else { return Ok(()) };
-        let names = m.classes().unwrap_or_default();
+        let names = match self {
+            Network::Classifier(m) => m.classes().unwrap_or_default(),
+            Network::Decides(m) if !m.classes().is_empty() => m.classes(),
+            _ => return Ok(()),
+        };
         let strange = demos.iter().find(|demo| !names.contains(&demo.response));
         ensure!(strange.is_none(), "class {:?} is held out and not learnt: classes are {names:?}", strange.map(|d| d.response.as_str()));
         Ok(())

@@ -5,8 +5,9 @@ use crate::network::Network;
 use crate::teacher::{self, Teacher};
 use anyhow::{Context, Result, bail, ensure};
 use data::chat::ChatTemplate;
-use data::config::{self, SftConfig, Task, plan};
+use data::config::{self, InputShape, SftConfig, Target, Task, plan};
 use data::demos::{self, Demo};
+use data::frames::{Frame, MARKS};
 use data::inputs::Inputs;
 use data::split::Split;
 use data::tokenizer::{self, Tokenizer};
@@ -15,7 +16,7 @@ use model::bert::{Bert, BertHead};
 use model::lineage::{Lineage, Parent};
 use model::seq2seq::{Seq2Seq, Seq2SeqConfig, Stack};
 use model::vision::{Vision, VisionConfig};
-use model::{Captioner, HeadKind, Model, Start};
+use model::{Captioner, Classifier, HeadKind, Model, Start};
 use std::collections::BTreeSet;
 use std::path::Path;
 use tch::Device;
@@ -95,6 +96,13 @@ impl Setup {
         }
         let lineage = Lineage::new("sft", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
+        let from_decoder = match &init {
+            Some(init) => model::kind_of(init)? == model::Kind::Decoder,
+            None => false,
+        };
+        if from_decoder && c.objective == Task::Classify {
+            tokenizer = tokenizer.with_special(&MARKS)?;
+        }
         let from = state.folder().or(init.as_deref());
         let decoder = start.as_ref().map(|start| (start, state.folder()));
         let mut network =
@@ -172,7 +180,14 @@ fn network(
             Ok(Network::Captioner(Captioner::new(model, vision)?))
         }
         (model::Kind::EncoderDecoder, Task::Answer) => Ok(Network::Translator(Seq2Seq::load(folder, device)?)),
+        (model::Kind::Decoder, Task::Classify) => {
+            let Some((start, checkpoint)) = decoder else { bail!("objective: a decoder that classifies starts from a model") };
+            Ok(Network::Decides(decides(c, start, checkpoint, tokenizer, quarantine)?))
+        }
         (model::Kind::Encoder, Task::Classify) => {
+            let plain = matches!(c.task.kind, InputShape::Classification | InputShape::Entailment) && c.task.target == Target::Class;
+            ensure!(plain, "task: an encoder names classes of a text or a pair: start from a decoder");
+            ensure!(c.loss.lm_weight == 0.0, "loss.lm_weight: an encoder is no language model");
             let classes: BTreeSet<String> = demos::load_classes(&c.data, quarantine)?;
             let model = Bert::load(folder, device)?;
             // A folder's own classes keep their numbers.
@@ -181,6 +196,25 @@ fn network(
             }
             Ok(Network::Classifier(Bert::load_as(folder, &BertHead::Classes(classes.into_iter().collect()), device)?))
         }
-        (kind, _) => bail!("objective: {kind:?} models are not trained for it: decoders and encoder-decoders answer, encoders classify"),
+        (kind, _) => {
+            bail!("objective: {kind:?} models are not trained for it: decoders and encoder-decoders answer, decoders and encoders classify")
+        }
     }
+}
+
+/// The decoder with its classifier: the checkpoint's, that of the folder it starts from if it is for the same, or a fresh one.
+fn decides(c: &SftConfig, start: &Start, checkpoint: Option<&Path>, tokenizer: &Tokenizer, quarantine: &Path) -> Result<Classifier> {
+    if let Some(folder) = checkpoint {
+        return Ok(Classifier::load(folder, start.device)?);
+    }
+    let frame = Frame::of(tokenizer, c.task.kind, c.task.target).context("the tokenizer takes no start, delimiter and extract tokens")?;
+    let named = c.task.target == Target::Class && c.task.kind != InputShape::Choice;
+    let classes = if named { demos::load_classes(&c.data, quarantine)?.into_iter().collect() } else { vec![] };
+    // A folder's own classes keep their numbers.
+    if start.adapter.is_none()
+        && let Some(model) = Classifier::load_for(&start.init, &frame, &classes, start.device)?
+    {
+        return Ok(model);
+    }
+    Ok(Classifier::on(start.merged(HeadKind::Lm)?, frame, classes, tokenizer.vocab_size(), tokenizer.pad())?)
 }

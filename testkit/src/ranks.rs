@@ -60,12 +60,8 @@ pub fn other_shares(stage: &Stage, sets: &[&str], steps: &str, tolerance: f64) {
 }
 
 fn weights(stage: &Stage, out: &str) -> f64 {
-    let model = |out: &str| model::Model::load(&stage.out(out).join("model"), tch::Device::Cpu).expect("model").parameters();
-    model("1")
-        .iter()
-        .zip(model(out))
-        .map(|(a, b)| (a.tensor.detach() - b.tensor.detach()).abs().max().double_value(&[]))
-        .fold(0.0, f64::max)
+    let pairs = crate::weights(&stage.out("1")).into_iter().zip(crate::weights(&stage.out(out)));
+    pairs.map(|((_, a), (_, b))| (a - b).abs().max().double_value(&[])).fold(0.0, f64::max)
 }
 
 fn figures(stage: &Stage, out: &str) -> f64 {

@@ -71,7 +71,7 @@ pub struct Columns {
     pub text: String,
     /// What the model is asked.
     pub prompt: String,
-    /// What it should answer; the class of a text that is classified.
+    /// What it should answer; the class of a text that is classified, its number, or the right choice.
     pub response: String,
     /// The second text, where pairs are classified.
     pub second: String,
@@ -83,7 +83,7 @@ pub struct Columns {
     pub chosen: String,
     /// The other answer of a pair.
     pub rejected: String,
-    /// The answers of a K-wise ranking: one list column, or K columns by name.
+    /// The answers of a K-wise ranking, or the choices of which one is right: one list column, or K columns by name.
     pub answers: Vec<String>,
     /// Scores of the answers, higher is better, equal is a tie: one list column, or K columns by name. Empty scores leave that answer out.
     pub scores: Vec<String>,

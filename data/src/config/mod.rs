@@ -3,6 +3,7 @@
 //! Raw configuration first ([`load()`]), then a validated plan with the derived sizes ([`plan`]).
 
 mod change;
+mod classify;
 mod common;
 mod distill;
 pub mod docs;
@@ -19,6 +20,7 @@ mod task;
 mod watch;
 
 pub use change::{Change, HARMLESS, changes};
+pub use classify::*;
 pub use common::*;
 pub use load::{ConfigError, load, parse, to_toml};
 pub use ppo::*;

@@ -1,5 +1,6 @@
 //! Validated plans: ranges checked, sizes derived. Uneven divisions are errors, never floors.
 
+use super::classify::{InputShape, Target};
 use super::common::{Distill, Distributed, Eval, Lora, Optim, OptimKind, Schedule, Shard, Source, Train};
 use super::load::ConfigError;
 use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
@@ -208,6 +209,7 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
     }
     vision(c)?;
     range((0.0..1.0).contains(&c.loss.label_smoothing), "loss.label_smoothing", c.loss.label_smoothing, "must lie in [0, 1)")?;
+    classify(c)?;
     range(c.bleu.beams > 0, "bleu.beams", c.bleu.beams, "must be at least 1")?;
     range(c.bleu.max_new_tokens > 0, "bleu.max_new_tokens", c.bleu.max_new_tokens, "must be at least 1")?;
     distill(&c.distill)?;
@@ -237,6 +239,27 @@ fn vision(c: &SftConfig) -> Result<(), ConfigError> {
         range(v.width > 0, "vision.width", v.width, "must be positive")?;
     }
     Ok(())
+}
+
+/// What `sft` does with rows that are classified.
+fn classify(c: &SftConfig) -> Result<(), ConfigError> {
+    let (task, weight) = (c.task, c.loss.lm_weight);
+    range(weight >= 0.0 && weight.is_finite(), "loss.lm_weight", weight, "must be a number that is not negative")?;
+    if c.objective != Task::Classify {
+        range(weight == 0.0, "loss.lm_weight", weight, "goes with objective = \"classify\": otherwise the language model's is the loss")?;
+        return range(task == Default::default(), "task", "set", "goes with objective = \"classify\"");
+    }
+    let choice = task.kind == InputShape::Choice;
+    let classes = task.target == Target::Class && !choice;
+    range(task.target == Target::Class || !choice, "task.target", "number", "a choice is one of several: take class")?;
+    let several = choice || task.kind == InputShape::Similarity;
+    range(
+        !several || c.eval.sample_prompt.is_empty(),
+        "eval.sample_prompt",
+        &c.eval.sample_prompt,
+        "is one text, and task.kind asks for several: leave it empty to be shown a held-out row",
+    )?;
+    range(classes || c.loss.label_smoothing == 0.0, "loss.label_smoothing", c.loss.label_smoothing, "is for classes by name")
 }
 
 fn augment(a: &Augment) -> Result<(), ConfigError> {

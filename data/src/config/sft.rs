@@ -1,5 +1,6 @@
 //! Configuration of `sft`.
 
+use super::classify::ClassifyTask;
 use super::common::{
     Checkpoint, Device, Distill, Distributed, Eval, Lora, Optim, Precision, Quarantine, Schedule, Source, Template, Train,
 };
@@ -22,6 +23,8 @@ pub struct SftConfig {
     pub threads: usize,
     /// What is learnt.
     pub objective: Task,
+    /// What is asked of a row where the objective is to classify.
+    pub task: ClassifyTask,
     /// The model to start from.
     pub model: InitModel,
     /// Eyes for the decoder: rows then have pictures (`columns.image`).
@@ -64,6 +67,7 @@ impl Default for SftConfig {
             precision: Precision::default(),
             threads: 0,
             objective: Task::default(),
+            task: ClassifyTask::default(),
             model: InitModel::default(),
             vision: Vision::default(),
             lora: Lora::default(),
@@ -162,7 +166,8 @@ pub enum Task {
     /// To write the response to the prompt.
     #[default]
     Answer,
-    /// To tell which of the responses that occur (classes) the prompt has.
+    /// To tell which of the responses that occur (classes) the prompt has, or what `task` says. By an encoder, or by a decoder that reads the row between start and
+    /// extract tokens (GPT-1).
     Classify,
 }
 
@@ -172,6 +177,9 @@ pub enum Task {
 pub struct SftLoss {
     /// Share of each target's probability spread evenly over the vocabulary (arXiv 1512.00567); the validation loss is without.
     pub label_smoothing: f64,
+    /// Weight of the auxiliary language-model loss of a decoder that classifies: the mean over the next tokens of its rows is added, times this, to the mean over
+    /// its rows (Radford et al. 2018, eq. 5, has 0.5); 0 is without. The validation loss is without.
+    pub lm_weight: f64,
 }
 
 /// How a line falls into tokens for BLEU (sacrebleu's names).

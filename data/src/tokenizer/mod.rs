@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use special::Specials;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
-use tokenizers::Tokenizer as HfTokenizer;
+use tokenizers::{AddedToken, Tokenizer as HfTokenizer};
 
 pub use encoder::Encoder;
 pub use from_config::{choose, choose_from};
@@ -110,6 +110,17 @@ impl Tokenizer {
     pub fn ending(self) -> Result<Tokenizer, DataError> {
         let token = self.id_to_token(self.eos()).unwrap_or_default();
         let hf = build::ending(&self.plain, &token, self.eos(), &self.origin)?;
+        Tokenizer::assemble(hf, self.config, self.chat_template, self.specials, self.origin)
+    }
+
+    /// The same tokenizer with these special tokens, the new ones behind all others.
+    pub fn with_special(self, tokens: &[&str]) -> Result<Tokenizer, DataError> {
+        let mut hf = HfTokenizer::clone(&self.plain);
+        hf.add_special_tokens(&tokens.iter().map(|t| AddedToken::from(*t, true)).collect::<Vec<_>>());
+        // A foreign vocabulary with gaps may already use the id that the library gives.
+        if let Some(lost) = tokens.iter().find(|t| hf.token_to_id(t).and_then(|id| hf.id_to_token(id)).as_deref() != Some(**t)) {
+            return Err(failed(&self.origin, "takes no new special token", &format!("{lost} would share its id with another")));
+        }
         Tokenizer::assemble(hf, self.config, self.chat_template, self.specials, self.origin)
     }
 

@@ -28,6 +28,10 @@ pub struct Classes {
     pub accuracy_ci: [f64; 2],
     /// Accuracy of always saying the commonest class.
     pub majority: f64,
+    /// Mean precision of the classes.
+    pub macro_precision: f64,
+    /// Mean recall of the classes.
+    pub macro_recall: f64,
     /// Mean F1 of the classes.
     pub macro_f1: f64,
     /// Mean F1 of the classes, weighted by their support.
@@ -71,6 +75,8 @@ pub fn classes<'a>(rows: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option
         accuracy: hits as f64 / total,
         accuracy_ci,
         majority: classes.iter().map(|c| c.support).max().unwrap_or(0) as f64 / total,
+        macro_precision: classes.iter().map(|c| c.precision).sum::<f64>() / classes.len() as f64,
+        macro_recall: classes.iter().map(|c| c.recall).sum::<f64>() / classes.len() as f64,
         macro_f1: classes.iter().map(|c| c.f1).sum::<f64>() / classes.len() as f64,
         weighted_f1: classes.iter().map(|c| c.f1 * c.support as f64).sum::<f64>() / total,
         matthews: if below > 0.0 { (hits as f64 * total - cross) / below.sqrt() } else { 0.0 },

@@ -118,20 +118,7 @@ impl BertConfig {
 
     /// Names of the classes in the order of their numbers; `None` where config.json names no classifier.
     pub(super) fn declared_classes(&self, path: &Path) -> Result<Option<Vec<String>>, ModelError> {
-        let r = Reader { raw: &self.raw, path };
-        let architecture = r.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str).unwrap_or_default();
-        if !architecture.ends_with("ForSequenceClassification") {
-            return Ok(None);
-        }
-        let Some(names) = r.get("id2label").and_then(Value::as_object) else {
-            let n = r.size("num_labels")?.unwrap_or(2); // transformers' own default
-            return Ok(Some((0..n).map(|i| format!("LABEL_{i}")).collect()));
-        };
-        let name = |i: usize| names.get(&i.to_string()).and_then(Value::as_str).map(str::to_string);
-        match (0..names.len()).map(name).collect::<Option<Vec<String>>>() {
-            Some(classes) => Ok(Some(classes)),
-            None => r.fail("id2label", "must name the classes 0, 1, 2 and so on"),
-        }
+        Reader { raw: &self.raw, path }.classes()
     }
 
     /// config.json for transformers; `classes` are a classifier's.

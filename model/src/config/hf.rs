@@ -1,6 +1,7 @@
 //! Hugging Face's `config.json`, as transformers 4 and 5 write it.
 
 use super::reader::Reader;
+use super::write::FRAME;
 use super::{Config, Dropout, Family, Norm, Position, Window, rope};
 use crate::error::ModelError;
 use crate::model::HeadKind;
@@ -183,17 +184,23 @@ fn neox(r: &Reader<'_>) -> Result<Config, ModelError> {
 }
 
 impl Config {
+    /// Whether config.json names classes, and not the one score of a reward model.
+    pub(crate) fn declares_classes(&self, path: &Path) -> Result<bool, ModelError> {
+        let labels = Reader { raw: &self.raw, path }.classes()?;
+        Ok(labels.is_some_and(|names| names.len() != 1 || self.raw.contains_key(FRAME)))
+    }
+
     /// The kind of head that config.json's `architectures` names; `None` where it names neither.
     pub(crate) fn declared_head(&self, path: &Path) -> Result<Option<HeadKind>, ModelError> {
         let r = Reader { raw: &self.raw, path };
         let architecture = r.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str).unwrap_or_default();
         if architecture.ends_with("ForSequenceClassification") {
-            let labels = match r.get("id2label").and_then(Value::as_object) {
-                Some(labels) => labels.len(),
-                None => r.size("num_labels")?.unwrap_or(2), // transformers' own default
-            };
-            if labels != 1 {
-                return r.fail("id2label", format!("{labels} labels: a reward or value model has one (num_labels = 1)"));
+            let labels = r.classes()?.map_or(0, |names| names.len());
+            if labels != 1 || self.raw.contains_key(FRAME) {
+                return r.fail(
+                    "id2label",
+                    format!("{labels} labels of a classifier: a reward or value model has one (num_labels = 1) and no {FRAME}"),
+                );
             }
             return Ok(Some(HeadKind::Scalar));
         }

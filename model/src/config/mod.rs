@@ -9,7 +9,7 @@ mod write;
 pub use fresh::Shape;
 pub(crate) use reader::Reader;
 pub use rope::{Rope, RopeScaling};
-pub(crate) use write::ids;
+pub(crate) use write::{FRAME, ids};
 
 use crate::error::ModelError;
 use serde_json::{Map, Value};

@@ -67,6 +67,23 @@ impl Reader<'_> {
         ids.map_or_else(|| self.fail(key, format!("{} is no token id", self.raw[key])), Ok)
     }
 
+    /// Names of the classes in the order of their numbers; `None` where `architectures` names no classifier.
+    pub fn classes(&self) -> Result<Option<Vec<String>>, ModelError> {
+        let architecture = self.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str).unwrap_or_default();
+        if !architecture.ends_with("ForSequenceClassification") {
+            return Ok(None);
+        }
+        let Some(names) = self.get("id2label").and_then(Value::as_object) else {
+            let n = self.size("num_labels")?.unwrap_or(2); // transformers' own default
+            return Ok(Some((0..n).map(|i| format!("LABEL_{i}")).collect()));
+        };
+        let name = |i: usize| names.get(&i.to_string()).and_then(Value::as_str).map(str::to_string);
+        match (0..names.len()).map(name).collect::<Option<Vec<String>>>() {
+            Some(classes) => Ok(Some(classes)),
+            None => self.fail("id2label", "must name the classes 0, 1, 2 and so on"),
+        }
+    }
+
     pub fn activation(&self, key: &str, default: &str) -> Result<Activation, ModelError> {
         match self.get(key).and_then(Value::as_str).unwrap_or(default) {
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => Ok(Activation::GeluTanh),

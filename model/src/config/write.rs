@@ -4,6 +4,9 @@ use super::{Activation, Config, Family, Norm};
 use crate::model::HeadKind;
 use serde_json::{Map, Value, json};
 
+/// Key of config.json with the input shape, target and tokens of a decoder that classifies (`data::frames::Frame`); transformers passes over it.
+pub(crate) const FRAME: &str = "input_frame";
+
 impl Config {
     /// config.json for transformers: the source's keys, or GPT-2's usual ones, with what this project knows put over them.
     pub fn to_hf(&self, head: HeadKind) -> Map<String, Value> {
@@ -57,7 +60,7 @@ impl Config {
                 put("hidden_dropout", json!(self.dropout.residual)); // transformers has one for embedding and branches
             }
         }
-        for key in ["torch_dtype", "num_labels", "id2label", "label2id", "quantization_config"] {
+        for key in ["torch_dtype", "num_labels", "id2label", "label2id", "quantization_config", "problem_type", FRAME] {
             out.remove(key);
         }
         if head == HeadKind::Scalar {
