@@ -199,7 +199,7 @@ fn micro_batches_and_ranks_take_the_same_steps() {
 #[test]
 fn what_cannot_be_is_refused_by_its_key() {
     let stage = stage("choice");
-    for (sets, named) in [
+    let cases = [
         (vec!["task.target=number"], "task.target"),
         (vec!["loss.label_smoothing=0.1"], "loss.label_smoothing"),
         (vec!["loss.lm_weight=-1.0"], "loss.lm_weight"),
@@ -208,9 +208,10 @@ fn what_cannot_be_is_refused_by_its_key() {
         (vec!["eval.sample_prompt=a"], "eval.sample_prompt"),
         (vec!["lora.rank=2"], "lora.rank"),
         (vec!["data.packing=true"], "data.packing"),
-    ] {
+    ];
+    for (i, (sets, named)) in cases.into_iter().enumerate() {
         let more: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
-        let refused = stage.run("wrong", &more);
+        let refused = stage.run(&format!("wrong {i}"), &more);
         let said = stage.stderr(&refused);
         assert!(refused.status.code() == Some(2) && said.contains(named), "{sets:?}: {said}");
     }
