@@ -107,6 +107,7 @@ fn thing(dice: &mut Dice, unseen_pair: bool, half: Option<(usize, bool)>) -> Thi
     if let Some((i, upright)) = half {
         let (axis, start) = (usize::from(upright), i as f64 * side / 2.0);
         centre[axis] = start + between(dice, edge, side / 2.0 - edge);
+        centre[1 - axis] = side / 2.0 + between(dice, -4.0, 4.0); // nearly in line: there is one way to say how they stand
     }
     Thing { colour, shape, large, centre, radius }
 }
