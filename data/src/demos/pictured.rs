@@ -60,7 +60,7 @@ pub(super) fn conversation(row: &Row, columns: &Columns) -> Result<Conversation,
         let response = fields::visible(row, &columns.response)?;
         let messages = vec![Message::new("user", prompt), Message::new("assistant", response)];
         let (group, prompt, response) = (fields::group(row, &columns.group, image)?, prompt.to_string(), response.to_string());
-        Conversation { messages, group, prompt, response, second: None }
+        Conversation { messages, group, prompt, response, second: None, choices: Vec::new() }
     };
     if columns.group.is_empty() {
         conversation.group = image.trim().to_string();
