@@ -151,7 +151,7 @@ mod tests {
                 Demo { loss: ids.iter().map(|&id| id == 39).collect(), ids, group: String::new(), prompt: String::new(), response, picture: None }
             };
             let demos: Vec<Demo> = labels.iter().enumerate().map(demo).collect();
-            let c = SftLoss { label_smoothing: 0.0, lm_weight: 0.5 };
+            let c = SftLoss { lm_weight: 0.5, ..SftLoss::default() };
             let want = get("loss").double_value(&[]) + 0.5 * get("lm_loss").double_value(&[]);
             for at_a_time in [demos.len(), 1] {
                 let mut m = Classifier::load(&folder.join(name), Device::Cpu).unwrap();
