@@ -96,6 +96,19 @@ impl Reader {
         })
     }
 
+    /// Whether the row's longest sequence fits the network's context.
+    pub fn fits(&self, row: &Asked) -> anyhow::Result<bool> {
+        let ids = self.ids(row)?;
+        Ok(match &self.network {
+            Network::Encoder(m) => ids.len() <= m.config().context,
+            Network::Decoder(m) => {
+                let end = m.frame().map(|frame| frame.extract);
+                let longest = ids.split_inclusive(|id| Some(*id) == end).map(<[u32]>::len).max().unwrap_or(0);
+                longest <= m.model().config().context
+            }
+        })
+    }
+
     /// What the network says of each row.
     pub fn ask(&self, rows: &[Asked]) -> anyhow::Result<Vec<Said>> {
         let ids = rows.iter().map(|row| self.ids(row)).collect::<anyhow::Result<Vec<_>>>()?;

@@ -13,11 +13,11 @@ use serde_json::{Map, Value, json};
 /// Classifies and prints.
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     let reader = Reader::open(&args.model)?;
-    let rows = match (&args.text, &args.data) {
+    let (rows, left_out) = match (&args.text, &args.data) {
         (Some(text), _) => {
-            vec![Asked { text: text.clone(), second: args.second_text.clone(), choices: args.choice.clone(), right: None }]
+            (vec![Asked { text: text.clone(), second: args.second_text.clone(), choices: args.choice.clone(), right: None }], 0)
         }
-        _ => read(args)?,
+        _ => fitting(&reader, read(args)?)?,
     };
     let labels = rows.iter().enumerate().map(|(i, row)| reader.label(row).map_err(|why| input(format!("row {}: {why}", i + 1))));
     let labels = labels.collect::<anyhow::Result<Vec<_>>>()?;
@@ -27,19 +27,41 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     let names: Vec<String> = said.iter().map(|said| name(&reader, said)).collect();
-    let figures = if reader.numbers() {
+    let mut figures = if reader.numbers() {
         let number = |text: &String| text.parse::<f64>().unwrap_or(f64::NAN); // a label that is no number was refused
         let pairs: Vec<(f64, f64)> = names.iter().zip(&right).map(|(said, right)| (number(said), number(right))).collect();
         json!(metrics::numbers(&pairs))
     } else {
         json!(metrics::classes(names.iter().map(String::as_str).zip(right.iter().map(String::as_str))))
     };
+    if left_out > 0 {
+        figures["left_out"] = left_out.into();
+    }
     if args.model.json {
         println!("{figures}")
     } else {
         print!("{}", measure::lines(&figures, ""))
     }
     Ok(())
+}
+
+/// The rows that fit the network's context, and how many do not, which is said.
+fn fitting(reader: &Reader, rows: Vec<Asked>) -> anyhow::Result<(Vec<Asked>, usize)> {
+    let all = rows.len();
+    let mut kept = Vec::with_capacity(all);
+    for row in rows {
+        if reader.fits(&row)? {
+            kept.push(row);
+        }
+    }
+    let left_out = all - kept.len();
+    if left_out > 0 {
+        eprintln!("classify: {left_out} of {all} rows are longer than the model's context and left out");
+    }
+    if kept.is_empty() {
+        return Err(input(format!("none of {all} rows fits the model's context")));
+    }
+    Ok((kept, left_out))
 }
 
 /// The likeliest.
