@@ -18,7 +18,7 @@ pub fn run(args: &AttributeArgs) -> anyhow::Result<()> {
     let opened = open(&args.model, HeadKind::Lm)?;
     let tokenizer = opened.need_tokenizer("attributing text")?;
     let (ids, first) = text(args, &opened, tokenizer)?;
-    let end = opened.model.config().eos.first().copied().unwrap_or_else(|| tokenizer.eos());
+    let end = args.baseline.or(opened.model.config().eos.first().copied()).unwrap_or_else(|| tokenizer.eos());
     let method = match args.method {
         AttributeBy::Gradient => Method::Gradient,
         AttributeBy::Integrated => Method::Integrated { points: args.points },

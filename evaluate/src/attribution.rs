@@ -63,6 +63,10 @@ pub fn attribute(model: &Model, ids: &[u32], first: usize, end: u32, method: Met
     }
     let Method::Integrated { points } = method else { unreachable!("one of two") };
     let nothing = model.token_embeddings(&vec![end; ids.len()])?;
+    if nothing.abs().max().double_value(&[]) == 0.0 {
+        let why = "from there RMSNorm jumps, and the integral with it";
+        return Err(ModelError::Input(format!("token {end} has an embedding of zeros, as padding has: {why}. Take another baseline")));
+    }
     let baseline = numbers(&no_grad(|| answer_log_probs(model, &nothing.unsqueeze(0), ids, first)).squeeze_dim(0))?;
     let way = &input - &nothing;
     let mut means: Vec<Tensor> = (0..answer).map(|_| input.zeros_like()).collect(); // ∫ ∂f_i/∂e, [T, D] each

@@ -451,6 +451,9 @@ pub struct AttributeArgs {
     /// How tokens are held to account.
     #[arg(long, value_enum, default_value_t = AttributeBy::Integrated)]
     pub method: AttributeBy,
+    /// Token that the way of integrated gradients begins from [default: the end token].
+    #[arg(long, value_name = "ID")]
+    pub baseline: Option<u32>,
     /// Points of the integral.
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub points: usize,
