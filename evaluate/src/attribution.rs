@@ -90,7 +90,7 @@ pub fn attribute(model: &Model, ids: &[u32], first: usize, end: u32, method: Met
 /// Log-likelihoods of the answer's tokens, `[s, A]`, where the text is given as embeddings `[s, T, D]`.
 fn answer_log_probs(model: &Model, embedded: &Tensor, ids: &[u32], first: usize) -> Tensor {
     let (before, answer) = (first as i64 - 1, (ids.len() - first) as i64);
-    let states = model.forward_embedded(embedded).narrow(1, before, answer); // each predicts the next token
+    let states = model.forward_embedded_rows(embedded).narrow(1, before, answer); // each predicts the next token
     let said: Vec<i64> = ids[first..].iter().map(|&id| i64::from(id)).collect();
     let said = Tensor::from_slice(&said).to_device(model.device()).view([1, answer, 1]).expand([embedded.size()[0], answer, 1], false);
     model.logits(&states).log_softmax(-1, Kind::Float).gather(2, &said, false).squeeze_dim(2)

@@ -65,7 +65,7 @@ fn integrated_gradients_are_the_mean_gradient_of_the_way() {
     for k in 0..steps {
         let alpha = (f64::from(k) + 0.5) / f64::from(steps);
         let point = (&nothing + (&here - &nothing) * alpha).set_requires_grad(true);
-        let states = model.forward_embedded(&point.unsqueeze(0));
+        let states = model.forward_embedded_rows(&point.unsqueeze(0));
         let log_p = model.logits(&states).log_softmax(-1, Kind::Float).select(1, 6).select(0, 0).get(i64::from(IDS[7]));
         sum += Tensor::run_backward(&[log_p], &[&point], false, false).remove(0);
     }
@@ -81,7 +81,7 @@ fn gradient_times_input_is_the_slope_along_the_input() {
     model.freeze();
     let found: Attribution = attribute(&model, &IDS, 6, BASELINE, Method::Gradient).unwrap();
     let at = |scale: f64| {
-        let states = model.forward_embedded(&(model.token_embeddings(&IDS).unwrap() * scale).unsqueeze(0));
+        let states = model.forward_embedded_rows(&(model.token_embeddings(&IDS).unwrap() * scale).unsqueeze(0));
         let log_p = model.logits(&states).log_softmax(-1, Kind::Double);
         (0..2).map(|i| log_p.double_value(&[0, 5 + i, i64::from(IDS[6 + i as usize])])).sum::<f64>()
     };

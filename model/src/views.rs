@@ -16,7 +16,7 @@ impl Model {
 
     /// Hidden states after the final norm of rows that are given as embeddings without positions: `[B, T, D]` to `[B, T, D]`, as [`Model::forward_hidden`]
     /// gives them of the tokens.
-    pub fn forward_embedded(&self, embedded: &Tensor) -> Tensor {
+    pub fn forward_embedded_rows(&self, embedded: &Tensor) -> Tensor {
         let (rows, time, width) = embedded.size3().expect("embeddings must be [B, T, D]");
         let segments = Segments::from_rows(rows, time, self.device());
         let trunk = self.trunk();

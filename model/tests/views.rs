@@ -15,7 +15,7 @@ fn embeddings_give_the_states_that_tokens_give() {
         let ids = Tensor::from_slice(&IDS.map(i64::from)).unsqueeze(0);
         let states = model.forward_hidden(&ids, None, false);
         let embedded = model.token_embeddings(&IDS).unwrap().unsqueeze(0).set_requires_grad(true);
-        let same = model.forward_embedded(&embedded);
+        let same = model.forward_embedded_rows(&embedded);
         assert!(gap(&states, &same) < 1e-6, "{family}");
         same.square().sum(Kind::Float).backward();
         assert!(embedded.grad().abs().sum(Kind::Double).double_value(&[]) > 0.0, "{family}: embeddings get a gradient");

@@ -148,7 +148,14 @@ mod tests {
             let demo = |(i, label): (usize, &i64)| {
                 let ids: Vec<u32> = Vec::<i64>::try_from(get(&format!("row.{i}"))).unwrap().into_iter().map(|id| id as u32).collect();
                 let response = if name.ends_with("choice") { label.to_string() } else { ["different", "same"][*label as usize].into() };
-                Demo { loss: ids.iter().map(|&id| id == 39).collect(), ids, group: String::new(), prompt: String::new(), response, picture: None }
+                Demo {
+                    loss: ids.iter().map(|&id| id == 39).collect(),
+                    ids,
+                    group: String::new(),
+                    prompt: String::new(),
+                    response,
+                    picture: None,
+                }
             };
             let demos: Vec<Demo> = labels.iter().enumerate().map(demo).collect();
             let c = SftLoss { lm_weight: 0.5, ..SftLoss::default() };

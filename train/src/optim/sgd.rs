@@ -13,7 +13,7 @@ pub(super) fn step(slot: &Slot, mut grad: Tensor, c: &Sgd, h: &Hyper) -> Result<
     if let Some(buffer) = slot.moments.first() {
         let mut buffer = buffer.shallow_clone();
         if slot.done()? == 0 {
-            _ = buffer.f_copy_(&grad)?;
+            buffer.f_copy_(&grad)?;
         } else {
             _ = buffer.f_mul_scalar_(c.momentum)?.f_add_(&grad.f_mul_scalar(1.0 - c.dampening)?)?;
         }
