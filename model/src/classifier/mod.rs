@@ -36,10 +36,13 @@ pub struct Classifier {
     names: Vec<String>,
 }
 
+/// How rows become sequences, where the folder says so, and the names of classes.
+type Declared = (Option<Frame>, Vec<String>);
+
 impl Classifier {
     /// What a folder says of its classifier: the frame of this project's folders, and the names of classes. `None` where it has no classifier, or the one
     /// score of a reward model.
-    fn declared(config: &Config, path: &Path) -> Result<Option<(Option<Frame>, Vec<String>)>, ModelError> {
+    fn declared(config: &Config, path: &Path) -> Result<Option<Declared>, ModelError> {
         let r = Reader { raw: &config.raw, path };
         let Some(names) = r.classes()? else { return Ok(None) };
         let frame = match r.get(FRAME) {
