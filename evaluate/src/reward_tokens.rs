@@ -3,6 +3,7 @@
 use crate::reward_model::{RewardError, RewardModel};
 use data::chat::Message;
 use data::error::DataError;
+use data::labels::text_of;
 use data::tokenizer::Tokenizer;
 use model::{Model, ModelError};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -36,13 +37,12 @@ pub fn names(tokenizer: &Tokenizer, ids: &[u32]) -> Result<Vec<String>, DataErro
 }
 
 impl RewardModel {
-    /// The reward after each token of an answer, in this model's own template; an end token is a token too.
-    pub fn token_rewards(&self, who: &str, prompt: &str, answer: &str, finished: bool) -> Result<TokenRewards, RewardError> {
-        let turns = [Message::new("user", prompt)];
-        let ids = self.row(&turns, answer, finished)?;
-        let begin = self.asked(&turns)?.len().min(ids.len().saturating_sub(1));
+    /// The reward after each token of an answer to a conversation, in this model's own template; an end token is a token too.
+    pub fn token_rewards(&self, who: &str, turns: &[Message], answer: &str, finished: bool) -> Result<TokenRewards, RewardError> {
+        let ids = self.row(turns, answer, finished)?;
+        let begin = self.asked(turns)?.len().min(ids.len().saturating_sub(1));
         let rewards = rewards(self.model(), &ids).map_err(|source| RewardError::Model { path: self.path().to_path_buf(), source })?;
-        Ok(TokenRewards { who: who.into(), prompt: prompt.into(), tokens: self.names(&ids)?, rewards, answer: begin })
+        Ok(TokenRewards { who: who.into(), prompt: text_of(turns), tokens: self.names(&ids)?, rewards, answer: begin })
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::cli::RewardTokensArgs;
 use crate::exit::input;
 use crate::open::device;
+use data::chat::Message;
 use data::config::Source;
 use data::quarantine::Quarantine;
 use evaluate::RewardModel;
@@ -22,7 +23,7 @@ pub fn run(args: &RewardTokensArgs) -> anyhow::Result<()> {
     };
     let mut found = Vec::with_capacity(rows.len());
     for (prompt, response) in &rows {
-        found.push(model.token_rewards("", prompt, response, true)?);
+        found.push(model.token_rewards("", &[Message::new("user", prompt)], response, true)?);
     }
     for (of, (_, response)) in found.iter().zip(&rows) {
         if args.model.json {

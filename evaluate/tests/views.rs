@@ -111,7 +111,7 @@ fn the_last_tokens_reward_is_the_answers() {
     let [_, folder] = folders(dir.path());
     let model = RewardModel::load(&folder, Device::Cpu, Kind::Float).unwrap();
     for (prompt, answer) in [("where is it?", "by the river."), ("q", "a")] {
-        let of = model.token_rewards("", prompt, answer, true).unwrap();
+        let of = model.token_rewards("", &[data::chat::Message::new("user", prompt)], answer, true).unwrap();
         let turns = [data::chat::Message::new("user", prompt)];
         let whole = model.row(&turns, answer, true).unwrap();
         let score = model.score(std::slice::from_ref(&whole), 1, &|_| ()).unwrap()[0];

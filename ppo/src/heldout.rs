@@ -162,7 +162,7 @@ impl HeldOut<'_> {
         for (id, prompt) in self.prompts.iter().enumerate().take(TOKEN_REWARDS) {
             for (who, answers) in [("SFT", sft), ("policy", policy)] {
                 let e = &answers.episodes[id];
-                if let Some(row) = self.judges.token_rewards(who, &prompt.text, &self.text(e)?, e.finished)? {
+                if let Some(row) = self.judges.token_rewards(who, &prompt.turns, &self.text(e)?, e.finished)? {
                     writeln!(out, "{}", serde_json::to_string(&row)?)?;
                 }
             }

@@ -6,7 +6,7 @@
 use crate::batch::Episode;
 use crate::setup::Place;
 use anyhow::Result;
-use data::chat::ChatTemplate;
+use data::chat::{ChatTemplate, Message};
 use data::config::RewardSource;
 use data::tokenizer::Tokenizer;
 use dist::World;
@@ -65,8 +65,8 @@ impl Judges {
     }
 
     /// The reward of the first judge after each token of an answer's text.
-    pub fn token_rewards(&self, who: &str, prompt: &str, answer: &str, finished: bool) -> Result<Option<TokenRewards>> {
-        Ok(self.judges.first().map(|judge| judge.model.token_rewards(who, prompt, answer, finished)).transpose()?)
+    pub fn token_rewards(&self, who: &str, turns: &[Message], answer: &str, finished: bool) -> Result<Option<TokenRewards>> {
+        Ok(self.judges.first().map(|judge| judge.model.token_rewards(who, turns, answer, finished)).transpose()?)
     }
 
     fn score_some(&self, episodes: &[&Episode], policy: &Tokenizer) -> Result<Vec<f32>> {
