@@ -51,7 +51,7 @@ fn states_logits_loss_and_gradients_agree() {
             worst = worst.max(gap(&logits, expected.get(&format!("logits.{i}"))));
             let (first, n) = (model.places() as i64 - 1, rows[i].len() as i64);
             let targets = Tensor::from_slice(&rows[i].iter().map(|&id| i64::from(id)).collect::<Vec<_>>());
-            loss = loss + logits.narrow(0, first, n).cross_entropy_for_logits(&targets) * n as f64;
+            loss += logits.narrow(0, first, n).cross_entropy_for_logits(&targets) * n as f64;
         }
         println!("{name}: states {:.1e}, prefix {:.1e}, logits {worst:.1e}", found.0, found.1);
         assert!(found.0 < 1e-5 && found.1 < 2e-5 && worst < 1e-4, "{name}: {found:?}, logits {worst}");
