@@ -51,6 +51,9 @@ const CHAPTERS: &[(&str, &[&str])] = &[
     ("family-gpt2", &["pretrain"]),
     ("family-llama", &["pretrain"]),
     ("family-scaling", &["pretrain"]),
+    ("family-distill", &["pretrain", "sft"]),
+    ("family-transfer", &["pretrain"]),
+    ("family-safety", &["pretrain"]),
 ];
 
 #[test]
