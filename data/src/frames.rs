@@ -1,10 +1,12 @@
 //! The input shapes of GPT-1 (Radford et al. 2018, "Improving language understanding by generative pre-training", section 3.3 and figure 1): a row becomes one
 //! sequence or several, each begun by a start token and ended by an extract token, whose state the classifier reads.
 //!
-//!     classification    start text extract
-//!     entailment        start premise delimiter hypothesis extract
-//!     similarity        start a delimiter b extract, start b delimiter a extract
-//!     multiple choice   start context delimiter choice extract, for each choice
+//! ```text
+//! classification    start text extract
+//! entailment        start premise delimiter hypothesis extract
+//! similarity        start a delimiter b extract, start b delimiter a extract
+//! multiple choice   start context delimiter choice extract, for each choice
+//! ```
 //!
 //! Texts are tokenised apart from one another, and special tokens inside them are ordinary characters: so a row's sequences can stand end to end and be cut
 //! apart again behind each extract token.

@@ -75,12 +75,12 @@ mod tests {
         assert_eq!(moved(32, true), moved(32, false));
     }
 
-    /// The same steps move the logits of a model 16 times as wide alike; with one rate for all they move it several times as far.
+    /// The same steps move the logits of a model four times as wide alike; with one rate for all they move it about four times as far. (Of narrow models chance
+    /// has a part in what the logits do, which falls with the root of the width: hence not from 32 on.)
     #[test]
     fn updates_keep_their_size_at_any_width() {
-        let growth = |mup| moved(512, mup) / moved(32, mup);
+        let growth = |mup| moved(512, mup) / moved(128, mup);
         let (with, without) = (growth(true), growth(false));
-        assert!((0.5..2.0).contains(&with), "{with}");
-        assert!(without > 3.0 && without > 2.0 * with, "{without}, with {with}");
+        assert!((0.6..1.5).contains(&with) && without > 2.0 * with, "{with} with, {without} without");
     }
 }
