@@ -158,7 +158,7 @@ case $chapter in
     if [ -d runs/demo/reward/model ]; then
       # Answers that judges put last, to be puffed up until they score more than the best.
       sed -n 's/^.*"prompt":"\([^"]*\)","answers":\["\([^"]*\)","\([^"]*\)".*"ranks":\[1,2.*$/{"prompt":"\1","chosen":"\2","rejected":"\3"}/p' \
-        runs/demo/data/rankings.jsonl | head -n 20 >$run/data/pairs.jsonl
+        runs/demo/data/rankings.jsonl | awk 'NR <= 20' >$run/data/pairs.jsonl
       "$bin/safety" fool --reward runs/demo/reward --data $run/data/pairs.jsonl
     else
       echo "no runs/demo/reward: scripts/pipeline.sh configs/demo trains the reward model that is to be fooled"
