@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Stories with secrets among them to train on, and others of the same kind that nothing is trained on: prepare.sh BINARIES RUNS
 set -euo pipefail
+export LC_ALL=C # one order everywhere
 data=${RLHF_DATA:-../shared/data}
 mkdir -p "$2/data"
 whole() { cat >"$1.part" && mv "$1.part" "$1"; } # a file is there whole or not at all

@@ -398,6 +398,26 @@ fn prompts_are_deduplicated_and_held_out() {
 }
 
 #[test]
+fn prompts_may_be_conversations() {
+    let dir = TempDir::new().unwrap();
+    let (tokenizer, template) = (Tokenizer::byte().unwrap(), ChatTemplate::chatml().unwrap());
+    let turn = |role: &str, text: &str| format!("{{\"role\": \"{role}\", \"content\": \"{text}\"}}");
+    let asked = [turn("system", "s"), turn("user", "q"), turn("assistant", "a"), turn("user", "and?")];
+    let row = |turns: &[String]| format!("{{\"messages\": [{}]}}\n", turns.join(", "));
+    // The second waits for nothing; the third reads like the first and is another; the fourth is the first again.
+    let same = "{\"prompt\": \"system: s\\n\\nuser: q\\n\\nassistant: a\\n\\nuser: and?\"}\n";
+    let text = row(&asked) + &row(&asked[..3]) + same + &row(&asked);
+    let config = PromptData { sources: vec![source(&dir, "a.jsonl", &text)], quarantine: ANY, ..PromptData::default() };
+    let list = dir.path().join("bad.jsonl");
+    let split = load_prompts(&config, &tokenizer, &template, 0, 0.0, 1, &list).unwrap();
+    let [chat, plain] = &split.train[..] else { panic!("{:?}", split.train) };
+    assert_eq!(chat.turns.iter().map(|t| t.role.as_str()).collect::<Vec<_>>(), ["system", "user", "assistant", "user"]);
+    assert_eq!((plain.turns.len(), plain.text()), (1, chat.text()));
+    assert_eq!(chat.ids, template.encode_turns(&tokenizer, &chat.turns).unwrap());
+    assert_eq!((bad(&list), split.report.skipped["duplicate"]), (vec![(2, Reason::BadChat)], 1));
+}
+
+#[test]
 fn real_rankings_of_five() {
     let Some(folder) = shared("r02-e2e-rankme-k5") else { return };
     let dir = TempDir::new().unwrap();

@@ -69,3 +69,20 @@ fn rows_give_the_figures_of_their_kind() {
     assert_eq!((figures["rows"].as_u64(), figures["mse_of_mean"].as_f64()), (Some(8), Some(5.25)));
     assert!(figures["spearman"].is_f64() && figures["spearman_ci"].is_array(), "{figures}");
 }
+
+#[test]
+fn rows_longer_than_the_context_are_left_out_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(&dir.path().join("model"), InputShape::Classification, Target::Class);
+    let row = |text: &str, class: &str| format!("{{\"prompt\": \"{text}\", \"response\": \"{class}\"}}\n");
+    // 62 bytes and two marks just fit into 64 tokens.
+    let (fits, long) = ("a".repeat(62), "a".repeat(63));
+    std::fs::write(dir.path().join("some.jsonl"), row(&fits, "yes") + &row(&long, "no") + &row("b", "no")).unwrap();
+    std::fs::write(dir.path().join("none.jsonl"), row(&long, "no")).unwrap();
+    let of = |name: &str| classify(&dir.path().join("model"), &["--data", &dir.path().join(name).display().to_string()]);
+    let some = of("some.jsonl");
+    let figures = json(&some);
+    assert_eq!((figures["rows"].as_u64(), figures["left_out"].as_u64()), (Some(2), Some(1)));
+    assert!(String::from_utf8_lossy(&some.stderr).contains("1 of 3 rows are longer"));
+    assert_eq!(of("none.jsonl").status.code(), Some(2));
+}
