@@ -152,7 +152,7 @@ impl Model {
         self
     }
 
-    /// What can be trained: all weights, or the adapters and a scalar head.
+    /// What can be trained: all weights that are not frozen, or the adapters and a scalar head.
     pub fn trainable(&self) -> Vec<Parameter> {
         let mut all = self.parameters();
         all.retain(|p| p.tensor.requires_grad());

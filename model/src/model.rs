@@ -239,6 +239,15 @@ impl Model {
         }
     }
 
+    /// Takes the embeddings and the first `blocks` blocks out of autograd: they get no gradients and are not among [`Model::trainable`].
+    pub fn freeze_first(&self, blocks: usize) {
+        let names = Names::of(self.config.family);
+        let embedding = |p: &Parameter| p.name == names.embedding || p.name == names.positions;
+        for p in self.parameters.iter().filter(|p| embedding(p) || (1..=blocks).contains(&p.unit)) {
+            let _ = p.tensor.set_requires_grad(false);
+        }
+    }
+
     /// The shape and special tokens.
     pub fn config(&self) -> &Config {
         &self.config

@@ -1,12 +1,14 @@
 //! What a stage starts from: a model folder, an adapter on it, or a checkpoint of its own.
 
 use crate::error::ModelError;
+use crate::files::WeightFiles;
 use crate::lineage::Parent;
 use crate::model::{HeadKind, Model};
+use crate::names::Names;
 use crate::peft::resolve_adapter;
 use data::config::Lora;
 use std::path::{Path, PathBuf};
-use tch::Device;
+use tch::{Device, Tensor};
 
 /// A folder, an adapter for it if there is one, and how it is to be trained.
 #[derive(Debug, Clone)]
@@ -65,6 +67,17 @@ impl Start {
         };
         reference.freeze();
         Ok(reference)
+    }
+
+    /// The output matrix `[V, D]` of the language model that `model`, whatever its head, was opened from: its own embedding where the two are tied, which learns if
+    /// that does; else that of the folder, frozen, which `model` and its folders do not have.
+    pub fn language_head(&self, model: &Model) -> Result<Tensor, ModelError> {
+        let config = model.config();
+        if config.tied {
+            return Ok(model.trunk().embedding.shallow_clone());
+        }
+        let shape = [config.vocab_size as i64, config.width as i64];
+        WeightFiles::open(&self.init)?.take(Names::of(config.family).head, &shape, self.device)
     }
 
     /// The parents of a model that is trained from here, for its lineage: `key` of the configuration names the folder, `adapter` the adapter.

@@ -295,3 +295,30 @@ fn fresh_models_of_every_family_learn_and_are_written_and_read() {
         assert_eq!((logits - again).abs().max().double_value(&[]), 0.0, "{family:?}");
     }
 }
+
+#[test]
+fn frozen_blocks_get_no_gradients_and_the_others_the_same() {
+    for name in ["gpt2_reward", "llama_reward", "neox_reward"] {
+        let [whole, part] = [0, 1].map(|blocks| {
+            let model = Model::load(&golden(name), Device::Cpu).unwrap();
+            if blocks > 0 {
+                model.freeze_first(blocks);
+            }
+            model.scalar(&model.forward_hidden(&tokens(2, 9, 3), None, false)).square().sum(Kind::Float).backward();
+            model
+        });
+        let mut trained = vec![];
+        for (p, q) in whole.parameters().iter().zip(part.parameters()) {
+            let embedding = [".wte.", ".wpe.", ".embed_tokens.", ".embed_in."].iter().any(|part| p.name.contains(part));
+            if embedding || p.unit == 1 {
+                assert!(!q.tensor.grad().defined(), "{name}: {}", p.name);
+                continue;
+            }
+            let (grad, scale) = (p.tensor.grad(), p.tensor.grad().abs().max().double_value(&[]));
+            assert!(gap(&grad, &q.tensor.grad()) <= 1e-6 * scale, "{name}: {}", p.name);
+            trained.push(p.name.clone());
+        }
+        assert!(trained.iter().any(|n| n.contains("score")) && trained.len() < whole.parameters().len());
+        assert_eq!(part.trainable().into_iter().map(|p| p.name).collect::<Vec<_>>(), trained, "{name}");
+    }
+}

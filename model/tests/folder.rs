@@ -3,8 +3,9 @@
 mod common;
 
 use common::{FAMILIES, REWARDS, golden, rows, same, tiny, tokens};
+use data::config::Lora;
 use data::inputs::Inputs;
-use model::{Config, HeadKind, Model, ModelError, Sampling, generate, lineage};
+use model::{Config, HeadKind, Model, ModelError, Sampling, Start, generate, lineage};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -76,6 +77,23 @@ fn heads_are_exchanged() {
     let back = Model::load_as(&second, HeadKind::Lm, Device::Cpu).unwrap();
     assert!(same(&hidden(&back), &hidden(&lm)));
     assert!(same(back.head_weight(), &back.parameters()[0].tensor), "tied");
+}
+
+#[test]
+fn a_language_head_is_found_beside_a_scalar_one() {
+    let opened = |name: &str| {
+        let start = Start::new(&golden(name), "", &Lora::default(), 1, Device::Cpu).unwrap();
+        let model = start.open(HeadKind::Scalar, None).unwrap();
+        (start, model)
+    };
+    for (name, tied) in [("llama", false), ("llama_tied", true), ("neox", false)] {
+        let (start, model) = opened(name);
+        let head = start.language_head(&model).unwrap();
+        assert!(same(&head, Model::load(&golden(name), Device::Cpu).unwrap().head_weight()), "{name}");
+        assert_eq!(head.requires_grad(), tied, "{name}: the embedding learns, a matrix of its own does not");
+    }
+    let (start, model) = opened("llama_reward");
+    assert!(matches!(start.language_head(&model), Err(ModelError::MissingTensor { .. })));
 }
 
 #[test]
