@@ -48,8 +48,17 @@ impl Judgment {
 pub struct Item {
     /// The answers.
     pub answers: Answers,
+    /// Tokens of the prompt, where those of the best answers are learnt (`loss.lm_weight`).
+    pub asked: Option<usize>,
     /// In the order of the source.
     pub judgments: Vec<Judgment>,
+}
+
+impl Item {
+    /// Does a judgment put answer `i` first, and another behind it?
+    fn is_best(&self, i: usize) -> bool {
+        self.judgments.iter().any(|j| j.ranks[i] == 1 && j.ranks.iter().any(|&rank| rank > 1))
+    }
 }
 
 /// Encodes a ranking's answers as the policy would have sampled them.
@@ -70,7 +79,9 @@ pub fn items(
     for ranking in rankings {
         let at = *places.entry(ranking.item()).or_insert(items.len());
         if at == items.len() {
-            items.push((ranking, Item { answers: encode(ranking, prefix, tokenizer, template)?, judgments: vec![] }));
+            let answers = encode(ranking, prefix, tokenizer, template)?;
+            let asked = (loss.lm_weight > 0.0).then(|| template.encode_turns(tokenizer, &ranking.asked(prefix))).transpose()?;
+            items.push((ranking, Item { answers, asked: asked.map(|ids| ids.len()), judgments: vec![] }));
         }
         let (first, item) = &mut items[at];
         item.judgments.push(Judgment::of(ranking, &first.answers, loss));
@@ -87,6 +98,9 @@ pub struct Batch {
     pub segments: Segments,
     /// Positions of each answer's last token. `[N]`
     pub last: Tensor,
+    /// What the language-model loss learns, where there is one: positions before the tokens of the best answers, `[M]`, and these tokens, `[M]`. Each answer counts
+    /// once, whoever put it first; where answers share a token, each has it.
+    pub next: Option<(Tensor, Tensor)>,
     /// Flat positions in the `[B, K]` grid. `[N]`
     grid: Tensor,
     /// 1 where an item has an answer, 0 elsewhere. `[B, K]`
@@ -148,12 +162,20 @@ impl Batch {
     pub fn new(items: &[&Item], device: Device) -> Batch {
         let (b, k) = (items.len(), items.iter().map(|r| r.answers.len()).max().unwrap_or(1));
         let (mut ids, mut groups, mut last): (Vec<i64>, _, _) = (vec![], vec![], vec![]);
+        let (mut before, mut next) = (vec![], vec![]);
+        let token = |&id: &u32| i64::from(id);
         for item in items {
-            let shared = shared_prefix(&item.answers);
-            let token = |&id: &u32| i64::from(id);
+            let (first, shared) = (ids.len(), shared_prefix(&item.answers));
             ids.extend(item.answers.iter().take(1).flat_map(|a| &a[..shared]).map(token));
             let mut group: Vec<usize> = (shared > 0).then_some(shared).into_iter().collect();
-            for answer in &item.answers {
+            for (i, answer) in item.answers.iter().enumerate() {
+                let own = ids.len();
+                if let Some(asked) = item.asked.filter(|_| item.is_best(i)) {
+                    let place = |t: usize| if t < shared { first + t } else { own + t - shared };
+                    let learnt = asked.max(1)..answer.len(); // nothing stands before the first token
+                    before.extend(learnt.clone().map(|t| place(t - 1) as i64));
+                    next.extend(answer[learnt].iter().map(token));
+                }
                 ids.extend(answer[shared..].iter().map(token));
                 last.push(ids.len() as i64 - 1);
                 group.push(answer.len() - shared);
@@ -178,6 +200,7 @@ impl Batch {
             ids: to(&ids),
             segments: Segments::from_groups(&groups, device),
             last: to(&last),
+            next: items.iter().any(|item| item.asked.is_some()).then(|| (to(&before), to(&next))),
             grid: to(&grid),
             present: to(&present).view([b as i64, k as i64]),
             hard: Judged::new(&hard, k, device),
@@ -244,14 +267,23 @@ mod tests {
         let soft = |worth: &[f32]| Judgment { worth: Some(worth.to_vec()), ..judgment(&[1, 2]) };
         let a = Item {
             answers: vec![vec![5, 6, 0], vec![5, 7, 8, 0]],
+            asked: Some(1),
             judgments: vec![judgment(&[2, 1]), soft(&[0.5, -0.5]), judgment(&[1, 1])],
         };
-        let b = Item { answers: vec![vec![9, 0]; 3], judgments: vec![judgment(&[1, 1, 2])] };
+        let b = Item { answers: vec![vec![9, 0]; 3], asked: Some(1), judgments: vec![judgment(&[1, 1, 2])] };
+        let tied = Item { judgments: vec![judgment(&[1, 1, 1])], ..b.clone() };
+        let unasked = Item { asked: None, ..b.clone() };
+        let learnt = |item: &Item| Batch::new(&[item], Device::Cpu).next.map(|(before, _)| before.numel());
+        assert_eq!([&tied, &unasked, &b].map(learnt), [Some(0), None, Some(2)]);
         let batch = Batch::new(&[&a, &b], Device::Cpu);
         // The prompt [5] stands once; three equal answers [9, 0] share their first token.
         assert_eq!(Vec::<i64>::try_from(&batch.ids).unwrap(), [5, 6, 0, 7, 8, 0, 9, 0, 0, 0]);
         assert_eq!(Vec::<i64>::try_from(&batch.last).unwrap(), [2, 5, 7, 8, 9]);
         assert_eq!(batch.segments.tokens(), 10);
+        // Both answers of the first item are somebody's best, the last one of the second is nobody's.
+        let (before, tokens) = batch.next.as_ref().unwrap();
+        assert_eq!(Vec::<i64>::try_from(before).unwrap(), [0, 1, 0, 3, 4, 6, 6]);
+        assert_eq!(Vec::<i64>::try_from(tokens).unwrap(), [6, 0, 7, 8, 0, 0, 0]);
         assert_eq!(Vec::<i64>::try_from(batch.present.flatten(0, 1)).unwrap(), [1, 1, 0, 1, 1, 1]);
         assert_eq!(batch.hard.ranks.size(), [3, 3]);
         assert_eq!(Vec::<i64>::try_from(batch.hard.ranks.flatten(0, 1)).unwrap(), [2, 1, 0, 1, 1, 0, 1, 1, 2]);
@@ -277,12 +309,14 @@ mod tests {
         let rankings = [ranking(["a", "b"], [1, 2]), ranking(["a", "c"], [2, 1]), ranking(["b", "a"], [1, 2])];
         let (tokenizer, template) = (Tokenizer::byte().unwrap(), ChatTemplate::plain());
         let hard = PreferenceLoss { soft_labels: false, margin: Margin::Scores, margin_scale: 0.5, ..PreferenceLoss::default() };
-        let softly = items(&rankings, ("", &PreferenceLoss::default()), &tokenizer, &template).unwrap();
+        let with_lm = PreferenceLoss { lm_weight: 0.1, ..PreferenceLoss::default() };
+        let softly = items(&rankings, ("", &with_lm), &tokenizer, &template).unwrap();
         let items = items(&rankings, ("", &hard), &tokenizer, &template).unwrap();
         let ranks = |item: &Item| item.judgments.iter().map(|j| j.ranks.clone()).collect::<Vec<_>>();
         assert_eq!(items.len(), 2);
         assert_eq!(ranks(&items[0]), [[1, 2], [2, 1]]);
         assert_eq!(ranks(&items[1]), [[2, 1]]);
+        assert_eq!((items[0].asked, softly[0].asked), (None, Some(2)), "the prompt and a newline, in bytes");
         assert_eq!(items[0].answers, encode(&rankings[0], "", &tokenizer, &template).unwrap());
         // The third judge saw the answers the other way round: worth and levels turn with the ranks.
         let of = |judgment: &Judgment| (judgment.worth.clone(), judgment.levels.clone());

@@ -1,22 +1,24 @@
 //! Fine-tuned model and human rankings to a reward model.
 //!
 //! Bradley-Terry: −log σ(r(better) − r(worse)) over the pairs of a ranking (arXiv 1909.08593, 2203.02155 equation 1), or Plackett-Luce over the whole
-//! ranking; where judgments have a fitted worth, the cross-entropy of the probabilities that it gives. The reward is a scalar head at the last token of prompt and answer. Losses are normalised by the weights of the whole optimiser step.
+//! ranking; where judgments have a fitted worth, the cross-entropy of the probabilities that it gives. On request the best answers are learnt as text beside it
+//! (`loss.lm_weight`). The reward is a scalar head at the last token of prompt and answer. Losses are normalised by the weights of the whole optimiser step.
 
 mod batch;
 mod centre;
 mod notice;
+mod objective;
 mod setup;
 mod tokens;
 
 use anyhow::{Context, Result};
 use batch::{Answers, Batch, Item};
-use data::config::{CentreForm, Margin, PreferenceKind, RewardConfig, Ties};
+use data::config::RewardConfig;
 use data::{order::Order, rankings::Ranking};
 use dist::{Gradients, World};
 use evaluate::preference::PreferenceReport;
-use loss::{preference, soft};
 use model::Model;
+use objective::{Objective, Totals};
 use serde_json::Value;
 use setup::Setup;
 use std::path::Path;
@@ -31,7 +33,9 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     let mut optim = setup.optimiser(&c, world)?;
     let mut average = setup.average(&c, &optim)?;
     let gradients = Gradients::new(world, &[optim.partition()])?;
-    let Setup { run, start, plan, steps, mut state, model, tokenizer, template, rankings, train, valid, device, lineage } = setup;
+    let Setup { run, start, plan, steps, mut state, model, language_head, tokenizer, template, rankings, train, valid, device, lineage } =
+        setup;
+    let objective = Objective { config: &c.loss, head: language_head };
     let stop = Stop::install(world)?;
     let order = Order::new(train.len() as u64, c.seed).shuffled(c.train.shuffle);
     let mut rate = metrics::Rate::default();
@@ -89,24 +93,26 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
         let mut items: Vec<&Item> = (0..plan.batch as u64).map(|i| &train[order.at(first + i) as usize]).collect();
         items.sort_by_key(|item| item.answers.iter().map(Vec::len).max()); // items of like length share a micro-batch
         let micro_batches: Vec<Batch> = items.chunks(plan.micro_batch).map(|chunk| Batch::new(chunk, device)).collect();
-        let totals = Totals::of(&micro_batches, &c); // of the whole step, so that micro-batches of any size give one gradient
-        let (mut loss_sum, mut margins) = (0.0, Vec::new());
+        let totals = Totals::of(&micro_batches, &c.loss); // of the whole step, so that micro-batches of any size give one gradient
+        let (mut preference, mut lm, mut margins) = (0.0, 0.0, Vec::new());
         for (micro, batch, last) in world.share(&micro_batches) {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let hidden = phase(c"forward", || model.forward_packed(&batch.ids, &batch.segments, true)); // [T, D]
             let scores = batch.scores(&model, &hidden); // [B, K]
-            let loss = phase(c"loss", || objective(&scores, batch, &c, &totals));
-            phase(c"backward", || gradients.backward(&loss, last))?;
-            loss_sum += loss.double_value(&[]);
+            let share = phase(c"loss", || objective.share(&hidden, &scores, batch, &totals));
+            phase(c"backward", || gradients.backward(&share.backward, last))?;
+            preference += share.preference;
+            lm += share.lm;
             let scores = scores.detach();
-            margins.extend([&batch.hard, &batch.soft].map(|j| preference::margins(&j.of(&scores), &j.ranks)));
+            margins.extend([&batch.hard, &batch.soft].map(|j| loss::preference::margins(&j.of(&scores), &j.ranks)));
         }
         let margins = Tensor::cat(&margins, 0);
         let right = margins.gt(0.0).sum(Kind::Double).double_value(&[]);
-        let figures = [loss_sum, right, margins.sum(Kind::Double).double_value(&[]), margins.numel() as f64];
-        let [loss_sum, right, margin, pairs] = stop.sum(world, figures)?;
+        let figures = [preference, lm, right, margins.sum(Kind::Double).double_value(&[]), margins.numel() as f64];
+        let [preference, lm, right, margin, pairs] = stop.sum(world, figures)?;
+        let loss = preference + c.loss.lm_weight * lm;
         let lr = schedule::lr(step, steps, &c.schedule, c.optim.lr);
-        let norm = phase(c"optimiser", || optim.guarded_step(world, loss_sum, lr, c.optim.clip_norm))?;
+        let norm = phase(c"optimiser", || optim.guarded_step(world, loss, lr, c.optim.clip_norm))?;
         average.iter_mut().for_each(|average| average.take(step + 1));
         let answers: usize = items.iter().map(|item| item.answers.len()).sum();
         state.tokens += items.iter().flat_map(|item| &item.answers).map(Vec::len).sum::<usize>() as u64;
@@ -116,7 +122,8 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
             let (right, margin, speed) = (right / pairs, margin / pairs, rate.take());
             log.line(done)
                 .count("tokens", state.tokens)
-                .set("loss", loss_sum)
+                .set("loss", loss)
+                .set_all(objective.head.iter().flat_map(|_| [("loss/preference", preference), ("loss/lm", lm)]))
                 .set("margin", margin)
                 .set("accuracy", right)
                 .set("lr", lr)
@@ -124,7 +131,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
                 .skips([&optim])
                 .set("answers_per_s", speed)
                 .write()?;
-            bar.at(done, &[("loss", loss_sum), ("accuracy", right), ("ans/s", speed)]);
+            bar.at(done, &[("loss", loss), ("accuracy", right), ("ans/s", speed)]);
         }
     }
     if stop.requested().is_some() {
@@ -145,6 +152,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
         }
     }
     figures.insert("wall_s".into(), log.wall_s().into());
+    figures.insert("parameters".into(), (optim.sizes().0 + optim.sizes().1).into());
     figures.insert("rankings_train".into(), (rankings.train.len() as u64).into());
     figures.insert("items_train".into(), (train.len() as u64).into());
     figures.insert("rows_rejected".into(), rankings.report.rejected.into());
@@ -168,76 +176,6 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     })?;
     bar.finish(steps, &[("accuracy", report.accuracy), ("ECE", report.ece)]);
     Ok(Outcome::Done)
-}
-
-/// What the terms of one optimiser step are divided by.
-struct Totals {
-    rankings: f64,
-    pairs: f64,
-    answers: f64,
-}
-
-impl Totals {
-    fn of(batches: &[Batch], c: &RewardConfig) -> Totals {
-        let pairs =
-            |b: &Batch| preference::pair_weight(&b.hard.ranks, &b.hard.weights, ties(c)) + soft::weight(&b.soft.ranks, &b.soft.weights);
-        let rankings = |b: &Batch| match c.loss.kind {
-            PreferenceKind::BradleyTerry => pairs(b),
-            PreferenceKind::PlackettLuce | PreferenceKind::Best => {
-                preference::ranking_weight(&b.hard.ranks, &b.hard.weights) + soft::weight(&b.soft.ranks, &b.soft.weights)
-            }
-        };
-        Totals {
-            rankings: batches.iter().map(rankings).sum::<f64>().max(f64::MIN_POSITIVE),
-            pairs: batches.iter().map(pairs).sum::<f64>().max(f64::MIN_POSITIVE),
-            answers: batches.iter().map(|b| b.last.numel() as f64).sum(),
-        }
-    }
-}
-
-fn ties(c: &RewardConfig) -> preference::Ties {
-    match c.loss.ties {
-        Ties::Skip => preference::Ties::Skip,
-        Ties::Half => preference::Ties::Half,
-    }
-}
-
-/// A micro-batch's share of the step's loss: preference term over the judgments, centring term over the answers.
-fn objective(scores: &Tensor, batch: &Batch, c: &RewardConfig, totals: &Totals) -> Tensor {
-    let (hard, softly) = (&batch.hard, &batch.soft);
-    let mut terms = vec![];
-    if !hard.is_empty() {
-        let (judged, ranks, weights) = (hard.of(scores), &hard.ranks, &hard.weights); // [J, K]
-        let levels = (c.loss.margin != Margin::None).then_some(&hard.levels);
-        terms.push(match c.loss.kind {
-            PreferenceKind::BradleyTerry => {
-                preference::bradley_terry_rankings(&judged, ranks, weights, levels, ties(c), c.loss.label_smoothing)
-            }
-            PreferenceKind::PlackettLuce => preference::plackett_luce(&judged, ranks, weights),
-            PreferenceKind::Best => preference::best(&judged, ranks, weights),
-        });
-    }
-    if !softly.is_empty() {
-        let (judged, ranks, worth, weights) = (softly.of(scores), &softly.ranks, &softly.worth, &softly.weights);
-        terms.push(match c.loss.kind {
-            PreferenceKind::BradleyTerry => soft::pairs(&judged, worth, ranks, weights, c.loss.label_smoothing),
-            PreferenceKind::PlackettLuce => soft::plackett_luce(&judged, worth, ranks, weights),
-            PreferenceKind::Best => soft::best(&judged, worth, ranks, weights),
-        });
-    }
-    let mut loss = terms.iter().sum::<Tensor>() / totals.rankings;
-    if c.loss.centre_coef > 0.0 {
-        loss += match c.loss.centre_form {
-            CentreForm::Scores => preference::centre_sum(scores, &batch.present) / totals.answers,
-            CentreForm::Pairs => {
-                let hard = preference::centre_pairs(&hard.of(scores), &hard.ranks, &hard.weights, ties(c));
-                // Of soft labels every pair is learnt, whatever the ranks say.
-                let soft = preference::centre_pairs(&softly.of(scores), &softly.ranks, &softly.weights, preference::Ties::Half);
-                (hard + soft) / totals.pairs
-            }
-        } * c.loss.centre_coef;
-    }
-    loss
 }
 
 /// The model against the held-out rankings.

@@ -13,7 +13,7 @@ use data::tokenizer::Tokenizer;
 use dist::World;
 use model::{HeadKind, Model, Start, config::Dropout, lineage::Lineage};
 use std::path::Path;
-use tch::Device;
+use tch::{Device, Tensor};
 use train::{Average, Optimizer, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
 
 /// The mean of the weights in a checkpoint.
@@ -37,6 +37,8 @@ pub struct Setup {
     pub tokenizer: Tokenizer,
     /// How prompt and answer become text.
     pub template: ChatTemplate,
+    /// The language model's output matrix, where its loss is learnt too. `[V, D]`
+    pub language_head: Option<Tensor>,
     /// The rankings.
     pub rankings: Split<Ranking>,
     /// What is learned from: the training rankings in tokens, together where they are of the same answers.
@@ -78,6 +80,14 @@ impl Setup {
         model.set_activation_checkpointing(c.train.activation_checkpointing);
         model.set_compute(device::precision(c.precision, device));
         model.set_dropout(Dropout::all(c.model.dropout));
+        let (freeze, blocks) = (c.model.freeze, model.config().layers);
+        ensure!(freeze <= blocks, "model.freeze = {freeze}: the model has {blocks} blocks");
+        if freeze > 0 {
+            model.freeze_first(freeze);
+        }
+        let language_head = (c.loss.lm_weight > 0.0).then(|| start.language_head(&model)).transpose();
+        let language_head =
+            language_head.with_context(|| format!("loss.lm_weight = {}: model.init has no language head", c.loss.lm_weight))?;
         ensure!(
             c.centre.samples == 0 || model.can_shift_score(),
             "centre.samples = {}: the scores of this model cannot be centred, because its final norm has no bias (GPT-2 and GPT-NeoX have \
@@ -112,7 +122,22 @@ impl Setup {
         let valid = rankings.valid.iter().map(|r| batch::encode(r, prefix, &tokenizer, &template)).collect::<Result<_>>()?;
         let steps = plan.total(train.len() as u64);
         state.within(steps)?;
-        Ok(Some(Setup { run, start, plan, steps, state, model, tokenizer, template, rankings, train, valid, device, lineage }))
+        Ok(Some(Setup {
+            run,
+            start,
+            plan,
+            steps,
+            state,
+            model,
+            language_head,
+            tokenizer,
+            template,
+            rankings,
+            train,
+            valid,
+            device,
+            lineage,
+        }))
     }
 
     /// The optimiser over what is trained of the model, as it stood at the checkpoint.

@@ -3,7 +3,9 @@
 use data::chat::Message;
 use data::labels::table::{LabelTable, write_table};
 use data::labels::{Judgment, Kind};
-use model::HeadKind;
+use data::tokenizer::Tokenizer;
+use model::config::{Family, Shape};
+use model::{Config, HeadKind, Model};
 use std::path::Path;
 use testkit::Stage;
 
@@ -222,4 +224,99 @@ fn adapters_are_trained_alone_and_a_stopped_run_goes_on_to_the_same_bytes() {
 fn recomputed_blocks_give_the_same_run() {
     testkit::suite::recomputed(&stage(), "train");
     testkit::suite::recomputed(&stage().with_set("lora.rank=4").with_set("lora.dropout=0.1"), "train");
+}
+
+/// The rankings of [`stage`] for a GPT-NeoX whose output matrix is not its embedding.
+fn untied() -> Stage {
+    let data = |dir: &Path| {
+        stage_data(dir);
+        let tokenizer = Tokenizer::byte().unwrap();
+        let shape = Shape { vocab_size: tokenizer.vocab_size(), context: 96, layers: 2, heads: 2, kv_heads: 0, width: 32, dropout: 0.0 };
+        let mut config = Config::fresh(Family::GptNeoX, shape).unwrap();
+        config.tied = false;
+        config.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
+        std::fs::remove_dir_all(dir.join("sft")).unwrap();
+        Model::new(config, HeadKind::Lm, tch::Device::Cpu, 1).unwrap().save(&dir.join("sft")).unwrap();
+        tokenizer.save(&dir.join("sft")).unwrap();
+    };
+    Stage::new(BIN, TOML, data)
+}
+
+#[test]
+fn best_answers_are_learnt_as_text_and_a_stopped_run_goes_on_to_the_same_bytes() {
+    for stage in [stage(), untied()] {
+        let stage = stage.with_set("loss.lm_weight=0.5").with_set("optim.lr=1e-2").with_set("schedule.warmup_steps=0");
+        testkit::suite::stopped(&stage);
+        stage.run_ok("without", &["--set", "loss.lm_weight=0"]);
+        let of = |out: &str, key: &str| {
+            let rows = testkit::metrics(&stage.out(out));
+            rows.iter().filter_map(|row| row[key].as_f64()).collect::<Vec<f64>>()
+        };
+        let (loss, preference, lm) = (of("whole", "loss"), of("whole", "loss/preference"), of("whole", "loss/lm"));
+        assert_eq!((loss.len(), preference.len(), lm.len()), (10, 10, 10));
+        assert!(loss.iter().zip(&preference).zip(&lm).all(|((loss, p), lm)| (loss - p - 0.5 * lm).abs() < 1e-9));
+        // A model of weights near 0 gives every byte about the same probability.
+        let even = (Tokenizer::byte().unwrap().vocab_size() as f64).ln();
+        assert!((lm[0] - even).abs() < 0.2 && lm[9] < lm[0], "{lm:?}, begins at {even}");
+        assert!(of("without", "loss/lm").is_empty() && of("without", "loss/preference").is_empty());
+        assert_eq!(of("without", "loss")[0], preference[0], "the preference loss itself is the same");
+        // The folder is a reward model's and nothing more.
+        let names = |out: &str| testkit::weights(&stage.out(out)).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names("whole"), names("without"));
+        assert!(names("whole").iter().all(|name| !name.starts_with("embed_out") && !name.starts_with("lm_head")));
+    }
+}
+
+#[test]
+fn a_model_without_a_language_head_is_refused() {
+    let stage = untied();
+    stage.run_ok("reward", &[]);
+    let init = format!("model.init={}", stage.out("reward").display());
+    let output = stage.run("refused", &["--set", "loss.lm_weight=0.1", "--set", &init]);
+    let said = stage.stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("loss.lm_weight = 0.1") && said.contains("embed_out.weight is missing"), "{said}");
+}
+
+#[test]
+fn best_answers_are_learnt_alike_in_micro_batches_of_any_size_and_by_several_ranks() {
+    let sets = ["optim.lr=1e-3", "loss.lm_weight=0.5"];
+    micro_batches_do_not_matter(&table(), &sets);
+    let sets = [&sets[..], &["train.batch=8", "train.steps=4", "optim.eps=1e-3", "schedule.warmup_steps=0"]].concat();
+    testkit::ranks::same_steps_in_shares(&stage(), &["gradients", "parameters"], &sets, 5e-6);
+}
+
+#[test]
+fn frozen_blocks_stay_bit_for_bit_and_the_rest_is_trained() {
+    let stage = stage().with_set("model.freeze=1");
+    testkit::suite::stopped(&stage);
+    let frozen = |name: &str| ["transformer.wte.", "transformer.wpe.", "transformer.h.0."].iter().any(|part| name.starts_with(part));
+    let read = |path: &Path| tch::Tensor::read_safetensors(path).unwrap();
+    let before = read(&stage.dir.path().join("sft/model.safetensors"));
+    let after = testkit::weights(&stage.out("whole"));
+    let mut trained = 0;
+    for (name, tensor) in &after {
+        match before.iter().find(|(other, _)| other == name) {
+            Some((_, was)) => assert_eq!(tensor.equal(was), frozen(name), "{name}"),
+            None => assert_eq!(name, "score.weight"),
+        }
+        trained += if frozen(name) { 0 } else { tensor.numel() };
+    }
+    let summary = std::fs::read_to_string(stage.out("whole").join("summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["parameters"], trained);
+    let moments = read(&stage.out("whole").join("checkpoints/step-9/state/optim.safetensors"));
+    assert!(moments.iter().any(|(name, _)| name.starts_with("transformer.h.1.")));
+    assert!(moments.iter().all(|(name, _)| !frozen(name)), "a frozen weight has no moments");
+    testkit::suite::recomputed(&stage, "train");
+    let refused = |sets: &[&str], words: &str| {
+        let output = stage.run("refused", sets);
+        let said = stage.stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "{said}");
+        let _ = std::fs::remove_dir_all(stage.out("refused"));
+    };
+    refused(&["--set", "model.freeze=3"], "model.freeze = 3: the model has 2 blocks");
+    refused(&["--set", "lora.rank=4"], "model.freeze = 1: goes with lora.rank = 0");
+    refused(&["--set", "distributed.shard=parameters"], "model.freeze = 1: does not go together");
 }

@@ -195,6 +195,7 @@ pub fn sft(c: &SftConfig) -> Result<Steps, ConfigError> {
         &c.distill.teacher,
         "a teacher gives distributions over tokens: not for objective = \"classify\"",
     )?;
+    range(c.model.freeze == 0, "model.freeze", c.model.freeze, "is for reward")?;
     let fresh = &c.model.fresh;
     match (c.model.init.is_empty(), fresh.layers) {
         (_, 0) => folder("model.init", &c.model.init)?,
@@ -282,6 +283,10 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     in_parts(&c.distributed, &c.lora, "train.activation_checkpointing", c.train.activation_checkpointing)?;
     range(c.model.fresh.layers == 0, "model.fresh.layers", c.model.fresh.layers, "is for sft: a reward model starts from model.init")?;
     folder("model.init", &c.model.init)?;
+    let freeze = c.model.freeze;
+    range(freeze == 0 || c.lora.rank == 0, "model.freeze", freeze, "goes with lora.rank = 0: beside adapters no block is trained")?;
+    let whole = c.distributed.shard != Shard::Parameters;
+    range(freeze == 0 || whole, "model.freeze", freeze, "does not go together with distributed.shard = \"parameters\": use \"gradients\"")?;
     sources(&c.data.sources)?;
     for (i, source) in c.data.heldout.iter().enumerate() {
         range(!source.path.is_empty(), &format!("data.heldout.{i}.path"), "\"\"", "must name a file, a glob or a folder")?;
@@ -308,6 +313,7 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     range(l.margin_scale > 0.0 && l.margin_scale.is_finite(), "loss.margin_scale", l.margin_scale, "must be a positive number")?;
     range((0.0..0.5).contains(&l.label_smoothing), "loss.label_smoothing", l.label_smoothing, "must lie in [0, 0.5)")?;
     range(l.centre_coef >= 0.0, "loss.centre_coef", l.centre_coef, "must not be negative")?;
+    range(l.lm_weight >= 0.0 && l.lm_weight.is_finite(), "loss.lm_weight", l.lm_weight, "must be a number that is not negative")?;
     steps(&c.train)
 }
 

@@ -170,6 +170,10 @@ pub struct PreferenceLoss {
     /// What the difference of two scores or worths is multiplied by to give the margin. Scores of 1 to 7 would want about 0.5, scores of 0 to 100 about
     /// 0.02.
     pub margin_scale: f64,
+    /// Weight of the language-model loss of the answers that a judge puts first: the mean over their tokens, given the prompt, is added, times this. It keeps the
+    /// states useful for more than the labels, where these are few (text regularisation by SFT, arXiv 2406.10216); 0 is without. An output matrix that is not
+    /// the embedding is that of `model.init`: it is not trained and not part of the reward model.
+    pub lm_weight: f64,
 }
 
 impl Default for PreferenceLoss {
@@ -183,6 +187,7 @@ impl Default for PreferenceLoss {
             soft_labels: true,
             margin: Margin::default(),
             margin_scale: 1.0,
+            lm_weight: 0.0,
         }
     }
 }

@@ -99,6 +99,8 @@ pub struct InitModel {
     pub adapter: String,
     /// Dropout probability while training; of an encoder-decoder in embeddings and branches.
     pub dropout: f64,
+    /// Of `reward`: the embeddings and so many of the first blocks are not trained, a guard against overfitting where labels are few; 0 trains all.
+    pub freeze: usize,
     /// A fresh encoder-decoder, where `init` is empty.
     pub fresh: FreshPair,
 }

@@ -110,6 +110,8 @@ pub fn further(run: &StageRun) -> Result<Vec<Chart>, ReportError> {
         }
         "reward" => {
             add("margin", "score of better − worse", &[("training", "margin", Line, 1), ("validation", "eval/margin", Dots, 2)])?;
+            add("preference loss alone", "nats", &[("training", "loss/preference", Line, 1)])?;
+            add("best answers as text", "nats a token", &[("training", "loss/lm", Line, 1)])?;
             add("calibration error", "expected error", &[("validation", "eval/ece", Dots, 2)])?;
         }
         _ => {
