@@ -27,7 +27,7 @@ mod recompute;
 mod sharded;
 mod units;
 
-pub use alloc::keep_freed_pages;
+pub use alloc::{keep_freed_pages, release_freed_pages};
 pub use c10d::{Group, HAS_NCCL, Joining, Reducer, Reduction, Store, quiet_logging};
 pub use kernels::{RUN, cross_entropy_in_place, exponentials, token_log_probs};
 pub use map::MappedFile;

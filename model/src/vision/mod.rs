@@ -145,8 +145,7 @@ impl Vision {
         // A convolution whose stride is its width is a linear map of the patches.
         let patches = pixels.view([rows, 3, grid, p, grid, p]).permute([0, 2, 4, 1, 3, 5]).reshape([rows * grid * grid, 3 * p * p]);
         let x = patches.linear(&self.patch.view([c.width as i64, -1]), Some(&self.patch_bias)).view([rows, grid * grid, -1]);
-        // Times one, so that its gradient is a tensor of its own, also of one row: a part of the whole's gradient would have strides that the fused step refuses.
-        let x = Tensor::cat(&[(&self.cls * 1.0).expand([rows, 1, c.width as i64], false), x], 1) + &self.places; // [B, T, E]
+        let x = Tensor::cat(&[self.cls.expand([rows, 1, c.width as i64], false), x], 1) + &self.places; // [B, T, E]
         let x = dropped(x, c.dropout.embedding, train);
         let x = cast(&x, self.compute).reshape([-1, c.width as i64]);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, rows, train));

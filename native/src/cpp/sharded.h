@@ -19,13 +19,11 @@ struct Bucket {
 
 // Buckets leave in one order in all processes.
 struct Exchange {
-  // Buckets on their way at a time: each costs twice its size.
-  static constexpr size_t IN_FLIGHT = 2;
-
   GroupPtr group;
   Tensors params;
   std::vector<int64_t> begins; // of each parameter in its bucket
   std::vector<Bucket> buckets;
+  size_t in_flight = 2; // buckets on their way at a time: each costs twice its size
   size_t launched = 0, settled = 0;
 
   Exchange(const GroupPtr &g, Tensors all, const size_t *bucket_of, const int64_t *begin, const Tensors &sums)
@@ -37,7 +35,7 @@ struct Exchange {
   void restart() { launched = settled = 0; }
 
   void launch() {
-    if (launched - settled == IN_FLIGHT) settle();
+    if (launched - settled == in_flight) settle();
     c10::AutoGradMode no_grad(false);
     auto &b = buckets.at(launched++);
     const int64_t part = b.sum.numel();

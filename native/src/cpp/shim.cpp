@@ -33,12 +33,20 @@ template <class Body> char *without_autograd(Body body) noexcept {
   });
 }
 
+// Strides of dimensions of one place say nothing: autograd's may be others than the parameter's.
+bool same_layout(const at::Tensor &a, const at::Tensor &b) {
+  if (a.sizes() != b.sizes()) return false;
+  for (int64_t d = 0; d < a.dim(); ++d)
+    if (a.size(d) != 1 && a.stride(d) != b.stride(d)) return false;
+  return true;
+}
+
 // The kernel walks raw memory and checks nothing: same shape, layout, type and device, or an error.
 void check_like(const std::vector<at::Tensor> &params, const std::vector<at::Tensor> &others, const char *what) {
   for (size_t i = 0; i < params.size(); ++i) {
     const auto &p = params[i], &o = others[i];
     TORCH_CHECK(p.is_non_overlapping_and_dense(), "parameter ", i, " is not dense");
-    TORCH_CHECK(p.sizes() == o.sizes() && p.strides() == o.strides(), what, "[", i, "] has shape ", o.sizes(), " and strides ",
+    TORCH_CHECK(same_layout(p, o), what, "[", i, "] has shape ", o.sizes(), " and strides ",
                 o.strides(), ", its parameter ", p.sizes(), " and ", p.strides());
     TORCH_CHECK(p.scalar_type() == o.scalar_type() && p.device() == o.device(), what, "[", i, "] is ", o.scalar_type(), " on ",
                 o.device(), ", its parameter ", p.scalar_type(), " on ", p.device());

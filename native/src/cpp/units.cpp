@@ -16,6 +16,7 @@
 
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
@@ -26,52 +27,81 @@ namespace {
 struct Unit {
   at::Tensor flat; // [size * part], whose storage is empty while the unit is away
   at::Tensor part; // [part], this process's
-  c10::intrusive_ptr<c10d::Work> work;
+  std::vector<c10::intrusive_ptr<c10d::Work>> works; // which bring it
   enum { AWAY, COMING, HERE } state = HERE;
 };
 
 struct Units : torch::CustomClassHolder {
   Exchange exchange; // the last unit is bucket 0: gradients come in this order
   std::vector<Unit> units;
+  // Memory that units gave up, by its size: blocks are alike, so the next one takes it over, and no holes of a block's size remain in the heap.
+  std::unordered_multimap<size_t, at::DataPtr> spare;
+  static constexpr size_t SPARES = 2; // of one size: the block that computes and the one on its way
   bool held = false;
   std::string failure; // of an exchange in a forward pass; told when the backward pass begins
   std::recursive_mutex lock;
 
-  explicit Units(Exchange e) : exchange(std::move(e)), units(exchange.buckets.size()) {}
+  explicit Units(Exchange e) : exchange(std::move(e)), units(exchange.buckets.size()) {
+    exchange.in_flight = 1; // a block's backward pass is long enough for the exchange of another's gradients
+  }
 
   size_t last() const { return units.size() - 1; }
   Bucket &bucket(size_t unit) { return exchange.buckets.at(last() - unit); }
 
-  void allocate(Unit &u, bool whole) {
+  void allocate(Unit &u) {
     auto *storage = u.flat.storage().unsafeGetStorageImpl();
-    const size_t bytes = whole ? u.flat.numel() * u.flat.element_size() : 0;
-    storage->set_data_ptr_noswap(storage->allocator()->allocate(bytes));
+    const size_t bytes = u.flat.numel() * u.flat.element_size();
+    const auto found = spare.find(bytes);
+    storage->set_data_ptr_noswap(found == spare.end() ? storage->allocator()->allocate(bytes) : std::move(found->second));
     storage->set_nbytes(bytes);
+    if (found != spare.end()) spare.erase(found);
+  }
+
+  void give_up(Unit &u) {
+    auto *storage = u.flat.storage().unsafeGetStorageImpl();
+    const size_t bytes = storage->nbytes();
+    at::DataPtr memory = storage->set_data_ptr(storage->allocator()->allocate(0));
+    storage->set_nbytes(0);
+    if (spare.count(bytes) < SPARES) spare.emplace(bytes, std::move(memory));
   }
 
   void start(size_t unit) {
     auto &u = units.at(unit);
     if (u.state != Unit::AWAY) return;
-    allocate(u, true);
+    allocate(u);
     u.state = Unit::COMING;
     if (!failure.empty()) return;
+    c10::AutoGradMode no_grad(false);
     at::Tensor to = u.flat.detach(), from = u.part;
-    u.work = exchange.group->all_gather_single(to, from);
+    if (from.is_cuda()) {
+      u.works.push_back(exchange.group->all_gather_single(to, from));
+      return;
+    }
+    // Gloo's gather would make a copy of the whole; broadcasts from the owners write where each part is to be.
+    for (int64_t r = 0; r < exchange.group->getSize(); ++r) {
+      std::vector<at::Tensor> place{to.narrow(0, r * from.numel(), from.numel())};
+      if (r == exchange.group->getRank()) place[0].copy_(from);
+      c10d::BroadcastOptions options;
+      options.rootRank = r;
+      u.works.push_back(exchange.group->broadcast(place, options));
+    }
+  }
+
+  void wait(Unit &u) {
+    for (auto &work : u.works) work->wait();
+    u.works.clear();
   }
 
   void ensure(size_t unit) {
     start(unit);
-    auto &u = units[unit];
-    if (u.work) u.work->wait();
-    u.work.reset();
-    u.state = Unit::HERE;
+    wait(units[unit]);
+    units[unit].state = Unit::HERE;
   }
 
   void release(size_t unit) {
     auto &u = units.at(unit);
-    if (u.work) u.work->wait();
-    u.work.reset();
-    if (u.state != Unit::AWAY) allocate(u, false);
+    wait(u);
+    if (u.state != Unit::AWAY) give_up(u);
     u.state = Unit::AWAY;
   }
 
@@ -93,7 +123,7 @@ struct Units : torch::CustomClassHolder {
 
   void note(const char *what) {
     if (failure.empty()) failure = what;
-    for (auto &u : units) u.work.reset();
+    for (auto &u : units) u.works.clear();
   }
 
   void check() {

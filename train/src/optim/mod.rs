@@ -153,6 +153,7 @@ impl Optimizer {
         let tensors: Vec<Tensor> = params.iter().map(|p| p.tensor.shallow_clone()).collect();
         let units: Vec<usize> = params.iter().map(|p| p.unit).collect();
         let partition = Partition::in_units(&tensors, &units, world, shard)?;
+        native::release_freed_pages(); // of whole weights that are shared out now, and of all set-up before
         if partition.shard() != Shard::Nothing && params.iter().any(|p| Rule::of(p, config) == Rule::Muon) {
             return Err(Error::MuonInParts);
         }
