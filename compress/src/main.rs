@@ -5,6 +5,7 @@ use clap::{Args, Parser, ValueEnum};
 use compress::{blocks::Format, gguf, prune, sweep};
 use data::tokenizer::Tokenizer;
 use model::{HeadKind, Model};
+use program::say;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tch::Device;
@@ -115,11 +116,11 @@ fn run_gguf(args: &GgufArgs) -> anyhow::Result<()> {
     let folder = model::resolve(&args.model)?;
     let written = gguf::export(&folder, &args.out, format, !args.no_tokenizer)?;
     let (bytes, name) = (written.bytes as f64 / 1e6, format.name());
-    println!("{}: {bytes:.2} MB, {} matrices in {name}, {} tensors in f32", args.out.display(), written.in_format, written.in_float);
+    say!("{}: {bytes:.2} MB, {} matrices in {name}, {} tensors in f32", args.out.display(), written.in_format, written.in_float);
     written.notes.iter().for_each(|note| eprintln!("compress: {note}"));
     if let Some(out) = &args.rounded {
         gguf::round_folder(&folder, out, format)?;
-        println!("{}", out.display());
+        say!("{}", out.display());
     }
     Ok(())
 }
@@ -133,15 +134,15 @@ fn run_prune(args: &PruneArgs) -> anyhow::Result<()> {
         let gone = prune::heads_by_weight(&model)?;
         prune::remove_heads(&model, &gone[..n])?;
         let list: Vec<String> = gone[..n].iter().map(|h| format!("{}.{}", h.layer, h.head)).collect();
-        println!("heads taken out (block.head): {}", list.join(" "));
+        say!("heads taken out (block.head): {}", list.join(" "));
     }
     if let Some(share) = args.what.sparsity {
         anyhow::ensure!((0.0..1.0).contains(&share), "--sparsity {share}: a share below 1 is wanted");
         let (zeros, all) = prune::magnitude(&model, share);
-        println!("{zeros} of {all} weights of the blocks' maps are zero");
+        say!("{zeros} of {all} weights of the blocks' maps are zero");
     }
     prune::copy_folder(&model, &folder, &args.out)?;
-    println!("{}", args.out.display());
+    say!("{}", args.out.display());
     Ok(())
 }
 
@@ -159,8 +160,8 @@ fn run_sweep(args: &SweepArgs) -> anyhow::Result<()> {
     );
     let points = sweep::sweep(&model, &ids, &mut |p| eprintln!("{} {:.2}: {:.4}", p.what, p.amount, p.loss))?;
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&points)?),
-        false => print!("{}", sweep::table(&points)),
+        true => say!("{}", serde_json::to_string_pretty(&points)?),
+        false => program::text(sweep::table(&points)),
     }
     if let Some(path) = &args.html {
         let page = sweep::page(&format!("{}: smaller", folder.display()), &points);

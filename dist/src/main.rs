@@ -3,6 +3,7 @@
 use anyhow::{Context, bail, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dist::plan::{self, Cluster, Job, Layout, Plan, Recompute, Shape, States, Zero};
+use program::say;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -121,7 +122,7 @@ fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let fixed = args.tensor.is_some() || args.pipeline.is_some() || args.zero.is_some() || args.micro.is_some() || args.recompute.is_some();
     let plans = if fixed { vec![one(args, &shape, &cluster, &job)?] } else { plan::best(&shape, &cluster, &job, args.top.max(1)) };
     ensure!(!plans.is_empty(), "no layout divides {} devices, {} blocks and a batch of {}", cluster.devices, shape.layers, job.batch);
-    println!(
+    say!(
         "{}: {:.2} billion weights · {} devices of {:.0} GB, {:.0} TFLOP/s · a step of {} × {} tokens",
         args.model,
         shape.weights() / 1e9,
@@ -193,8 +194,8 @@ fn one(args: &PlanArgs, shape: &Shape, cluster: &Cluster, job: &Job) -> anyhow::
 fn print(plan: &Plan, cluster: &Cluster, tokens: Option<f64>) {
     let (m, t) = (&plan.memory, &plan.time);
     let gigabytes = |bytes: f64| format!("{:.1}", bytes / 1e9);
-    println!("\n  {}", plan.layout);
-    println!(
+    say!("\n  {}", plan.layout);
+    say!(
         "    memory  {} of {:.0} GB{}: weights {}, gradients {}, optimiser {}, activations {}",
         gigabytes(m.total()),
         cluster.memory / 1e9,
@@ -205,7 +206,7 @@ fn print(plan: &Plan, cluster: &Cluster, tokens: Option<f64>) {
         gigabytes(m.activations)
     );
     let share = |part: f64| format!("{:.1}%", 100.0 * part / t.total());
-    println!(
+    say!(
         "    step    {:.2} s: products {}, computed again {}, bubble {}, tensor {}, pipeline {}, data {}",
         t.total(),
         share(t.products),
@@ -216,5 +217,5 @@ fn print(plan: &Plan, cluster: &Cluster, tokens: Option<f64>) {
         share(t.data)
     );
     let days = tokens.map(|n| format!(" · {:.1} days for {n:.3e} tokens", n / plan.tokens_per_s / 86_400.0)).unwrap_or_default();
-    println!("    speed   {:.0} tokens/s · {:.1}% of the peak{days}", plan.tokens_per_s, 100.0 * plan.utilisation);
+    say!("    speed   {:.0} tokens/s · {:.1}% of the peak{days}", plan.tokens_per_s, 100.0 * plan.utilisation);
 }

@@ -12,6 +12,7 @@ use data::source;
 use data::tokenizer::Tokenizer;
 use evaluate::metrics::{self, Named};
 use model::{Captioner, Sampling};
+use program::say;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         let picture = Picture::open(image, model.side())?;
         let one = Asked { image: image.clone(), picture, prompt: args.prompt.clone().unwrap_or_default(), right: None };
         let said = captions(&model, &tokenizer, &template, &[one], args.max_new)?.remove(0);
-        println!("{}", if args.model.json { json!({ "image": image, "caption": said }).to_string() } else { said });
+        say!("{}", if args.model.json { json!({ "image": image, "caption": said }).to_string() } else { said });
         return Ok(());
     }
     let (mut out, mut all) = (String::new(), serde_json::Map::new());
@@ -59,13 +60,13 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         };
         match figures {
             Some(figures) if args.model.json => _ = all.insert(file.display().to_string(), json!(figures)),
-            Some(figures) => print!("{}", table(file, &figures)),
+            Some(figures) => program::text(table(file, &figures)),
             None if args.model.json => _ = all.insert(file.display().to_string(), Value::from(said)),
-            None => rows.iter().zip(&said).for_each(|(row, said)| println!("{}  {said}", row.image.display())),
+            None => rows.iter().zip(&said).for_each(|(row, said)| say!("{}  {said}", row.image.display())),
         }
     }
     if args.model.json {
-        println!("{}", Value::Object(all));
+        say!("{}", Value::Object(all));
     }
     if let Some(path) = &args.out {
         std::fs::write(path, out).with_context(|| path.display().to_string())?;

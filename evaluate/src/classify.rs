@@ -8,6 +8,7 @@ use data::config::Source;
 use data::quarantine::Quarantine;
 use data::source::{self, Row};
 use evaluate::metrics;
+use program::say;
 use serde_json::{Map, Value, json};
 
 /// Classifies and prints.
@@ -23,7 +24,7 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     let labels = labels.collect::<anyhow::Result<Vec<_>>>()?;
     let said = reader.ask(&rows)?;
     let Some(right) = labels.into_iter().collect::<Option<Vec<String>>>() else {
-        rows.iter().zip(&said).for_each(|(row, said)| println!("{}", shown(&reader, row, said, args.model.json)));
+        rows.iter().zip(&said).for_each(|(row, said)| say!("{}", shown(&reader, row, said, args.model.json)));
         return Ok(());
     };
     let names: Vec<String> = said.iter().map(|said| name(&reader, said)).collect();
@@ -38,9 +39,9 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
         figures["left_out"] = left_out.into();
     }
     if args.model.json {
-        println!("{figures}")
+        say!("{figures}")
     } else {
-        print!("{}", measure::lines(&figures, ""))
+        program::text(measure::lines(&figures, ""))
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use data::config::Source;
 use data::quarantine::Quarantine;
 use data::source::{self, Row};
 use evaluate::metrics::{self, Tokenize};
+use program::say;
 use serde_json::{Value, json};
 
 /// A row: what was predicted, and what is right (texts may have several).
@@ -41,9 +42,9 @@ pub fn run(args: &MetricsArgs) -> anyhow::Result<()> {
         }
     };
     if args.json {
-        println!("{figures}");
+        say!("{figures}");
     } else {
-        print!("{}", lines(&figures, ""));
+        program::text(lines(&figures, ""));
     }
     Ok(())
 }

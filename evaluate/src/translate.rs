@@ -14,8 +14,11 @@ use evaluate::report::heatmap::Heatmap;
 use evaluate::report::html::{FOOT, escape, grid, head};
 use model::seq2seq::beam::{BeamSearch, Hypothesis, search};
 use model::{PaddedRows, Seq2Seq};
+use program::say;
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::io::Write;
+use std::path::PathBuf;
 
 /// Translates and prints.
 pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
@@ -40,9 +43,14 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
     };
     let sources = rows.iter().map(|(text, _)| source_ids(&tokenizer, text)).collect::<Result<Vec<_>, _>>()?;
     let found = search(&model, &sources, &how)?;
-    let mut out: Box<dyn Write> = match &args.out {
-        Some(path) => Box::new(std::fs::File::create(path).map_err(|e| input(format!("{}: cannot be written: {e}", path.display())))?),
-        None => Box::new(std::io::stdout().lock()),
+    let create = |path: &PathBuf| std::fs::File::create(path).map_err(|e| input(format!("{}: cannot be written: {e}", path.display())));
+    let mut file = args.out.as_ref().map(create).transpose()?;
+    let mut tell = |line: &dyn Display| match &mut file {
+        Some(file) => writeln!(file, "{line}"),
+        None => {
+            say!("{line}");
+            Ok(())
+        }
     };
     let text = |h: &Hypothesis| -> anyhow::Result<String> { Ok(tokenizer.decode(&h.ids, true)?.trim().to_string()) };
     let mut predictions = Vec::with_capacity(rows.len());
@@ -58,10 +66,10 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
                 row["n_best"] = json!(all);
                 row["scores"] = json!(scores);
             }
-            writeln!(out, "{row}")?;
+            tell(&row)?;
         } else {
             for (text, score) in all.iter().zip(&scores) {
-                if args.n_best > 1 { writeln!(out, "{score:.4}\t{text}")? } else { writeln!(out, "{text}")? }
+                if args.n_best > 1 { tell(&format_args!("{score:.4}\t{text}"))? } else { tell(text)? }
             }
         }
         predictions.push(all.into_iter().next().unwrap_or_default());

@@ -5,6 +5,7 @@ use clap::{Args, Parser};
 use data::tokenizer::Tokenizer;
 use evaluate::reward_model::RewardModel;
 use model::{HeadKind, Model};
+use program::say;
 use safety::{canary, fool, members, redteam, rows};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -189,7 +190,7 @@ fn plant(args: &PlantArgs) -> Result<()> {
         rows::write_bytes(&args.out, (planted.join("\n") + "\n").as_bytes())?;
     }
     rows::write(&args.canaries, &canaries)?;
-    println!("{}: {} documents, {} of them secrets", args.out.display(), planted.len(), canaries.iter().map(|c| c.repeats).sum::<usize>());
+    say!("{}: {} documents, {} of them secrets", args.out.display(), planted.len(), canaries.iter().map(|c| c.repeats).sum::<usize>());
     Ok(())
 }
 
@@ -197,19 +198,19 @@ fn exposure(args: &ExposureArgs) -> Result<()> {
     let (model, tokenizer) = language_model(&args.model)?;
     let found = canary::expose(&model, &tokenizer, &canary::read(&args.canaries)?, args.others, args.seed)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        say!("{}", serde_json::to_string_pretty(&found)?);
         return Ok(());
     }
-    println!("{:>8} {:>8} {:>15} {:>10}", "planted", "secrets", "exposure, bits", "extracted");
+    say!("{:>8} {:>8} {:>15} {:>10}", "planted", "secrets", "exposure, bits", "extracted");
     let mut repeats: Vec<usize> = found.iter().map(|e| e.repeats).collect();
     repeats.sort_unstable();
     repeats.dedup();
     for n in repeats {
         let of: Vec<_> = found.iter().filter(|e| e.repeats == n).collect();
         let mean = of.iter().map(|e| e.exposure).sum::<f64>() / of.len() as f64;
-        println!("{n:>7}x {:>8} {mean:>15.2} {:>10}", of.len(), of.iter().filter(|e| e.extracted).count());
+        say!("{n:>7}x {:>8} {mean:>15.2} {:>10}", of.len(), of.iter().filter(|e| e.extracted).count());
     }
-    println!("of {:.1} bits that can be seen; chance gives 1.44 on average", ((args.others + 1) as f64).log2());
+    say!("of {:.1} bits that can be seen; chance gives 1.44 on average", ((args.others + 1) as f64).log2());
     Ok(())
 }
 
@@ -218,13 +219,13 @@ fn membership(args: &MembersArgs) -> Result<()> {
     let side = |path: &Path| Ok::<_, anyhow::Error>(limited(rows::documents(path)?, args.limit));
     let found = members::infer(&model, &tokenizer, &side(&args.seen)?, &side(&args.unseen)?, args.seed)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        say!("{}", serde_json::to_string_pretty(&found)?);
         return Ok(());
     }
-    println!("texts         {} seen, {} unseen", found.members, found.others);
-    println!("loss          {:.4} seen, {:.4} unseen", found.loss[0], found.loss[1]);
-    println!("AUC           {:.3} [{:.3}, {:.3}]", found.auc, found.auc_ci[0], found.auc_ci[1]);
-    println!("members found {:.1}% at 1% false alarms, {:.1}% at 10%", 100.0 * found.found_at[0], 100.0 * found.found_at[1]);
+    say!("texts         {} seen, {} unseen", found.members, found.others);
+    say!("loss          {:.4} seen, {:.4} unseen", found.loss[0], found.loss[1]);
+    say!("AUC           {:.3} [{:.3}, {:.3}]", found.auc, found.auc_ci[0], found.auc_ci[1]);
+    say!("members found {:.1}% at 1% false alarms, {:.1}% at 10%", 100.0 * found.found_at[0], 100.0 * found.found_at[1]);
     Ok(())
 }
 
@@ -251,14 +252,14 @@ fn red_team(args: &RedTeamArgs) -> Result<()> {
     }
     if args.json {
         let all: Vec<_> = tallies.iter().map(|(path, tally)| serde_json::json!({ "model": path, "tally": tally })).collect();
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        say!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
     let share = |s: redteam::Share| format!("{:.1}% [{:.1}, {:.1}]", 100.0 * s.rate, 100.0 * s.ci[0], 100.0 * s.ci[1]);
     for (path, t) in tallies {
         let harmful = t.harmful.map_or(String::new(), |h| format!(", harmful {}", share(h)));
         let long = if t.too_long > 0 { format!(" ({} prompts too long)", t.too_long) } else { String::new() };
-        println!(
+        say!(
             "{}: {} answers{long}: refused {}, with listed words {}{harmful}",
             path.display(),
             t.answers,
@@ -280,7 +281,7 @@ fn fooling(args: &FoolArgs) -> Result<()> {
         };
         if let Some(found) = fool::fool(&reward, prompt, answer, text("chosen"), search)? {
             if args.json {
-                println!("{}", serde_json::to_string(&found)?);
+                say!("{}", serde_json::to_string(&found)?);
             }
             all.push(found);
         }

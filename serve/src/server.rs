@@ -6,6 +6,7 @@ use crate::figures::Figures;
 use crate::http::{self, App};
 use crate::open::{ModelArgs, Opened};
 use anyhow::{Context, Result, bail, ensure};
+use program::mention;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +100,7 @@ async fn serve(app: Arc<App>, listener: TcpListener, grace: Duration) -> Result<
         told.stopping.store(true, Ordering::Relaxed);
         let _ = stop.send(true);
     });
-    println!("{}: listening on http://{}", app.name, listener.local_addr()?);
+    mention!("{}: listening on http://{}", app.name, listener.local_addr()?);
     let wait = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
@@ -112,7 +113,7 @@ async fn serve(app: Arc<App>, listener: TcpListener, grace: Duration) -> Result<
         served = server => served.context("the server failed")?,
         () = too_slow => eprintln!("serve: answers that took more than {} s to end were cut off", grace.as_secs()),
     }
-    println!("stopped");
+    mention!("stopped");
     Ok(())
 }
 
