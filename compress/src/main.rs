@@ -5,7 +5,7 @@ use clap::{Args, Parser, ValueEnum};
 use compress::{blocks::Format, gguf, prune, sweep};
 use data::tokenizer::Tokenizer;
 use model::{HeadKind, Model};
-use program::say;
+use program::{refuse, say};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tch::Device;
@@ -101,9 +101,7 @@ fn main() -> ExitCode {
         Cli::Prune(args) => run_prune(&args),
         Cli::Sweep(args) => run_sweep(&args),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("compress: error: {error:#}");
-    ExitCode::from(2)
+    program::code("compress", result, model::is_input)
 }
 
 fn run_gguf(args: &GgufArgs) -> anyhow::Result<()> {
@@ -130,14 +128,18 @@ fn run_prune(args: &PruneArgs) -> anyhow::Result<()> {
     let model = Model::load(&folder, Device::Cpu)?;
     let c = model.config();
     if let Some(n) = args.what.heads {
-        anyhow::ensure!(n < c.layers * c.heads, "--heads {n}: the model has {} in all", c.layers * c.heads);
+        if n >= c.layers * c.heads {
+            refuse!("--heads {n}: the model has {} in all", c.layers * c.heads);
+        }
         let gone = prune::heads_by_weight(&model)?;
         prune::remove_heads(&model, &gone[..n])?;
         let list: Vec<String> = gone[..n].iter().map(|h| format!("{}.{}", h.layer, h.head)).collect();
         say!("heads taken out (block.head): {}", list.join(" "));
     }
     if let Some(share) = args.what.sparsity {
-        anyhow::ensure!((0.0..1.0).contains(&share), "--sparsity {share}: a share below 1 is wanted");
+        if !(0.0..1.0).contains(&share) {
+            refuse!("--sparsity {share}: a share below 1 is wanted");
+        }
         let (zeros, all) = prune::magnitude(&model, share);
         say!("{zeros} of {all} weights of the blocks' maps are zero");
     }
@@ -152,12 +154,9 @@ fn run_sweep(args: &SweepArgs) -> anyhow::Result<()> {
     let model = Model::load_as(&folder, HeadKind::Lm, Device::Cpu)?;
     model.freeze();
     let ids = Tokenizer::load(&folder)?.encode(&text)?;
-    anyhow::ensure!(
-        ids.len() > 1,
-        "{}: {} token: the first one is not predicted, so there must be two or more",
-        args.text.display(),
-        ids.len()
-    );
+    if ids.len() < 2 {
+        refuse!("{}: {} token: the first one is not predicted, so there must be two or more", args.text.display(), ids.len());
+    }
     let points = sweep::sweep(&model, &ids, &mut |p| eprintln!("{} {:.2}: {:.4}", p.what, p.amount, p.loss))?;
     match args.json {
         true => say!("{}", serde_json::to_string_pretty(&points)?),

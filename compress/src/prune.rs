@@ -1,7 +1,8 @@
 //! Weights set to zero: the smallest of each matrix, or whole attention heads.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use model::{Config, Model, config::Family};
+use program::refuse;
 use std::path::Path;
 use tch::Tensor;
 
@@ -19,7 +20,9 @@ const KEPT: [&str; 8] = [
 
 /// Writes `model` as the folder `out`, with the tokenizer and the lineage of `folder`.
 pub fn copy_folder(model: &Model, folder: &Path, out: &Path) -> Result<()> {
-    ensure!(!out.join("config.json").exists(), "{}: holds a model already: name another folder", out.display());
+    if out.join("config.json").exists() {
+        refuse!("{}: holds a model already: name another folder", out.display());
+    }
     model.save(out)?;
     for name in KEPT {
         let from = folder.join(name);

@@ -18,6 +18,14 @@ fn a_closed_pipe_is_a_quiet_end() {
 }
 
 #[test]
+fn what_the_user_can_mend_ends_with_2() {
+    let ended = plan("nowhere", Stdio::null());
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.starts_with("dist: error: --model nowhere: neither a known name"), "{said}");
+}
+
+#[test]
 fn output_that_cannot_be_written_is_said() {
     let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
         return eprintln!("SKIPPED: there is no /dev/full here");

@@ -21,7 +21,7 @@ macro_rules! refuse {
 }
 
 /// Prints the error with its causes, one a line, and gives the exit code. `known` says of errors of the libraries in use whether the user's input is at fault;
-/// of [`Input`] and of files and addresses that cannot be had it is known here.
+/// of [`Input`], of files that cannot be had or are no text, and of addresses that cannot be had it is known here.
 pub fn code(program: &str, result: anyhow::Result<()>, known: impl Fn(&(dyn Error + 'static)) -> Option<bool>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     let mut last = error.to_string();
@@ -36,8 +36,8 @@ pub fn code(program: &str, result: anyhow::Result<()>, known: impl Fn(&(dyn Erro
 }
 
 fn is_input(error: &(dyn Error + 'static)) -> bool {
-    use ErrorKind::{AddrInUse, AddrNotAvailable, IsADirectory, NotADirectory, NotFound, PermissionDenied};
-    let given = [NotFound, PermissionDenied, IsADirectory, NotADirectory, AddrInUse, AddrNotAvailable];
+    use ErrorKind::{AddrInUse, AddrNotAvailable, InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    let given = [NotFound, PermissionDenied, IsADirectory, NotADirectory, InvalidData, AddrInUse, AddrNotAvailable];
     error.downcast_ref::<io::Error>().map_or_else(|| error.is::<Input>(), |error| given.contains(&error.kind()))
 }
 

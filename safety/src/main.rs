@@ -5,7 +5,7 @@ use clap::{Args, Parser};
 use data::tokenizer::Tokenizer;
 use evaluate::reward_model::RewardModel;
 use model::{HeadKind, Model};
-use program::say;
+use program::{refuse, say};
 use safety::{canary, fool, members, redteam, rows};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -161,9 +161,7 @@ fn main() -> ExitCode {
         Cli::RedTeam(args) => red_team(&args),
         Cli::Fool(args) => fooling(&args),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("safety: error: {error:#}");
-    ExitCode::from(2)
+    program::code("safety", result, model::is_input)
 }
 
 fn language_model(path: &Path) -> Result<(Model, Tokenizer)> {
@@ -277,7 +275,7 @@ fn fooling(args: &FoolArgs) -> Result<()> {
     for (line, row) in limited(rows::read(&args.data)?, args.limit) {
         let text = |key: &str| row[key].as_str();
         let (Some(prompt), Some(answer)) = (text("prompt"), text("rejected").or_else(|| text("response"))) else {
-            anyhow::bail!("{}, line {line}: \"prompt\" and \"rejected\" (or \"response\") are wanted", args.data.display());
+            refuse!("{}, line {line}: \"prompt\" and \"rejected\" (or \"response\") are wanted", args.data.display());
         };
         if let Some(found) = fool::fool(&reward, prompt, answer, text("chosen"), search)? {
             if args.json {
@@ -286,7 +284,9 @@ fn fooling(args: &FoolArgs) -> Result<()> {
             all.push(found);
         }
     }
-    anyhow::ensure!(!all.is_empty(), "{}: no row leaves room for a suffix of {} tokens", args.data.display(), args.tokens);
+    if all.is_empty() {
+        refuse!("{}: no row leaves room for a suffix of {} tokens", args.data.display(), args.tokens);
+    }
     let mean = |of: &dyn Fn(&fool::Fooled) -> f32| all.iter().map(|f| f64::from(of(f))).sum::<f64>() / all.len() as f64;
     let summary = format!(
         "{} answers: score {:.2}, with {} random tokens {:.2}, with the ones found {:.2}",

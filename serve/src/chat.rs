@@ -2,11 +2,11 @@
 
 use crate::answer::Answer;
 use crate::open::{ModelArgs, Opened};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use data::chat::Message;
 use model::Sampling;
 use model::batcher::{Batcher, Request};
-use program::say;
+use program::{refuse, say};
 use std::io::{BufRead, IsTerminal};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ const HELP: &str =
 pub fn run(args: &Args) -> Result<()> {
     let (opened, model) = Opened::new(&args.model)?;
     let Some(template) = &opened.template else {
-        bail!("{}: no chat template here: this model has not learned to chat", opened.folder.display())
+        refuse!("{}: no chat template here: this model has not learned to chat", opened.folder.display())
     };
     let context = opened.config.context;
     let mut batcher = Batcher::new(&model, 1, context)?;

@@ -5,8 +5,8 @@ use crate::feedback::Feedback;
 use crate::figures::Figures;
 use crate::http::{self, App};
 use crate::open::{ModelArgs, Opened};
-use anyhow::{Context, Result, bail, ensure};
-use program::mention;
+use anyhow::{Context, Result};
+use program::{mention, refuse};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
     let keys = args.api_keys.as_deref().map(read_keys).transpose()?.unwrap_or_default();
     let local = args.bind.ip().is_loopback();
     if !local && keys.is_empty() {
-        bail!("--bind {}: other machines could ask without a key: give --api-keys FILE, or listen on a loopback address", args.bind);
+        refuse!("--bind {}: other machines could ask without a key: give --api-keys FILE, or listen on a loopback address", args.bind);
     }
     let feedback = args
         .feedback
@@ -122,6 +122,8 @@ fn read_keys(path: &Path) -> Result<Vec<blake3::Hash>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the API keys in {}", path.display()))?;
     let keys: Vec<_> =
         text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(|l| blake3::hash(l.as_bytes())).collect();
-    ensure!(!keys.is_empty(), "{}: no API key in this file: a line each", path.display());
+    if keys.is_empty() {
+        refuse!("{}: no API key in this file: a line each", path.display());
+    }
     Ok(keys)
 }
