@@ -127,6 +127,7 @@ fn run_prune(args: &PruneArgs) -> anyhow::Result<()> {
     let folder = model::resolve(&args.model)?;
     let model = Model::load(&folder, Device::Cpu)?;
     let c = model.config();
+    let mut how = String::new();
     if let Some(n) = args.what.heads {
         if n >= c.layers * c.heads {
             refuse!("--heads {n}: the model has {} in all", c.layers * c.heads);
@@ -135,6 +136,7 @@ fn run_prune(args: &PruneArgs) -> anyhow::Result<()> {
         prune::remove_heads(&model, &gone[..n])?;
         let list: Vec<String> = gone[..n].iter().map(|h| format!("{}.{}", h.layer, h.head)).collect();
         say!("heads taken out (block.head): {}", list.join(" "));
+        how += &format!("heads = {list:?}\n");
     }
     if let Some(share) = args.what.sparsity {
         if !(0.0..1.0).contains(&share) {
@@ -142,8 +144,9 @@ fn run_prune(args: &PruneArgs) -> anyhow::Result<()> {
         }
         let (zeros, all) = prune::magnitude(&model, share);
         say!("{zeros} of {all} weights of the blocks' maps are zero");
+        how += &format!("sparsity = {share:?}\n");
     }
-    prune::copy_folder(&model, &folder, &args.out)?;
+    prune::write_folder(&model, &folder, &args.out, prune::Done { stage: "prune", how: &how })?;
     say!("{}", args.out.display());
     Ok(())
 }

@@ -9,6 +9,7 @@ mod vocabulary;
 mod write;
 
 use crate::blocks::Format;
+use crate::prune::Done;
 use anyhow::Result;
 use model::{HeadKind, Model};
 use program::{input, refuse};
@@ -69,7 +70,8 @@ pub fn export(folder: &Path, file: &Path, format: Format, tokenizer: bool) -> Re
 pub fn round_folder(folder: &Path, out: &Path, format: Format) -> Result<()> {
     let model = Model::load(folder, Device::Cpu)?;
     round(&model, format);
-    crate::prune::copy_folder(&model, folder, out)
+    let how = format!("type = \"{}\"\n", format.name());
+    crate::prune::write_folder(&model, folder, out, Done { stage: "round", how: &how })
 }
 
 /// Rounds the matrices of a model in memory to what [`export`] would store. Rows are those of `[out, in]`, whatever the family's own orientation.
