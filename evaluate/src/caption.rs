@@ -3,12 +3,10 @@
 use crate::cli::CaptionArgs;
 use crate::exit::input;
 use crate::open::{device, need_tokenizer};
+use crate::rows;
 use anyhow::Context;
 use data::chat::ChatTemplate;
-use data::config::Source;
 use data::pictures::Picture;
-use data::quarantine::Quarantine;
-use data::source;
 use data::tokenizer::Tokenizer;
 use evaluate::metrics::{self, Named};
 use model::{Captioner, Sampling};
@@ -105,37 +103,13 @@ fn table(file: &Path, figures: &Named) -> String {
 }
 
 fn read(args: &CaptionArgs, file: &Path, side: usize) -> anyhow::Result<Vec<Asked>> {
-    let folder = tempfile::tempdir()?;
-    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
-    let (mut rows, mut broken) = (Vec::new(), None);
-    let source = Source { path: file.display().to_string(), ..Source::default() };
-    source::read(&source, &mut bad, &mut |row, _| {
-        if args.limit > 0 && rows.len() == args.limit {
-            return Ok(());
-        }
+    rows::read(file, args.limit, rows::FIGURES, |row| {
         let field =
             |name: &str| row.fields.get(name).filter(|v| !v.is_null()).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string));
-        let read = field(&args.field).ok_or_else(|| format!("no field {:?}", args.field)).and_then(|name| {
-            let image = row.file.parent().unwrap_or(Path::new("")).join(name);
-            Ok((Picture::open(&image, side).map_err(|e| e.to_string())?, image))
-        });
-        match read {
-            Ok((picture, image)) => {
-                let prompt = args.prompt.clone().or_else(|| field("prompt")).unwrap_or_default();
-                rows.push(Asked { image, picture, prompt, right: field(&args.response) });
-            }
-            Err(why) => broken = broken.take().or_else(|| Some(format!("{}, line {}: {why}", row.file.display(), row.line))),
-        }
-        Ok(())
-    })?;
-    match broken {
-        Some(broken) => Err(input(broken)),
-        None if rows.is_empty() || bad.rejected() > 0 => Err(input(format!(
-            "{}: {} readable rows and {} others: figures are of all rows or of none",
-            file.display(),
-            rows.len(),
-            bad.rejected()
-        ))),
-        None => Ok(rows),
-    }
+        let name = field(&args.field).ok_or_else(|| format!("no field {:?}", args.field))?;
+        let image = row.file.parent().unwrap_or(Path::new("")).join(name);
+        let picture = Picture::open(&image, side).map_err(|e| e.to_string())?;
+        let prompt = args.prompt.clone().or_else(|| field("prompt")).unwrap_or_default();
+        Ok(Asked { image, picture, prompt, right: field(&args.response) })
+    })
 }

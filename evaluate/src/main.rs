@@ -15,6 +15,7 @@ mod measure;
 mod open;
 mod reward;
 mod reward_view;
+mod rows;
 mod score;
 mod solve;
 mod translate;

@@ -4,10 +4,8 @@ use crate::cli::TranslateArgs;
 use crate::exit::input;
 use crate::measure;
 use crate::open::{device, need_tokenizer};
-use data::config::Source;
+use crate::rows;
 use data::demos::source_ids;
-use data::quarantine::Quarantine;
-use data::source;
 use data::tokenizer::Tokenizer;
 use evaluate::metrics;
 use evaluate::report::heatmap::Heatmap;
@@ -18,7 +16,7 @@ use program::say;
 use serde_json::{Value, json};
 use std::fmt::Display;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Translates and prints.
 pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
@@ -38,7 +36,7 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
     };
     let rows = match (&args.text, &args.data) {
         (Some(text), _) => vec![(text.clone(), None)],
-        (None, Some(_)) => read(args)?,
+        (None, Some(path)) => read(path, args)?,
         (None, None) => return Err(input("name a --text or --data")),
     };
     let sources = rows.iter().map(|(text, _)| source_ids(&tokenizer, text)).collect::<Result<Vec<_>, _>>()?;
@@ -88,32 +86,11 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
 }
 
 /// Source and, where the field is there, reference of each row.
-fn read(args: &TranslateArgs) -> anyhow::Result<Vec<(String, Option<String>)>> {
-    let path = args.data.clone().unwrap_or_default();
-    let folder = tempfile::tempdir()?;
-    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
-    let (mut rows, mut broken) = (Vec::new(), None);
-    let source = Source { path: path.display().to_string(), ..Source::default() };
-    source::read(&source, &mut bad, &mut |row, _| {
+fn read(path: &Path, args: &TranslateArgs) -> anyhow::Result<Vec<(String, Option<String>)>> {
+    rows::read(path, 0, "all are translated or none", |row| {
         let field = |name: &String| row.fields.get(name).and_then(Value::as_str).map(str::to_string);
-        match field(&args.source) {
-            Some(text) => rows.push((text, field(&args.reference))),
-            None => {
-                broken = broken.take().or_else(|| Some(format!("{}, line {}: no field {:?}", row.file.display(), row.line, args.source)))
-            }
-        }
-        Ok(())
-    })?;
-    match broken {
-        Some(broken) => Err(input(broken)),
-        None if rows.is_empty() || bad.rejected() > 0 => Err(input(format!(
-            "{}: {} readable rows and {} others: all are translated or none",
-            path.display(),
-            rows.len(),
-            bad.rejected()
-        ))),
-        None => Ok(rows),
-    }
+        Ok((field(&args.source).ok_or_else(|| format!("no field {:?}", args.source))?, field(&args.reference)))
+    })
 }
 
 /// Attention from target to source, each layer's mean over its heads and the last layer's heads one by one.
