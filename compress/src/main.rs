@@ -5,6 +5,7 @@ use clap::{Args, Parser, ValueEnum};
 use compress::{blocks::Format, gguf, prune, sweep};
 use data::tokenizer::Tokenizer;
 use model::{HeadKind, Model};
+use program::{refuse, say};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tch::Device;
@@ -100,9 +101,7 @@ fn main() -> ExitCode {
         Cli::Prune(args) => run_prune(&args),
         Cli::Sweep(args) => run_sweep(&args),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("compress: error: {error:#}");
-    ExitCode::from(2)
+    program::code("compress", result, model::is_input)
 }
 
 fn run_gguf(args: &GgufArgs) -> anyhow::Result<()> {
@@ -115,11 +114,11 @@ fn run_gguf(args: &GgufArgs) -> anyhow::Result<()> {
     let folder = model::resolve(&args.model)?;
     let written = gguf::export(&folder, &args.out, format, !args.no_tokenizer)?;
     let (bytes, name) = (written.bytes as f64 / 1e6, format.name());
-    println!("{}: {bytes:.2} MB, {} matrices in {name}, {} tensors in f32", args.out.display(), written.in_format, written.in_float);
+    say!("{}: {bytes:.2} MB, {} matrices in {name}, {} tensors in f32", args.out.display(), written.in_format, written.in_float);
     written.notes.iter().for_each(|note| eprintln!("compress: {note}"));
     if let Some(out) = &args.rounded {
         gguf::round_folder(&folder, out, format)?;
-        println!("{}", out.display());
+        say!("{}", out.display());
     }
     Ok(())
 }
@@ -128,20 +127,27 @@ fn run_prune(args: &PruneArgs) -> anyhow::Result<()> {
     let folder = model::resolve(&args.model)?;
     let model = Model::load(&folder, Device::Cpu)?;
     let c = model.config();
+    let mut how = String::new();
     if let Some(n) = args.what.heads {
-        anyhow::ensure!(n < c.layers * c.heads, "--heads {n}: the model has {} in all", c.layers * c.heads);
+        if n >= c.layers * c.heads {
+            refuse!("--heads {n}: the model has {} in all", c.layers * c.heads);
+        }
         let gone = prune::heads_by_weight(&model)?;
         prune::remove_heads(&model, &gone[..n])?;
         let list: Vec<String> = gone[..n].iter().map(|h| format!("{}.{}", h.layer, h.head)).collect();
-        println!("heads taken out (block.head): {}", list.join(" "));
+        say!("heads taken out (block.head): {}", list.join(" "));
+        how += &format!("heads = {list:?}\n");
     }
     if let Some(share) = args.what.sparsity {
-        anyhow::ensure!((0.0..1.0).contains(&share), "--sparsity {share}: a share below 1 is wanted");
+        if !(0.0..1.0).contains(&share) {
+            refuse!("--sparsity {share}: a share below 1 is wanted");
+        }
         let (zeros, all) = prune::magnitude(&model, share);
-        println!("{zeros} of {all} weights of the blocks' maps are zero");
+        say!("{zeros} of {all} weights of the blocks' maps are zero");
+        how += &format!("sparsity = {share:?}\n");
     }
-    prune::copy_folder(&model, &folder, &args.out)?;
-    println!("{}", args.out.display());
+    prune::write_folder(&model, &folder, &args.out, prune::Done { stage: "prune", how: &how })?;
+    say!("{}", args.out.display());
     Ok(())
 }
 
@@ -151,16 +157,13 @@ fn run_sweep(args: &SweepArgs) -> anyhow::Result<()> {
     let model = Model::load_as(&folder, HeadKind::Lm, Device::Cpu)?;
     model.freeze();
     let ids = Tokenizer::load(&folder)?.encode(&text)?;
-    anyhow::ensure!(
-        ids.len() > 1,
-        "{}: {} token: the first one is not predicted, so there must be two or more",
-        args.text.display(),
-        ids.len()
-    );
+    if ids.len() < 2 {
+        refuse!("{}: {} token: the first one is not predicted, so there must be two or more", args.text.display(), ids.len());
+    }
     let points = sweep::sweep(&model, &ids, &mut |p| eprintln!("{} {:.2}: {:.4}", p.what, p.amount, p.loss))?;
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&points)?),
-        false => print!("{}", sweep::table(&points)),
+        true => say!("{}", serde_json::to_string_pretty(&points)?),
+        false => program::text(sweep::table(&points)),
     }
     if let Some(path) = &args.html {
         let page = sweep::page(&format!("{}: smaller", folder.display()), &points);

@@ -1,12 +1,15 @@
 //! Weights set to zero: the smallest of each matrix, or whole attention heads.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use data::inputs::Inputs;
+use model::lineage::{Lineage, Parent};
 use model::{Config, Model, config::Family};
+use program::refuse;
 use std::path::Path;
 use tch::Tensor;
 
 /// Files beside the weights that a pruned or rounded folder keeps as they are.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 7] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -14,12 +17,22 @@ const KEPT: [&str; 8] = [
     "merges.txt",
     "chat_template.jinja",
     "generation_config.json",
-    "lineage.json",
 ];
 
-/// Writes `model` as the folder `out`, with the tokenizer and the lineage of `folder`.
-pub fn copy_folder(model: &Model, folder: &Path, out: &Path) -> Result<()> {
-    ensure!(!out.join("config.json").exists(), "{}: holds a model already: name another folder", out.display());
+/// What was done to a model, for its lineage.
+#[derive(Debug, Clone, Copy)]
+pub struct Done<'a> {
+    /// `prune` or `round`.
+    pub stage: &'a str,
+    /// How, as TOML.
+    pub how: &'a str,
+}
+
+/// Writes `model`, made of the one in `folder`, as the folder `out`: with its tokenizer, and a lineage that names it and what was `done`.
+pub fn write_folder(model: &Model, folder: &Path, out: &Path, done: Done<'_>) -> Result<()> {
+    if out.join("config.json").exists() {
+        refuse!("{}: holds a model already: name another folder", out.display());
+    }
     model.save(out)?;
     for name in KEPT {
         let from = folder.join(name);
@@ -27,7 +40,11 @@ pub fn copy_folder(model: &Model, folder: &Path, out: &Path) -> Result<()> {
             std::fs::copy(&from, out.join(name)).with_context(|| from.display().to_string())?;
         }
     }
-    Ok(())
+    let parent = Parent::new("model", folder)?;
+    // A reward model goes on putting it before every prompt.
+    let prefix = parent.lineage.as_ref().and_then(|lineage| lineage.prompt_prefix.clone());
+    let lineage = Lineage::new(done.stage, vec![parent], Inputs::new(1), done.how);
+    Ok(Lineage { prompt_prefix: prefix, ..lineage }.write(out)?)
 }
 
 /// Linear maps inside the blocks: what pruning works on; embeddings, head and norms stay.
@@ -142,6 +159,29 @@ mod tests {
         }
         kept.restore(&model);
         assert_eq!(magnitude(&model, 0.0).0, 0);
+    }
+
+    #[test]
+    fn a_folder_tells_what_it_was_made_of_and_how() {
+        let dir = tempfile::tempdir().expect("folder");
+        let (from, out) = (dir.path().join("from"), dir.path().join("out"));
+        std::fs::create_dir(&from).expect("folder");
+        let model = tiny();
+        model.save(&from).expect("saved");
+        Lineage::new("reward", vec![], Inputs::new(1), "seed = 1").with_prompt_prefix("Q: ").write(&from).expect("written");
+        magnitude(&model, 0.5);
+        let done = Done { stage: "prune", how: "sparsity = 0.5\n" };
+        write_folder(&model, &from, &out, done).expect("written");
+        let read = |folder: &Path| model::lineage::read(folder).expect("a record");
+        let record = read(&out);
+        assert_eq!((record.stage.as_str(), record.config.as_str(), record.prompt_prefix.as_deref()), ("prune", done.how, Some("Q: ")));
+        let [parent] = record.parents.as_slice() else { panic!("one parent: {record:?}") };
+        assert_eq!(parent.lineage.as_deref(), Some(&read(&from)));
+        let hash = |folder: &Path| model::lineage::weights_hash(folder).expect("weights");
+        assert_eq!(parent.hash, hash(&from));
+        assert_ne!(parent.hash, hash(&out), "half of the weights are zero");
+        let again = write_folder(&model, &from, &out, done).expect_err("there is a model");
+        assert!(again.is::<program::Input>(), "{again}");
     }
 
     /// A head that is gone changes what comes out, and what it had read no longer does: its values may be anything.

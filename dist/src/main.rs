@@ -1,8 +1,9 @@
 //! `dist plan`: does a run fit a cluster, and where does its time go?
 
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dist::plan::{self, Cluster, Job, Layout, Plan, Recompute, Shape, States, Zero};
+use program::{input, refuse, say};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -103,13 +104,7 @@ enum Again {
 
 fn main() -> ExitCode {
     let Command::Plan(args) = Cli::parse().command;
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("dist: error: {e:#}");
-            ExitCode::from(2)
-        }
-    }
+    program::code("dist", run(&args), |_| None)
 }
 
 fn run(args: &PlanArgs) -> anyhow::Result<()> {
@@ -117,11 +112,15 @@ fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let cluster = cluster(args)?;
     let states = if let Bytes::Ours = args.states { States::OURS } else { States::MIXED };
     let job = Job { context: args.context, batch: args.batch, states };
-    ensure!(job.context > 0 && job.batch > 0, "--context and --batch must be at least 1");
+    if job.context == 0 || job.batch == 0 {
+        refuse!("--context and --batch must be at least 1");
+    }
     let fixed = args.tensor.is_some() || args.pipeline.is_some() || args.zero.is_some() || args.micro.is_some() || args.recompute.is_some();
     let plans = if fixed { vec![one(args, &shape, &cluster, &job)?] } else { plan::best(&shape, &cluster, &job, args.top.max(1)) };
-    ensure!(!plans.is_empty(), "no layout divides {} devices, {} blocks and a batch of {}", cluster.devices, shape.layers, job.batch);
-    println!(
+    if plans.is_empty() {
+        refuse!("no layout divides {} devices, {} blocks and a batch of {}", cluster.devices, shape.layers, job.batch);
+    }
+    say!(
         "{}: {:.2} billion weights · {} devices of {:.0} GB, {:.0} TFLOP/s · a step of {} × {} tokens",
         args.model,
         shape.weights() / 1e9,
@@ -142,16 +141,17 @@ fn shape(model: &str) -> anyhow::Result<Shape> {
     let path = Path::new(model);
     let file = [path.to_path_buf(), path.join("config.json"), path.join("model/config.json")].into_iter().find(|p| p.is_file());
     let Some(file) = file else {
-        bail!("--model {model}: neither a known name (124m, 1.5b, 7b, 13b, 70b, 175b, 530b) nor a folder with config.json");
+        refuse!("--model {model}: neither a known name (124m, 1.5b, 7b, 13b, 70b, 175b, 530b) nor a folder with config.json");
     };
     let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let config = serde_json::from_str(&text).with_context(|| file.display().to_string())?;
-    Shape::from_hf(&config).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))
+    let wrong = |why: String| input(format!("{}: {why}", file.display()));
+    let config = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    Shape::from_hf(&config).map_err(wrong)
 }
 
 fn cluster(args: &PlanArgs) -> anyhow::Result<Cluster> {
     let Some(named) = Cluster::named(&args.kind, args.devices) else {
-        bail!("--kind {}: known are v100, a100 and h100 (single figures can be given: --memory, --peak, ...)", args.kind);
+        refuse!("--kind {}: known are v100, a100 and h100 (single figures can be given: --memory, --peak, ...)", args.kind);
     };
     let cluster = Cluster {
         per_node: args.per_node.unwrap_or(named.per_node),
@@ -164,17 +164,19 @@ fn cluster(args: &PlanArgs) -> anyhow::Result<Cluster> {
         ..named
     };
     let positive = [cluster.memory, cluster.peak, cluster.efficiency, cluster.inside, cluster.between];
-    ensure!(
-        cluster.devices > 0 && cluster.per_node > 0 && positive.iter().all(|x| *x > 0.0 && x.is_finite()),
-        "figures of the cluster must be above 0"
-    );
+    let sound = cluster.devices > 0 && cluster.per_node > 0 && positive.iter().all(|x| *x > 0.0 && x.is_finite());
+    if !sound {
+        refuse!("figures of the cluster must be above 0");
+    }
     Ok(cluster)
 }
 
 /// The layout that the arguments fix; what they leave open is 1, ZeRO off, nothing again.
 fn one(args: &PlanArgs, shape: &Shape, cluster: &Cluster, job: &Job) -> anyhow::Result<Plan> {
     let (tensor, pipeline) = (args.tensor.unwrap_or(1), args.pipeline.unwrap_or(1));
-    ensure!(tensor > 0 && pipeline > 0, "--tensor and --pipeline must be at least 1");
+    if tensor == 0 || pipeline == 0 {
+        refuse!("--tensor and --pipeline must be at least 1");
+    }
     let layout = Layout {
         tensor,
         pipeline,
@@ -187,14 +189,14 @@ fn one(args: &PlanArgs, shape: &Shape, cluster: &Cluster, job: &Job) -> anyhow::
             _ => Recompute::Nothing,
         },
     };
-    plan::evaluate(shape, cluster, job, layout).map_err(anyhow::Error::msg)
+    plan::evaluate(shape, cluster, job, layout).map_err(input)
 }
 
 fn print(plan: &Plan, cluster: &Cluster, tokens: Option<f64>) {
     let (m, t) = (&plan.memory, &plan.time);
     let gigabytes = |bytes: f64| format!("{:.1}", bytes / 1e9);
-    println!("\n  {}", plan.layout);
-    println!(
+    say!("\n  {}", plan.layout);
+    say!(
         "    memory  {} of {:.0} GB{}: weights {}, gradients {}, optimiser {}, activations {}",
         gigabytes(m.total()),
         cluster.memory / 1e9,
@@ -205,7 +207,7 @@ fn print(plan: &Plan, cluster: &Cluster, tokens: Option<f64>) {
         gigabytes(m.activations)
     );
     let share = |part: f64| format!("{:.1}%", 100.0 * part / t.total());
-    println!(
+    say!(
         "    step    {:.2} s: products {}, computed again {}, bubble {}, tensor {}, pipeline {}, data {}",
         t.total(),
         share(t.products),
@@ -216,5 +218,5 @@ fn print(plan: &Plan, cluster: &Cluster, tokens: Option<f64>) {
         share(t.data)
     );
     let days = tokens.map(|n| format!(" · {:.1} days for {n:.3e} tokens", n / plan.tokens_per_s / 86_400.0)).unwrap_or_default();
-    println!("    speed   {:.0} tokens/s · {:.1}% of the peak{days}", plan.tokens_per_s, 100.0 * plan.utilisation);
+    say!("    speed   {:.0} tokens/s · {:.1}% of the peak{days}", plan.tokens_per_s, 100.0 * plan.utilisation);
 }

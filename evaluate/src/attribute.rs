@@ -10,6 +10,7 @@ use evaluate::report::heatmap::Heatmap;
 use evaluate::report::html::{FOOT, escape, grid, head};
 use evaluate::report::tokens::{Coloured, largest, render};
 use model::{HeadKind, Sampling};
+use program::say;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
@@ -27,15 +28,15 @@ pub fn run(args: &AttributeArgs) -> anyhow::Result<()> {
     let names = evaluate::reward_tokens::names(tokenizer, &ids)?;
     if args.model.json {
         let total = found.total();
-        println!("{}", json!({ "ids": ids, "tokens": names, "answer_begins": first, "attribution": found, "total": total }));
+        say!("{}", json!({ "ids": ids, "tokens": names, "answer_begins": first, "attribution": found, "total": total }));
     } else {
         let total = found.total();
         for (i, (name, value)) in names.iter().zip(&total).enumerate() {
-            println!("{} {value:+9.4}  {}", if i < first { ' ' } else { '>' }, name.escape_debug());
+            say!("{} {value:+9.4}  {}", if i < first { ' ' } else { '>' }, name.escape_debug());
         }
-        println!("log-likelihood of the answer {:.4}", found.log_probs.iter().sum::<f64>());
+        say!("log-likelihood of the answer {:.4}", found.log_probs.iter().sum::<f64>());
         if method != Method::Gradient {
-            println!("of end tokens in its place {:.4}, largest gap of a token {:.1e}", found.baseline.iter().sum::<f64>(), found.gap);
+            say!("of end tokens in its place {:.4}, largest gap of a token {:.1e}", found.baseline.iter().sum::<f64>(), found.gap);
         }
     }
     if let Some(path) = &args.html {

@@ -3,15 +3,14 @@
 use crate::cli::CaptionArgs;
 use crate::exit::input;
 use crate::open::{device, need_tokenizer};
+use crate::rows;
 use anyhow::Context;
 use data::chat::ChatTemplate;
-use data::config::Source;
 use data::pictures::Picture;
-use data::quarantine::Quarantine;
-use data::source;
 use data::tokenizer::Tokenizer;
 use evaluate::metrics::{self, Named};
 use model::{Captioner, Sampling};
+use program::say;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -42,7 +41,7 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         let picture = Picture::open(image, model.side())?;
         let one = Asked { image: image.clone(), picture, prompt: args.prompt.clone().unwrap_or_default(), right: None };
         let said = captions(&model, &tokenizer, &template, &[one], args.max_new)?.remove(0);
-        println!("{}", if args.model.json { json!({ "image": image, "caption": said }).to_string() } else { said });
+        say!("{}", if args.model.json { json!({ "image": image, "caption": said }).to_string() } else { said });
         return Ok(());
     }
     let (mut out, mut all) = (String::new(), serde_json::Map::new());
@@ -59,13 +58,13 @@ pub fn run(args: &CaptionArgs) -> anyhow::Result<()> {
         };
         match figures {
             Some(figures) if args.model.json => _ = all.insert(file.display().to_string(), json!(figures)),
-            Some(figures) => print!("{}", table(file, &figures)),
+            Some(figures) => program::text(table(file, &figures)),
             None if args.model.json => _ = all.insert(file.display().to_string(), Value::from(said)),
-            None => rows.iter().zip(&said).for_each(|(row, said)| println!("{}  {said}", row.image.display())),
+            None => rows.iter().zip(&said).for_each(|(row, said)| say!("{}  {said}", row.image.display())),
         }
     }
     if args.model.json {
-        println!("{}", Value::Object(all));
+        say!("{}", Value::Object(all));
     }
     if let Some(path) = &args.out {
         std::fs::write(path, out).with_context(|| path.display().to_string())?;
@@ -104,37 +103,13 @@ fn table(file: &Path, figures: &Named) -> String {
 }
 
 fn read(args: &CaptionArgs, file: &Path, side: usize) -> anyhow::Result<Vec<Asked>> {
-    let folder = tempfile::tempdir()?;
-    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
-    let (mut rows, mut broken) = (Vec::new(), None);
-    let source = Source { path: file.display().to_string(), ..Source::default() };
-    source::read(&source, &mut bad, &mut |row, _| {
-        if args.limit > 0 && rows.len() == args.limit {
-            return Ok(());
-        }
+    rows::read(file, args.limit, rows::FIGURES, |row| {
         let field =
             |name: &str| row.fields.get(name).filter(|v| !v.is_null()).map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_string));
-        let read = field(&args.field).ok_or_else(|| format!("no field {:?}", args.field)).and_then(|name| {
-            let image = row.file.parent().unwrap_or(Path::new("")).join(name);
-            Ok((Picture::open(&image, side).map_err(|e| e.to_string())?, image))
-        });
-        match read {
-            Ok((picture, image)) => {
-                let prompt = args.prompt.clone().or_else(|| field("prompt")).unwrap_or_default();
-                rows.push(Asked { image, picture, prompt, right: field(&args.response) });
-            }
-            Err(why) => broken = broken.take().or_else(|| Some(format!("{}, line {}: {why}", row.file.display(), row.line))),
-        }
-        Ok(())
-    })?;
-    match broken {
-        Some(broken) => Err(input(broken)),
-        None if rows.is_empty() || bad.rejected() > 0 => Err(input(format!(
-            "{}: {} readable rows and {} others: figures are of all rows or of none",
-            file.display(),
-            rows.len(),
-            bad.rejected()
-        ))),
-        None => Ok(rows),
-    }
+        let name = field(&args.field).ok_or_else(|| format!("no field {:?}", args.field))?;
+        let image = row.file.parent().unwrap_or(Path::new("")).join(name);
+        let picture = Picture::open(&image, side).map_err(|e| e.to_string())?;
+        let prompt = args.prompt.clone().or_else(|| field("prompt")).unwrap_or_default();
+        Ok(Asked { image, picture, prompt, right: field(&args.response) })
+    })
 }

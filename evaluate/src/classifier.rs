@@ -25,6 +25,16 @@ pub struct Asked {
     pub right: Option<String>,
 }
 
+/// A row as the network reads it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The row.
+    pub asked: Asked,
+    /// What is right as this network says it, where it is known: of a choice its number.
+    pub label: Option<String>,
+    ids: Vec<u32>,
+}
+
 #[allow(clippy::large_enum_variant)] // there is one of it
 enum Network {
     Encoder(Bert),
@@ -76,8 +86,15 @@ impl Reader {
         matches!(&self.network, Network::Decoder(m) if m.target() == Target::Number)
     }
 
-    /// What is right as this network says it: of a choice its number. The error tells what the row lacks.
-    pub fn label(&self, row: &Asked) -> Result<Option<String>, String> {
+    /// The row `number`, counted from 1, tokenised, with its label; what it lacks is an error.
+    pub fn prepare(&self, asked: Asked, number: usize) -> anyhow::Result<Prepared> {
+        let label = self.label(&asked).map_err(|why| input(format!("row {number}: {why}")))?;
+        let ids = self.ids(&asked)?;
+        Ok(Prepared { asked, label, ids })
+    }
+
+    /// What is right as this network says it; the error tells what the row lacks.
+    fn label(&self, row: &Asked) -> Result<Option<String>, String> {
         let Network::Decoder(m) = &self.network else { return Ok(row.right.clone()) };
         let Some(frame) = m.frame() else { return Ok(row.right.clone()) };
         frame.check(row.second.as_deref(), &row.choices)?;
@@ -97,24 +114,22 @@ impl Reader {
     }
 
     /// Whether the row's longest sequence fits the network's context.
-    pub fn fits(&self, row: &Asked) -> anyhow::Result<bool> {
-        let ids = self.ids(row)?;
-        Ok(match &self.network {
-            Network::Encoder(m) => ids.len() <= m.config().context,
+    pub fn fits(&self, row: &Prepared) -> bool {
+        match &self.network {
+            Network::Encoder(m) => row.ids.len() <= m.config().context,
             Network::Decoder(m) => {
                 let end = m.frame().map(|frame| frame.extract);
-                let longest = ids.split_inclusive(|id| Some(*id) == end).map(<[u32]>::len).max().unwrap_or(0);
+                let longest = row.ids.split_inclusive(|id| Some(*id) == end).map(<[u32]>::len).max().unwrap_or(0);
                 longest <= m.model().config().context
             }
-        })
+        }
     }
 
     /// What the network says of each row.
-    pub fn ask(&self, rows: &[Asked]) -> anyhow::Result<Vec<Said>> {
-        let ids = rows.iter().map(|row| self.ids(row)).collect::<anyhow::Result<Vec<_>>>()?;
+    pub fn ask(&self, rows: &[Prepared]) -> anyhow::Result<Vec<Said>> {
         let mut said = Vec::with_capacity(rows.len());
-        for (rows, ids) in rows.chunks(BATCH).zip(ids.chunks(BATCH)) {
-            let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+        for rows in rows.chunks(BATCH) {
+            let ids: Vec<&[u32]> = rows.iter().map(|row| row.ids.as_slice()).collect();
             let outputs = tch::no_grad(|| self.outputs(&ids))?; // [B, L]
             if self.numbers() {
                 let found: Vec<f64> = Vec::try_from(outputs.squeeze_dim(-1).to_kind(Kind::Double).to_device(Device::Cpu))?;
@@ -122,7 +137,7 @@ impl Reader {
                 continue;
             }
             let found: Vec<Vec<f64>> = Vec::try_from(outputs.softmax(-1, Kind::Double).to_device(Device::Cpu))?;
-            let own = |row: &Asked| if self.classes().is_empty() { row.choices.len() } else { self.classes().len() };
+            let own = |row: &Prepared| if self.classes().is_empty() { row.asked.choices.len() } else { self.classes().len() };
             said.extend(found.into_iter().zip(rows).map(|(shares, row)| Said::Shares(shares[..own(row)].to_vec())));
         }
         Ok(said)

@@ -1,29 +1,32 @@
 //! `evaluate classify`: the class, number or choice of a text, or of rows with the figures of a classifier.
 
-use crate::classifier::{Asked, Reader, Said};
+use crate::classifier::{Asked, Prepared, Reader, Said};
 use crate::cli::ClassifyArgs;
 use crate::exit::input;
 use crate::measure;
-use data::config::Source;
-use data::quarantine::Quarantine;
-use data::source::{self, Row};
+use crate::rows;
+use data::source::Row;
 use evaluate::metrics;
+use program::say;
 use serde_json::{Map, Value, json};
 
 /// Classifies and prints.
 pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     let reader = Reader::open(&args.model)?;
-    let (rows, left_out) = match (&args.text, &args.data) {
-        (Some(text), _) => {
-            (vec![Asked { text: text.clone(), second: args.second_text.clone(), choices: args.choice.clone(), right: None }], 0)
+    let rows = match (&args.text, &args.data) {
+        (None, Some(path)) => rows::read(path, 0, rows::FIGURES, |row| asked(row, args))?,
+        (text, _) => {
+            let text = text.clone().unwrap_or_default();
+            vec![Asked { text, second: args.second_text.clone(), choices: args.choice.clone(), right: None }]
         }
-        _ => fitting(&reader, read(args)?)?,
     };
-    let labels = rows.iter().enumerate().map(|(i, row)| reader.label(row).map_err(|why| input(format!("row {}: {why}", i + 1))));
-    let labels = labels.collect::<anyhow::Result<Vec<_>>>()?;
+    let all = rows.len();
+    let rows = rows.into_iter().enumerate().map(|(i, row)| reader.prepare(row, i + 1)).collect::<anyhow::Result<Vec<_>>>()?;
+    let rows = if args.data.is_some() { fitting(&reader, rows)? } else { rows };
+    let left_out = all - rows.len();
     let said = reader.ask(&rows)?;
-    let Some(right) = labels.into_iter().collect::<Option<Vec<String>>>() else {
-        rows.iter().zip(&said).for_each(|(row, said)| println!("{}", shown(&reader, row, said, args.model.json)));
+    let Some(right) = rows.iter().map(|row| row.label.clone()).collect::<Option<Vec<String>>>() else {
+        rows.iter().zip(&said).for_each(|(row, said)| say!("{}", shown(&reader, &row.asked, said, args.model.json)));
         return Ok(());
     };
     let names: Vec<String> = said.iter().map(|said| name(&reader, said)).collect();
@@ -38,30 +41,25 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
         figures["left_out"] = left_out.into();
     }
     if args.model.json {
-        println!("{figures}")
+        say!("{figures}")
     } else {
-        print!("{}", measure::lines(&figures, ""))
+        program::text(measure::lines(&figures, ""))
     }
     Ok(())
 }
 
-/// The rows that fit the network's context, and how many do not, which is said.
-fn fitting(reader: &Reader, rows: Vec<Asked>) -> anyhow::Result<(Vec<Asked>, usize)> {
+/// The rows that fit the network's context; how many do not is said.
+fn fitting(reader: &Reader, mut rows: Vec<Prepared>) -> anyhow::Result<Vec<Prepared>> {
     let all = rows.len();
-    let mut kept = Vec::with_capacity(all);
-    for row in rows {
-        if reader.fits(&row)? {
-            kept.push(row);
-        }
-    }
-    let left_out = all - kept.len();
+    rows.retain(|row| reader.fits(row));
+    let left_out = all - rows.len();
     if left_out > 0 {
         eprintln!("classify: {left_out} of {all} rows are longer than the model's context and left out");
     }
-    if kept.is_empty() {
+    if rows.is_empty() {
         return Err(input(format!("none of {all} rows fits the model's context")));
     }
-    Ok((kept, left_out))
+    Ok(rows)
 }
 
 /// The likeliest.
@@ -90,40 +88,14 @@ fn shown(reader: &Reader, row: &Asked, said: &Said, as_json: bool) -> String {
     }
 }
 
-fn read(args: &ClassifyArgs) -> anyhow::Result<Vec<Asked>> {
-    let path = args.data.clone().unwrap_or_default();
-    let folder = tempfile::tempdir()?;
-    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
-    let (mut rows, mut broken) = (Vec::new(), None);
-    let source = Source { path: path.display().to_string(), ..Source::default() };
-    source::read(&source, &mut bad, &mut |row, _| {
-        match asked(&row, args) {
-            Some(asked) => rows.push(asked),
-            None => {
-                broken = broken.take().or_else(|| Some(format!("{}, line {}: no field {:?}", row.file.display(), row.line, args.field)))
-            }
-        }
-        Ok(())
-    })?;
-    match broken {
-        Some(broken) => Err(input(broken)),
-        None if rows.is_empty() || bad.rejected() > 0 => Err(input(format!(
-            "{}: {} readable rows and {} others: figures are of all rows or of none",
-            path.display(),
-            rows.len(),
-            bad.rejected()
-        ))),
-        None => Ok(rows),
-    }
-}
-
-/// A row with what it has of the fields; `None` without a text.
-fn asked(row: &Row, args: &ClassifyArgs) -> Option<Asked> {
+/// A row with what it has of the fields.
+fn asked(row: &Row, args: &ClassifyArgs) -> Result<Asked, String> {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
     let field = |name: &String| row.fields.get(name).filter(|v| !v.is_null());
     let choices = match args.choices.as_slice() {
         [list] => field(list).and_then(Value::as_array).map_or_else(Vec::new, |list| list.iter().map(text).collect()),
         several => several.iter().filter_map(field).map(text).collect(),
     };
-    Some(Asked { text: field(&args.field).map(text)?, second: field(&args.second).map(text), choices, right: field(&args.class).map(text) })
+    let first = field(&args.field).map(text).ok_or_else(|| format!("no field {:?}", args.field))?;
+    Ok(Asked { text: first, second: field(&args.second).map(text), choices, right: field(&args.class).map(text) })
 }

@@ -4,6 +4,7 @@ use crate::cli::ConvertArgs;
 use crate::exit::input;
 use data::tokenizer::Tokenizer;
 use model::{Model, llama2c};
+use program::say;
 use tch::Device;
 
 /// Writes the folder and reads it again, so that what it holds is known to be a model.
@@ -14,6 +15,6 @@ pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let vocabulary = llama2c::convert(&args.llama2c, &args.out)?;
     Tokenizer::load_llama2c(&args.tokenizer, vocabulary)?.save(&args.out)?;
     let model = Model::load(&args.out, Device::Cpu)?;
-    println!("{}: {} weights, {vocabulary} tokens, a context of {}", args.out.display(), model.parameter_count(), model.config().context);
+    say!("{}: {} weights, {vocabulary} tokens, a context of {}", args.out.display(), model.parameter_count(), model.config().context);
     Ok(())
 }

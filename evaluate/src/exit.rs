@@ -1,45 +1,12 @@
 //! How the program ends: 0 done, 2 the user's input is wrong, 1 anything else.
 
-use data::error::DataError;
 use evaluate::report::ReportError;
-use model::ModelError;
-use std::io::ErrorKind;
+pub use program::input;
 use std::process::ExitCode;
-
-/// A mistake in what the user gave that no library noticed.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Input(pub String);
-
-/// [`Input`] as anyhow's error.
-pub fn input(message: impl Into<String>) -> anyhow::Error {
-    Input(message.into()).into()
-}
 
 /// Prints the error with its causes and gives the exit code.
 pub fn code(result: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    let mut last = error.to_string();
-    eprintln!("evaluate: error: {last}");
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !last.contains(&cause) {
-            eprintln!("  because: {cause}");
-        }
-        last = cause;
-    }
-    ExitCode::from(if error.chain().any(is_input) { 2 } else { 1 })
-}
-
-fn is_input(error: &(dyn std::error::Error + 'static)) -> bool {
-    if let Some(e) = error.downcast_ref::<DataError>() {
-        return e.is_input();
-    }
-    if let Some(e) = error.downcast_ref::<ReportError>() {
-        return e.is_input();
-    }
-    match error.downcast_ref::<ModelError>() {
-        Some(ModelError::Io { source, .. }) => matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied),
-        Some(e) => !matches!(e, ModelError::Torch(_) | ModelError::Native(_)),
-        None => error.is::<Input>(),
-    }
+    program::code("evaluate", result, |error| {
+        error.downcast_ref::<ReportError>().map(ReportError::is_input).or_else(|| model::is_input(error))
+    })
 }

@@ -5,6 +5,7 @@ use crate::exit::input;
 use crate::open::{device, need_tokenizer};
 use evaluate::fill::{FillError, fill_mask};
 use model::Bert;
+use program::say;
 
 /// Fills and prints.
 pub fn run(args: &FillMaskArgs) -> anyhow::Result<()> {
@@ -22,14 +23,14 @@ pub fn run(args: &FillMaskArgs) -> anyhow::Result<()> {
         other => other.into(),
     })?;
     if args.model.json {
-        println!("{}", serde_json::to_string(&found)?);
+        say!("{}", serde_json::to_string(&found)?);
         return Ok(());
     }
     for (i, guesses) in found.iter().enumerate() {
         if found.len() > 1 {
-            println!("mask {}", i + 1);
+            say!("mask {}", i + 1);
         }
-        guesses.iter().for_each(|g| println!("{:6.2}%  {}", 100.0 * g.probability, g.token));
+        guesses.iter().for_each(|g| say!("{:6.2}%  {}", 100.0 * g.probability, g.token));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::cli::ScalingArgs;
 use crate::exit::input;
 use evaluate::scaling::{self, Rung, Scaling};
+use program::say;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -30,9 +31,9 @@ pub fn run(args: &ScalingArgs) -> anyhow::Result<()> {
         std::fs::write(path, page).map_err(|e| input(format!("{}: cannot be written: {e}", path.display())))?;
     }
     if args.json {
-        println!("{}", json!({ "scaling": scaling, "against": came }));
+        say!("{}", json!({ "scaling": scaling, "against": came }));
     } else {
-        print!("{}", table(&scaling, &came));
+        program::text(table(&scaling, &came));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use data::chat::ChatTemplate;
 use data::config::Source;
 use data::quarantine::Quarantine;
 use model::{HeadKind, Sampling};
+use program::say;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -31,14 +32,14 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let text = opened.tokenizer().map(|t| t.decode(&row.ids, true)).transpose()?;
     if args.model.json {
         let object = json!({ "prompt_ids": prompt, "ids": row.ids, "text": text, "finished": row.finished, "log_probs": row.log_probs });
-        println!("{object}");
+        say!("{object}");
         return Ok(());
     }
     if let Some(text) = text {
-        println!("{}", if std::io::stdout().is_terminal() { printable(&text) } else { text });
+        say!("{}", if std::io::stdout().is_terminal() { printable(&text) } else { text });
     }
     let ids: Vec<String> = row.ids.iter().map(ToString::to_string).collect();
-    println!("ids: {}", ids.join(","));
+    say!("ids: {}", ids.join(","));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use crate::cli::LineageArgs;
 use anyhow::Context;
 use model::lineage::{self, Lineage, Parent, weights_hash};
+use program::say;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,14 +13,14 @@ pub fn run(args: &LineageArgs) -> anyhow::Result<()> {
     let folder = model::resolve(&args.model)?;
     let record = lineage::read(&folder).with_context(|| format!("{} has no record of where it came from", folder.display()))?;
     if args.json {
-        println!("{}", json!({ "model": folder, "hash": weights_hash(&folder)?, "lineage": record }));
+        say!("{}", json!({ "model": folder, "hash": weights_hash(&folder)?, "lineage": record }));
         return Ok(());
     }
     let mut text = String::new();
     let root =
         Parent { key: "model".into(), path: folder.display().to_string(), hash: weights_hash(&folder)?, lineage: Some(Box::new(record)) };
     tree(&root, "", args.check, &mut text);
-    print!("{text}");
+    program::text(&text);
     Ok(())
 }
 

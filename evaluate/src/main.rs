@@ -15,6 +15,7 @@ mod measure;
 mod open;
 mod reward;
 mod reward_view;
+mod rows;
 mod score;
 mod solve;
 mod translate;
@@ -22,6 +23,7 @@ mod translate;
 use clap::Parser;
 use cli::{Cli, Command};
 use evaluate::report::Report;
+use program::say;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -58,18 +60,18 @@ fn report(args: &cli::ReportArgs) -> anyhow::Result<()> {
             (report, written)
         }
     };
-    print!("{}", report.table());
-    println!();
-    written.iter().for_each(|path| println!("  {}", path.display()));
+    program::text(report.table());
+    say!();
+    written.iter().for_each(|path| say!("  {}", path.display()));
     Ok(())
 }
 
 fn runs(args: &cli::RunsArgs) -> anyhow::Result<()> {
     let (found, now) = (evaluate::runs::scan(&args.dir)?, SystemTime::now());
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        say!("{}", serde_json::to_string_pretty(&found)?);
     } else {
-        print!("{}", evaluate::runs::table(&found, now));
+        program::text(evaluate::runs::table(&found, now));
     }
     if let Some(path) = &args.html {
         evaluate::runs::write_page(&args.dir, &found, path, now)?;

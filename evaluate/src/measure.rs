@@ -2,10 +2,10 @@
 
 use crate::cli::{MeasureAs, MetricsArgs, TokenizeAs};
 use crate::exit::input;
-use data::config::Source;
-use data::quarantine::Quarantine;
-use data::source::{self, Row};
+use crate::rows;
+use data::source::Row;
 use evaluate::metrics::{self, Tokenize};
+use program::say;
 use serde_json::{Value, json};
 
 /// A row: what was predicted, and what is right (texts may have several).
@@ -16,7 +16,7 @@ struct Pair {
 
 /// Reads the rows and prints the figures.
 pub fn run(args: &MetricsArgs) -> anyhow::Result<()> {
-    let pairs = read(args)?;
+    let pairs = rows::read(&args.data, 0, rows::FIGURES, |row| pair(row, args))?;
     let numbers =
         || -> Option<Vec<(f64, f64)>> { pairs.iter().map(|p| Some((p.prediction.as_f64()?, p.references[0].as_f64()?))).collect() };
     let kind = args.kind.unwrap_or(match numbers() {
@@ -41,9 +41,9 @@ pub fn run(args: &MetricsArgs) -> anyhow::Result<()> {
         }
     };
     if args.json {
-        println!("{figures}");
+        say!("{figures}");
     } else {
-        print!("{}", lines(&figures, ""));
+        program::text(lines(&figures, ""));
     }
     Ok(())
 }
@@ -56,33 +56,6 @@ pub fn tokenize(kind: TokenizeAs) -> Tokenize {
         TokenizeAs::Char => Tokenize::Char,
         TokenizeAs::None => Tokenize::None,
     }
-}
-
-fn read(args: &MetricsArgs) -> anyhow::Result<Vec<Pair>> {
-    let folder = tempfile::tempdir()?;
-    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
-    let mut pairs = Vec::new();
-    let mut broken = None;
-    let source = Source { path: args.data.display().to_string(), ..Source::default() };
-    source::read(&source, &mut bad, &mut |row, _| {
-        match pair(&row, args) {
-            Ok(pair) => pairs.push(pair),
-            Err(why) => broken = broken.take().or_else(|| Some(format!("{}, line {}: {why}", row.file.display(), row.line))),
-        }
-        Ok(())
-    })?;
-    if let Some(broken) = broken {
-        return Err(input(broken));
-    }
-    if bad.rejected() > 0 || pairs.is_empty() {
-        return Err(input(format!(
-            "{}: {} readable rows and {} others: figures are of all rows or of none",
-            args.data.display(),
-            pairs.len(),
-            bad.rejected()
-        )));
-    }
-    Ok(pairs)
 }
 
 fn pair(row: &Row, args: &MetricsArgs) -> Result<Pair, String> {

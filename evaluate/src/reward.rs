@@ -11,6 +11,7 @@ use data::source::Row;
 use evaluate::preference;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::HeadKind;
+use program::say;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -71,8 +72,8 @@ fn ids(args: &RewardArgs) -> anyhow::Result<()> {
     let row = args.ids.clone().unwrap_or_default();
     let scores = score(&opened, std::slice::from_ref(&row), 1)?;
     match args.model.json {
-        true => println!("{}", json!({ "ids": row, "score": scores[0] })),
-        false => println!("score {:.5}", scores[0]),
+        true => say!("{}", json!({ "ids": row, "score": scores[0] })),
+        false => say!("score {:.5}", scores[0]),
     }
     Ok(())
 }
@@ -215,11 +216,11 @@ fn print(rows: &Rows, scores: &[f64], (rejected, file): (u64, &Path), as_json: b
             let mean = evaluate::stats::mean(scores);
             if as_json {
                 let each: Vec<Value> = rows.iter().zip(scores).map(|((row, ..), s)| json!({ "row": row, "score": s })).collect();
-                println!("{}", json!({ "rows": each, "mean": mean, "rejected": rejected }));
+                say!("{}", json!({ "rows": each, "mean": mean, "rejected": rejected }));
                 return;
             }
-            rows.iter().zip(scores).for_each(|((row, ..), s)| println!("row {row}: {s:.5}"));
-            println!("{} rows, mean {:.5}", rows.len(), mean.unwrap_or(f64::NAN));
+            rows.iter().zip(scores).for_each(|((row, ..), s)| say!("row {row}: {s:.5}"));
+            say!("{} rows, mean {:.5}", rows.len(), mean.unwrap_or(f64::NAN));
         }
         Rows::Ranked(rankings) => {
             let mut rest = scores;
@@ -239,26 +240,27 @@ fn print(rows: &Rows, scores: &[f64], (rejected, file): (u64, &Path), as_json: b
                 let mut object = report.map(|r| r.summary()).unwrap_or_default();
                 object.insert("rows".into(), Value::Array(each));
                 object.insert("rejected".into(), json!(rejected));
-                println!("{}", Value::Object(object));
+                say!("{}", Value::Object(object));
                 return;
             }
             for (ranking, scores) in rankings.iter().zip(&lists) {
                 let scores: Vec<String> = scores.iter().map(|s| format!("{s:.5}")).collect();
-                println!("{}: {}", place(ranking), scores.join(" "));
+                say!("{}: {}", place(ranking), scores.join(" "));
             }
             match report {
-                None => println!("{} rankings, no pair that people told apart", rankings.len()),
+                None => say!("{} rankings, no pair that people told apart", rankings.len()),
                 Some(r) => {
-                    println!(
+                    say!(
                         "accuracy {:.4} [{:.4}, {:.4}] over {} pairs of {} rankings",
-                        r.accuracy, r.accuracy_ci[0], r.accuracy_ci[1], r.pairs, r.rankings
+                        r.accuracy,
+                        r.accuracy_ci[0],
+                        r.accuracy_ci[1],
+                        r.pairs,
+                        r.rankings
                     );
-                    println!(
-                        "longer wins {:.4}, shorter wins {:.4}, calibration error {:.4}",
-                        r.baseline_longer, r.baseline_shorter, r.ece
-                    );
+                    say!("longer wins {:.4}, shorter wins {:.4}, calibration error {:.4}", r.baseline_longer, r.baseline_shorter, r.ece);
                     if let Some(a) = r.judge_agreement {
-                        println!("judges agree {:.4} over {} pairs of judgments", a.agreement, a.comparisons);
+                        say!("judges agree {:.4} over {} pairs of judgments", a.agreement, a.comparisons);
                     }
                 }
             }

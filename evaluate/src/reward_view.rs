@@ -9,6 +9,7 @@ use data::quarantine::Quarantine;
 use evaluate::RewardModel;
 use evaluate::report::html::{FOOT, head};
 use evaluate::reward_tokens::draw;
+use program::say;
 use serde_json::{Value, json};
 use std::path::Path;
 use tch::Kind;
@@ -27,17 +28,17 @@ pub fn run(args: &RewardTokensArgs) -> anyhow::Result<()> {
     }
     for (of, (_, response)) in found.iter().zip(&rows) {
         if args.model.json {
-            println!(
+            say!(
                 "{}",
                 json!({ "prompt": of.prompt, "response": response, "reward": of.reward(), "tokens": of.tokens, "rewards": of.rewards, "answer_begins": of.answer })
             );
             continue;
         }
-        println!("{}", of.prompt.escape_debug());
+        say!("{}", of.prompt.escape_debug());
         for i in of.answer..of.tokens.len() {
-            println!("  {:+9.4}  {}", of.rewards[i], of.tokens[i].escape_debug());
+            say!("  {:+9.4}  {}", of.rewards[i], of.tokens[i].escape_debug());
         }
-        println!("reward {:.5}", of.reward());
+        say!("reward {:.5}", of.reward());
     }
     if let Some(path) = &args.html {
         let page = head("Reward per token") + &draw(&found) + FOOT;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use evaluate::lm;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::HeadKind;
+use program::say;
 use serde_json::json;
 use std::path::Path;
 
@@ -31,15 +32,15 @@ pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let nll = scored.nll;
     if args.model.json {
         let object = json!({ "tokens": ids.len(), "scored_tokens": nll.tokens, "nll_sum": nll.nats, "nll_mean": nll.mean(), "perplexity": nll.perplexity(), "windows": scored.windows });
-        println!("{object}");
+        say!("{object}");
         return Ok(());
     }
-    println!("tokens      {} ({} of them predicted)", ids.len(), nll.tokens);
-    println!("nll, sum    {:.4} nats", nll.nats);
-    println!("nll, mean   {:.6} nats a token", nll.mean());
-    println!("perplexity  {:.3}", nll.perplexity());
+    say!("tokens      {} ({} of them predicted)", ids.len(), nll.tokens);
+    say!("nll, sum    {:.4} nats", nll.nats);
+    say!("nll, mean   {:.6} nats a token", nll.mean());
+    say!("perplexity  {:.3}", nll.perplexity());
     if scored.windows > 1 {
-        println!("windows     {}, a context of {} tokens each, half a context apart", scored.windows, opened.model.config().context);
+        say!("windows     {}, a context of {} tokens each, half a context apart", scored.windows, opened.model.config().context);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use data::tasks::Task;
 use evaluate::tasks::{self, Outcome, Shots, TaskError};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::HeadKind;
+use program::say;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
@@ -47,9 +48,9 @@ pub fn run(args: &TasksArgs) -> anyhow::Result<()> {
         write(path, &tasks::page(&format!("Tasks of {}", args.model.model.display()), &outcomes))?;
     }
     if args.model.json {
-        println!("{}", json!({ "model": args.model.model, "seed": args.seed, "tasks": outcomes }));
+        say!("{}", json!({ "model": args.model.model, "seed": args.seed, "tasks": outcomes }));
     } else {
-        print!("{}", table(&outcomes));
+        program::text(table(&outcomes));
     }
     Ok(())
 }

@@ -4,18 +4,19 @@ use crate::cli::TranslateArgs;
 use crate::exit::input;
 use crate::measure;
 use crate::open::{device, need_tokenizer};
-use data::config::Source;
+use crate::rows;
 use data::demos::source_ids;
-use data::quarantine::Quarantine;
-use data::source;
 use data::tokenizer::Tokenizer;
 use evaluate::metrics;
 use evaluate::report::heatmap::Heatmap;
 use evaluate::report::html::{FOOT, escape, grid, head};
 use model::seq2seq::beam::{BeamSearch, Hypothesis, search};
 use model::{PaddedRows, Seq2Seq};
+use program::say;
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// Translates and prints.
 pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
@@ -35,14 +36,19 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
     };
     let rows = match (&args.text, &args.data) {
         (Some(text), _) => vec![(text.clone(), None)],
-        (None, Some(_)) => read(args)?,
+        (None, Some(path)) => read(path, args)?,
         (None, None) => return Err(input("name a --text or --data")),
     };
     let sources = rows.iter().map(|(text, _)| source_ids(&tokenizer, text)).collect::<Result<Vec<_>, _>>()?;
     let found = search(&model, &sources, &how)?;
-    let mut out: Box<dyn Write> = match &args.out {
-        Some(path) => Box::new(std::fs::File::create(path).map_err(|e| input(format!("{}: cannot be written: {e}", path.display())))?),
-        None => Box::new(std::io::stdout().lock()),
+    let create = |path: &PathBuf| std::fs::File::create(path).map_err(|e| input(format!("{}: cannot be written: {e}", path.display())));
+    let mut file = args.out.as_ref().map(create).transpose()?;
+    let mut tell = |line: &dyn Display| match &mut file {
+        Some(file) => writeln!(file, "{line}"),
+        None => {
+            say!("{line}");
+            Ok(())
+        }
     };
     let text = |h: &Hypothesis| -> anyhow::Result<String> { Ok(tokenizer.decode(&h.ids, true)?.trim().to_string()) };
     let mut predictions = Vec::with_capacity(rows.len());
@@ -58,10 +64,10 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
                 row["n_best"] = json!(all);
                 row["scores"] = json!(scores);
             }
-            writeln!(out, "{row}")?;
+            tell(&row)?;
         } else {
             for (text, score) in all.iter().zip(&scores) {
-                if args.n_best > 1 { writeln!(out, "{score:.4}\t{text}")? } else { writeln!(out, "{text}")? }
+                if args.n_best > 1 { tell(&format_args!("{score:.4}\t{text}"))? } else { tell(text)? }
             }
         }
         predictions.push(all.into_iter().next().unwrap_or_default());
@@ -80,32 +86,11 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
 }
 
 /// Source and, where the field is there, reference of each row.
-fn read(args: &TranslateArgs) -> anyhow::Result<Vec<(String, Option<String>)>> {
-    let path = args.data.clone().unwrap_or_default();
-    let folder = tempfile::tempdir()?;
-    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
-    let (mut rows, mut broken) = (Vec::new(), None);
-    let source = Source { path: path.display().to_string(), ..Source::default() };
-    source::read(&source, &mut bad, &mut |row, _| {
+fn read(path: &Path, args: &TranslateArgs) -> anyhow::Result<Vec<(String, Option<String>)>> {
+    rows::read(path, 0, "all are translated or none", |row| {
         let field = |name: &String| row.fields.get(name).and_then(Value::as_str).map(str::to_string);
-        match field(&args.source) {
-            Some(text) => rows.push((text, field(&args.reference))),
-            None => {
-                broken = broken.take().or_else(|| Some(format!("{}, line {}: no field {:?}", row.file.display(), row.line, args.source)))
-            }
-        }
-        Ok(())
-    })?;
-    match broken {
-        Some(broken) => Err(input(broken)),
-        None if rows.is_empty() || bad.rejected() > 0 => Err(input(format!(
-            "{}: {} readable rows and {} others: all are translated or none",
-            path.display(),
-            rows.len(),
-            bad.rejected()
-        ))),
-        None => Ok(rows),
-    }
+        Ok((field(&args.source).ok_or_else(|| format!("no field {:?}", args.source))?, field(&args.reference)))
+    })
 }
 
 /// Attention from target to source, each layer's mean over its heads and the last layer's heads one by one.

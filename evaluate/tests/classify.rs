@@ -86,3 +86,19 @@ fn rows_longer_than_the_context_are_left_out_and_counted() {
     assert!(String::from_utf8_lossy(&some.stderr).contains("1 of 3 rows are longer"));
     assert_eq!(of("none.jsonl").status.code(), Some(2));
 }
+
+/// Labels are looked at before rows are left out: the number is the row's own.
+#[test]
+fn a_wrong_label_is_named_by_its_row() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(&dir.path().join("model"), InputShape::Similarity, Target::Number);
+    let long = "a".repeat(70);
+    let rows = format!(
+        "{{\"prompt\": \"{long}\", \"second\": \"b\", \"response\": 1}}\n{{\"prompt\": \"a\", \"second\": \"b\", \"response\": \"high\"}}\n"
+    );
+    std::fs::write(dir.path().join("rows.jsonl"), rows).unwrap();
+    let refused = classify(&dir.path().join("model"), &["--data", &dir.path().join("rows.jsonl").display().to_string()]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("row 2: \"high\" is not a finite number"), "{said}");
+}

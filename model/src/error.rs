@@ -1,5 +1,7 @@
 //! What can go wrong with a model folder or a request.
 
+use data::error::DataError;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// An error of this crate. The message says what to do where something can be done.
@@ -119,7 +121,22 @@ pub enum ModelError {
     Native(#[from] native::NativeError),
 }
 
+/// Whether an error of this crate or of `data` is the user's input (exit code 2); `None` of others.
+pub fn is_input(error: &(dyn std::error::Error + 'static)) -> Option<bool> {
+    let ours = || error.downcast_ref::<ModelError>().map(ModelError::is_input);
+    error.downcast_ref::<DataError>().map(DataError::is_input).or_else(ours)
+}
+
 impl ModelError {
+    /// True when the user's input is wrong (exit code 2) rather than the machine or this program (exit code 1).
+    pub fn is_input(&self) -> bool {
+        match self {
+            ModelError::Io { source, .. } => matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied),
+            ModelError::Torch(_) | ModelError::Native(_) => false,
+            _ => true,
+        }
+    }
+
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError {
         let path = path.to_path_buf();
         move |source| ModelError::Io { path, source }

@@ -47,7 +47,7 @@ pub mod vision;
 pub use bert::Bert;
 pub use classifier::Classifier;
 pub use config::{Config, Kind, kind_of};
-pub use error::ModelError;
+pub use error::{ModelError, is_input};
 pub use files::resolve;
 pub use generate::{Generation, Sampling, generate, generate_rows};
 pub use model::{HeadKind, Model, Parameter};

@@ -14,7 +14,7 @@ const FILE: &str = "lineage.json";
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Lineage {
-    /// Stage that wrote the folder: `pretrain`, `sft`, `reward`, `ppo`.
+    /// What wrote the folder: a stage (`pretrain`, `sft`, `reward`, `ppo`), or `compress` (`prune`, `round`).
     pub stage: String,
     /// Version of the program.
     pub version: String,

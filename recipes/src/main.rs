@@ -2,6 +2,9 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
+use data::config::ConfigError;
+use data::error::DataError;
+use program::say;
 use recipes::samples::{SampleError, mean, score_file};
 use recipes::{demo, e2e, in_context, judgments, pairs, shapes};
 use std::path::PathBuf;
@@ -242,20 +245,10 @@ enum Size {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            // A file that is not there or rows that cannot be scored are the user's input.
-            ExitCode::from(if wrong_input(&error) { 2 } else { 1 })
-        }
-    }
-}
-
-fn wrong_input(error: &anyhow::Error) -> bool {
-    let data = error.downcast_ref::<data::error::DataError>();
-    let config = error.is::<data::config::ConfigError>();
-    config || error.is::<SampleError>() || error.is::<demo::GenerateError>() || data.is_some_and(data::error::DataError::is_input)
+    program::code("recipes", run(Cli::parse()), |error| match error.downcast_ref::<DataError>() {
+        Some(error) => Some(error.is_input()),
+        None => (error.is::<ConfigError>() || error.is::<SampleError>() || error.is::<demo::GenerateError>()).then_some(true),
+    })
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -266,7 +259,7 @@ fn run(cli: Cli) -> Result<()> {
                 Size::Tiny => demo::Size::TINY,
             };
             let w = demo::generate(&out, seed, &size)?;
-            println!(
+            say!(
                 "{}: {} documents, {} demonstrations (mean gold {:.2}), {} rankings of {} prompts, {} + {} prompts",
                 out.display(),
                 w.documents,
@@ -281,11 +274,11 @@ fn run(cli: Cli) -> Result<()> {
         Recipe::Demo { action: Demo::Judge { input, output, judges, truth, seed } } => {
             let people = if truth { demo::people::People::Truth } else { demo::people::People::Judges(judges) };
             let n = demo::people::judge(&input, &output, people, seed)?;
-            println!("{}: {} judgments of {} items ({} rows are no open items)", output.display(), n.judgments, n.items, n.skipped);
+            say!("{}: {} judgments of {} items ({} rows are no open items)", output.display(), n.judgments, n.items, n.skipped);
         }
         Recipe::Demo { action: Demo::Score(files) } => {
             let rows = score_file(&files.input, &files.output, |p, r| Ok(demo::gold(p, r)))?;
-            println!(
+            say!(
                 "{} samples: gold {:.3}, slots right {:.1}%, wrong or invented {:.2}, repeated {:.2}, words {:.1}",
                 rows.len(),
                 mean(&rows, |g| g.gold),
@@ -298,7 +291,7 @@ fn run(cli: Cli) -> Result<()> {
         Recipe::Demo { action: Demo::Chat { out, seed } } => {
             let size = demo::ChatSize::default();
             demo::chat(&out, seed, &size).with_context(|| out.display().to_string())?;
-            println!(
+            say!(
                 "{}: {} conversations, {} rankings, {} + {} that wait for an answer",
                 out.display(),
                 size.demonstrations,
@@ -309,7 +302,7 @@ fn run(cli: Cli) -> Result<()> {
         }
         Recipe::Demo { action: Demo::ChatScore(files) } => {
             let rows = score_file(&files.input, &files.output, demo::chat_gold)?;
-            println!(
+            say!(
                 "{} answers: gold {:.3}, right {:.1}%, wrong values {:.2}, manner obeyed {:.1}%, words {:.1}",
                 rows.len(),
                 mean(&rows, |g| g.gold),
@@ -321,7 +314,7 @@ fn run(cli: Cli) -> Result<()> {
         }
         Recipe::Demo { action: Demo::Crowd { out, seed, items, heldout, judges, each } } => {
             let crowd = demo::crowd(&out, seed, &demo::Mix { items, heldout, judges, each, ..demo::Mix::default() })?;
-            println!(
+            say!(
                 "{}: {} rankings by {} judges, who agree with the truth on {:.1}% of the pairs that both tell apart",
                 out.display(),
                 crowd.rankings,
@@ -332,33 +325,33 @@ fn run(cli: Cli) -> Result<()> {
         Recipe::InContext { action: InContext::Generate { out, seed, documents, items } } => {
             in_context::generate(&out, seed, in_context::Size { documents, items }).with_context(|| out.display().to_string())?;
             let best: Vec<String> = [0, 1, 2, 4, 8, 16].iter().map(|&k| format!("{k}: {:.3}", in_context::ideal(k))).collect();
-            println!("{}: {documents} documents, {items} items; the best guess after so many examples: {}", out.display(), best.join(", "));
+            say!("{}: {documents} documents, {items} items; the best guess after so many examples: {}", out.display(), best.join(", "));
         }
         Recipe::Shapes { action: Shapes::Generate { out, count, heldout, seed } } => {
             shapes::generate(&out, seed, shapes::Count { train: count, heldout })?;
-            println!("{}: {count} pictures to learn from, twice {heldout} to measure by", out.display());
+            say!("{}: {count} pictures to learn from, twice {heldout} to measure by", out.display());
         }
         Recipe::Pairs { action: Pairs::Generate { out, seed, train, test } } => {
             pairs::generate(&out, seed, pairs::Size { train, test }).with_context(|| out.display().to_string())?;
-            println!("{}: {train} + {test} pairs for entailment, and as many for similarity", out.display());
+            say!("{}: {train} + {test} pairs for entailment, and as many for similarity", out.display());
         }
         Recipe::Judgments { action: Judgments::Split { config, seed, train, heldout } } => {
             let config = data::config::load(&config, &[])?;
             let [learn, measure] = judgments::split(&config, seed, &train, &heldout, &heldout.with_extension("quarantine.jsonl"))?;
-            println!("{}: {learn} judgments; {}: {measure}", train.display(), heldout.display());
+            say!("{}: {learn} judgments; {}: {measure}", train.display(), heldout.display());
         }
         Recipe::Judgments { action: Judgments::Majority { input, output } } => {
             let [items, rows] = judgments::majority(&input, &output)?;
-            println!("{}: {items} items of {rows} judgments", output.display());
+            say!("{}: {items} items of {rows} judgments", output.display());
         }
         Recipe::E2e { action: E2e::Augment { input, output, copies, seed } } => {
             let quarantine = output.with_extension("quarantine.jsonl");
             let a = e2e::augment(&input, &output, &quarantine, copies, seed)?;
-            println!("{}: {} demonstrations from {} rows ({} in quarantine)", output.display(), a.written, a.read, a.rejected);
+            say!("{}: {} demonstrations from {} rows ({} in quarantine)", output.display(), a.written, a.read, a.rejected);
         }
         Recipe::E2e { action: E2e::Score(files) } => {
             let rows = score_file(&files.input, &files.output, |p, r| e2e::score(p, r).map_err(|e| e.to_string()))?;
-            println!(
+            say!(
                 "{} samples: slots right {:.1}%, made up {:.2}, repeated {:.2}, words {:.1}",
                 rows.len(),
                 100.0 * mean(&rows, |s| s.coverage),

@@ -5,10 +5,11 @@
 //! which were. 1 is what chance gives on average in the median; log2(N + 1) is the most that can be seen.
 
 use crate::rows;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use data::tokenizer::Tokenizer;
 use evaluate::likelihood::{self, Request};
 use model::Model;
+use program::{input, refuse};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -40,7 +41,9 @@ fn secret(rng: &mut ChaCha8Rng) -> String {
 /// `each` canaries for every number in `repeats`, which may hold 0.
 pub fn make(repeats: &[usize], each: usize, seed: u64) -> Result<Vec<Canary>> {
     let wanted = repeats.len() * each;
-    ensure!(wanted <= NAMES.len(), "{wanted} canaries: there are names for {}", NAMES.len());
+    if wanted > NAMES.len() {
+        refuse!("{wanted} canaries: there are names for {}", NAMES.len());
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let numbers = repeats.iter().flat_map(|&n| std::iter::repeat_n(n, each));
     Ok(numbers
@@ -97,7 +100,7 @@ pub fn expose(model: &Model, tokenizer: &Tokenizer, canaries: &[Canary], others:
 
 /// Reads what [`rows::write`] wrote of canaries.
 pub fn read(path: &Path) -> Result<Vec<Canary>> {
-    let parse = |(line, row)| serde_json::from_value(row).map_err(|e| anyhow::anyhow!("{}, line {line}: {e}", path.display()));
+    let parse = |(line, row)| serde_json::from_value(row).map_err(|e| input(format!("{}, line {line}: {e}", path.display())));
     rows::read(path)?.into_iter().map(parse).collect()
 }
 

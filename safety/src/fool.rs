@@ -2,9 +2,10 @@
 //!
 //! One position at a time is tried with so many random tokens, and the best of them kept if it raises the score (the gradient-free form of arXiv 1908.07125's trigger search).
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use data::chat::Message;
 use evaluate::reward_model::RewardModel;
+use program::refuse;
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
@@ -44,7 +45,9 @@ pub struct Fooled {
 
 /// Searches for a suffix to `answer`; `None` where the row leaves no room for it.
 pub fn fool(reward: &RewardModel, prompt: &str, answer: &str, better: Option<&str>, s: Search) -> Result<Option<Fooled>> {
-    ensure!(s.tokens > 0 && s.candidates > 0, "a suffix of a token at least, and a candidate");
+    if s.tokens == 0 || s.candidates == 0 {
+        refuse!("a suffix of a token at least, and a candidate");
+    }
     let turns = [Message::new("user", prompt)];
     let (open, whole) = (reward.row(&turns, answer, false)?, reward.row(&turns, answer, true)?);
     let end = whole[open.len()..].to_vec();

@@ -5,6 +5,7 @@ use clap::{Args, Parser};
 use data::tokenizer::Tokenizer;
 use evaluate::reward_model::RewardModel;
 use model::{HeadKind, Model};
+use program::{refuse, say};
 use safety::{canary, fool, members, redteam, rows};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -160,9 +161,7 @@ fn main() -> ExitCode {
         Cli::RedTeam(args) => red_team(&args),
         Cli::Fool(args) => fooling(&args),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("safety: error: {error:#}");
-    ExitCode::from(2)
+    program::code("safety", result, model::is_input)
 }
 
 fn language_model(path: &Path) -> Result<(Model, Tokenizer)> {
@@ -189,7 +188,7 @@ fn plant(args: &PlantArgs) -> Result<()> {
         rows::write_bytes(&args.out, (planted.join("\n") + "\n").as_bytes())?;
     }
     rows::write(&args.canaries, &canaries)?;
-    println!("{}: {} documents, {} of them secrets", args.out.display(), planted.len(), canaries.iter().map(|c| c.repeats).sum::<usize>());
+    say!("{}: {} documents, {} of them secrets", args.out.display(), planted.len(), canaries.iter().map(|c| c.repeats).sum::<usize>());
     Ok(())
 }
 
@@ -197,19 +196,19 @@ fn exposure(args: &ExposureArgs) -> Result<()> {
     let (model, tokenizer) = language_model(&args.model)?;
     let found = canary::expose(&model, &tokenizer, &canary::read(&args.canaries)?, args.others, args.seed)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        say!("{}", serde_json::to_string_pretty(&found)?);
         return Ok(());
     }
-    println!("{:>8} {:>8} {:>15} {:>10}", "planted", "secrets", "exposure, bits", "extracted");
+    say!("{:>8} {:>8} {:>15} {:>10}", "planted", "secrets", "exposure, bits", "extracted");
     let mut repeats: Vec<usize> = found.iter().map(|e| e.repeats).collect();
     repeats.sort_unstable();
     repeats.dedup();
     for n in repeats {
         let of: Vec<_> = found.iter().filter(|e| e.repeats == n).collect();
         let mean = of.iter().map(|e| e.exposure).sum::<f64>() / of.len() as f64;
-        println!("{n:>7}x {:>8} {mean:>15.2} {:>10}", of.len(), of.iter().filter(|e| e.extracted).count());
+        say!("{n:>7}x {:>8} {mean:>15.2} {:>10}", of.len(), of.iter().filter(|e| e.extracted).count());
     }
-    println!("of {:.1} bits that can be seen; chance gives 1.44 on average", ((args.others + 1) as f64).log2());
+    say!("of {:.1} bits that can be seen; chance gives 1.44 on average", ((args.others + 1) as f64).log2());
     Ok(())
 }
 
@@ -218,13 +217,13 @@ fn membership(args: &MembersArgs) -> Result<()> {
     let side = |path: &Path| Ok::<_, anyhow::Error>(limited(rows::documents(path)?, args.limit));
     let found = members::infer(&model, &tokenizer, &side(&args.seen)?, &side(&args.unseen)?, args.seed)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        say!("{}", serde_json::to_string_pretty(&found)?);
         return Ok(());
     }
-    println!("texts         {} seen, {} unseen", found.members, found.others);
-    println!("loss          {:.4} seen, {:.4} unseen", found.loss[0], found.loss[1]);
-    println!("AUC           {:.3} [{:.3}, {:.3}]", found.auc, found.auc_ci[0], found.auc_ci[1]);
-    println!("members found {:.1}% at 1% false alarms, {:.1}% at 10%", 100.0 * found.found_at[0], 100.0 * found.found_at[1]);
+    say!("texts         {} seen, {} unseen", found.members, found.others);
+    say!("loss          {:.4} seen, {:.4} unseen", found.loss[0], found.loss[1]);
+    say!("AUC           {:.3} [{:.3}, {:.3}]", found.auc, found.auc_ci[0], found.auc_ci[1]);
+    say!("members found {:.1}% at 1% false alarms, {:.1}% at 10%", 100.0 * found.found_at[0], 100.0 * found.found_at[1]);
     Ok(())
 }
 
@@ -251,14 +250,14 @@ fn red_team(args: &RedTeamArgs) -> Result<()> {
     }
     if args.json {
         let all: Vec<_> = tallies.iter().map(|(path, tally)| serde_json::json!({ "model": path, "tally": tally })).collect();
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        say!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
     let share = |s: redteam::Share| format!("{:.1}% [{:.1}, {:.1}]", 100.0 * s.rate, 100.0 * s.ci[0], 100.0 * s.ci[1]);
     for (path, t) in tallies {
         let harmful = t.harmful.map_or(String::new(), |h| format!(", harmful {}", share(h)));
         let long = if t.too_long > 0 { format!(" ({} prompts too long)", t.too_long) } else { String::new() };
-        println!(
+        say!(
             "{}: {} answers{long}: refused {}, with listed words {}{harmful}",
             path.display(),
             t.answers,
@@ -276,16 +275,18 @@ fn fooling(args: &FoolArgs) -> Result<()> {
     for (line, row) in limited(rows::read(&args.data)?, args.limit) {
         let text = |key: &str| row[key].as_str();
         let (Some(prompt), Some(answer)) = (text("prompt"), text("rejected").or_else(|| text("response"))) else {
-            anyhow::bail!("{}, line {line}: \"prompt\" and \"rejected\" (or \"response\") are wanted", args.data.display());
+            refuse!("{}, line {line}: \"prompt\" and \"rejected\" (or \"response\") are wanted", args.data.display());
         };
         if let Some(found) = fool::fool(&reward, prompt, answer, text("chosen"), search)? {
             if args.json {
-                println!("{}", serde_json::to_string(&found)?);
+                say!("{}", serde_json::to_string(&found)?);
             }
             all.push(found);
         }
     }
-    anyhow::ensure!(!all.is_empty(), "{}: no row leaves room for a suffix of {} tokens", args.data.display(), args.tokens);
+    if all.is_empty() {
+        refuse!("{}: no row leaves room for a suffix of {} tokens", args.data.display(), args.tokens);
+    }
     let mean = |of: &dyn Fn(&fool::Fooled) -> f32| all.iter().map(|f| f64::from(of(f))).sum::<f64>() / all.len() as f64;
     let summary = format!(
         "{} answers: score {:.2}, with {} random tokens {:.2}, with the ones found {:.2}",

@@ -1,9 +1,10 @@
 //! Membership inference by loss (Yeom et al. 2018, arXiv 1709.01604): can a text be told to have been in the training set by how little it surprises the model?
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use data::tokenizer::Tokenizer;
 use evaluate::lm::{self, Sequence};
 use model::Model;
+use program::refuse;
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
@@ -62,12 +63,9 @@ fn found_at(members: &[f64], others: &[f64], rate: f64) -> f64 {
 /// Compares the losses of texts seen in training with those of texts that were not.
 pub fn infer(model: &Model, tokenizer: &Tokenizer, seen: &[String], unseen: &[String], seed: u64) -> Result<Inference> {
     let (members, others) = (losses(model, tokenizer, seen)?, losses(model, tokenizer, unseen)?);
-    ensure!(
-        members.len() > 1 && others.len() > 1,
-        "two texts of two tokens are wanted on either side: {} and {}",
-        members.len(),
-        others.len()
-    );
+    if members.len() < 2 || others.len() < 2 {
+        refuse!("two texts of two tokens are wanted on either side: {} and {}", members.len(), others.len());
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut again = |of: &[f64]| (0..of.len()).map(|_| of[rng.random_range(0..of.len())]).collect::<Vec<_>>();
     let mut drawn: Vec<f64> = (0..RESAMPLES).map(|_| auc(&again(&members), &again(&others))).collect();

@@ -1,6 +1,7 @@
 //! JSON lines in and out.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use program::{input, refuse};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::Write;
@@ -11,7 +12,7 @@ pub fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let parse = |(i, line): (usize, &str)| {
-        let value = serde_json::from_str(line).with_context(|| format!("{}, line {}: not JSON", path.display(), i + 1))?;
+        let value = serde_json::from_str(line).map_err(|e| input(format!("{}, line {}: not JSON: {e}", path.display(), i + 1)))?;
         Ok((i + 1, value))
     };
     lines.map(parse).collect()
@@ -21,7 +22,7 @@ pub fn read(path: &Path) -> Result<Vec<(usize, Value)>> {
 pub fn texts(path: &Path, field: &str) -> Result<Vec<String>> {
     let text = |(line, row): (usize, Value)| match row.as_str().or_else(|| row[field].as_str()) {
         Some(text) if !text.trim().is_empty() => Ok(text.to_string()),
-        _ => bail!("{}, line {line}: no text in \"{field}\"", path.display()),
+        _ => refuse!("{}, line {line}: no text in \"{field}\"", path.display()),
     };
     read(path)?.into_iter().map(text).collect()
 }

@@ -2,11 +2,12 @@
 
 use crate::answer::Answer;
 use crate::open::{ModelArgs, Opened};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use data::chat::Message;
 use model::Sampling;
 use model::batcher::{Batcher, Request};
-use std::io::{BufRead, IsTerminal, Write};
+use program::{refuse, say};
+use std::io::{BufRead, IsTerminal};
 use std::sync::Arc;
 
 /// Arguments of `serve chat`.
@@ -39,7 +40,7 @@ const HELP: &str =
 pub fn run(args: &Args) -> Result<()> {
     let (opened, model) = Opened::new(&args.model)?;
     let Some(template) = &opened.template else {
-        bail!("{}: no chat template here: this model has not learned to chat", opened.folder.display())
+        refuse!("{}: no chat template here: this model has not learned to chat", opened.folder.display())
     };
     let context = opened.config.context;
     let mut batcher = Batcher::new(&model, 1, context)?;
@@ -47,13 +48,12 @@ pub fn run(args: &Args) -> Result<()> {
     let (mut turns, mut seed) = (system.clone(), args.seed);
     let asks = std::io::stdin().is_terminal();
     if asks {
-        println!("{HELP}");
+        say!("{HELP}");
     }
     let (mut line, mut input) = (String::new(), std::io::stdin().lock());
     loop {
         if asks {
-            print!("\n> ");
-            std::io::stdout().flush()?;
+            program::text("\n> ");
         }
         line.clear();
         if input.read_line(&mut line)? == 0 {
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<()> {
         match line.trim() {
             "" => continue,
             "/quit" | "/exit" => return Ok(()),
-            "/help" => println!("{HELP}"),
+            "/help" => say!("{HELP}"),
             "/reset" => turns.clone_from(&system),
             "/undo" => turns.truncate(turns.len().saturating_sub(2).max(system.len())),
             text => {
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> Result<()> {
                 let room = context.saturating_sub(prompt.len());
                 if room == 0 {
                     turns.pop();
-                    println!("(the conversation fills the model's context of {context} tokens: /undo or /reset)");
+                    say!("(the conversation fills the model's context of {context} tokens: /undo or /reset)");
                     continue;
                 }
                 let max_new = if args.max_new == 0 { room } else { args.max_new.min(room) };
@@ -93,24 +93,22 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// One answer, shown as it grows.
 fn write(batcher: &mut Batcher<'_>, opened: &Opened, prompt: Vec<u32>, sampling: Sampling) -> Result<String> {
-    let mut out = std::io::stdout().lock();
     let (mut answer, mut text) = (Answer::new(vec![]), String::new());
     batcher.push(Request { prompt, sampling: Arc::new(sampling), row: 0 })?;
-    let mut show = |new: String| -> Result<()> {
+    let mut show = |new: String| {
         // Control characters could drive the reader's terminal.
         let clean: String = new.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{FFFD}' } else { c }).collect();
-        write!(out, "{clean}")?;
+        program::text(clean);
         text += &new;
-        Ok(out.flush()?)
     };
     while !batcher.is_idle() {
         for chosen in batcher.step()? {
             if !chosen.finished {
-                show(answer.push(&opened.tokenizer, chosen.id)?)?;
+                show(answer.push(&opened.tokenizer, chosen.id)?);
             }
         }
     }
-    show(answer.finish(&opened.tokenizer)?)?;
-    println!();
+    show(answer.finish(&opened.tokenizer)?);
+    say!();
     Ok(text)
 }

@@ -25,8 +25,7 @@ fn main() -> ExitCode {
         Some(Command::Chat(args)) => serve::chat::run(args),
         None => serve::server::run(&cli.server),
     };
-    let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("serve: error: {error:#}");
-    // What is wrong here is nearly always what was given: the folder, the address, the keys.
-    ExitCode::from(2)
+    program::code("serve", result, |error| {
+        model::is_input(error).or_else(|| error.downcast_ref::<train::Error>().map(train::Error::is_input))
+    })
 }

@@ -1,10 +1,11 @@
 //! From a folder's name to a model that writes, its tokenizer and its template.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use data::chat::ChatTemplate;
 use data::config::{Device, Precision};
 use data::tokenizer::Tokenizer;
 use model::{Config, HeadKind, Model};
+use program::{input, refuse};
 use std::path::PathBuf;
 use train::device;
 
@@ -37,14 +38,14 @@ pub struct Opened {
 impl Opened {
     /// Loads the folder; the weights, frozen, go their own way.
     pub fn new(args: &ModelArgs) -> Result<(Opened, Model)> {
-        let named = args.model.as_deref().context("--model is missing")?;
+        let named = args.model.as_deref().ok_or_else(|| input("--model is missing"))?;
         let device = device::pick(Device::Auto, 0)?;
         device::set_threads(args.threads, std::thread::available_parallelism().map_or(1, |n| n.get()));
         let folder = model::resolve(named)?;
         let wanted = if args.float32 { Precision::Float32 } else { Precision::Auto };
         let model = Model::load(&folder, device)?.with_compute(device::precision(wanted, device));
         if model.head() != HeadKind::Lm {
-            bail!("{}: a reward model, which scores and does not write: name a language model", folder.display());
+            refuse!("{}: a reward model, which scores and does not write: name a language model", folder.display());
         }
         model.freeze();
         let tokenizer = Tokenizer::load(&folder)?;

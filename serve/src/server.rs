@@ -5,7 +5,8 @@ use crate::feedback::Feedback;
 use crate::figures::Figures;
 use crate::http::{self, App};
 use crate::open::{ModelArgs, Opened};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
+use program::{mention, refuse};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
     let keys = args.api_keys.as_deref().map(read_keys).transpose()?.unwrap_or_default();
     let local = args.bind.ip().is_loopback();
     if !local && keys.is_empty() {
-        bail!("--bind {}: other machines could ask without a key: give --api-keys FILE, or listen on a loopback address", args.bind);
+        refuse!("--bind {}: other machines could ask without a key: give --api-keys FILE, or listen on a loopback address", args.bind);
     }
     let feedback = args
         .feedback
@@ -99,7 +100,7 @@ async fn serve(app: Arc<App>, listener: TcpListener, grace: Duration) -> Result<
         told.stopping.store(true, Ordering::Relaxed);
         let _ = stop.send(true);
     });
-    println!("{}: listening on http://{}", app.name, listener.local_addr()?);
+    mention!("{}: listening on http://{}", app.name, listener.local_addr()?);
     let wait = |mut stopped: watch::Receiver<bool>| async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     };
@@ -112,7 +113,7 @@ async fn serve(app: Arc<App>, listener: TcpListener, grace: Duration) -> Result<
         served = server => served.context("the server failed")?,
         () = too_slow => eprintln!("serve: answers that took more than {} s to end were cut off", grace.as_secs()),
     }
-    println!("stopped");
+    mention!("stopped");
     Ok(())
 }
 
@@ -121,6 +122,8 @@ fn read_keys(path: &Path) -> Result<Vec<blake3::Hash>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the API keys in {}", path.display()))?;
     let keys: Vec<_> =
         text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(|l| blake3::hash(l.as_bytes())).collect();
-    ensure!(!keys.is_empty(), "{}: no API key in this file: a line each", path.display());
+    if keys.is_empty() {
+        refuse!("{}: no API key in this file: a line each", path.display());
+    }
     Ok(keys)
 }

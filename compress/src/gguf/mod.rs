@@ -9,8 +9,10 @@ mod vocabulary;
 mod write;
 
 use crate::blocks::Format;
-use anyhow::{Context, Result, bail};
+use crate::prune::Done;
+use anyhow::Result;
 use model::{HeadKind, Model};
+use program::{input, refuse};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use write::{Entry, Writer};
@@ -32,7 +34,7 @@ pub struct Written {
 pub fn export(folder: &Path, file: &Path, format: Format, tokenizer: bool) -> Result<Written> {
     let model = Model::load(folder, Device::Cpu)?;
     if model.head() != HeadKind::Lm {
-        bail!("{}: a reward model: llama.cpp has no form for it; name a language model", folder.display());
+        refuse!("{}: a reward model: llama.cpp has no form for it; name a language model", folder.display());
     }
     let (architecture, mut entries) = shape::entries(model.config(), folder)?;
     entries.push(Entry::number("general.file_type", format.file_type()));
@@ -48,8 +50,8 @@ pub fn export(folder: &Path, file: &Path, format: Format, tokenizer: bool) -> Re
     let parameters = model.parameters();
     let mut tensors = Vec::new();
     for p in &parameters {
-        let (name, form) =
-            names::of(model.config(), &p.name).with_context(|| format!("{}: llama.cpp has no name for {}", folder.display(), p.name))?;
+        let (name, form) = names::of(model.config(), &p.name)
+            .ok_or_else(|| input(format!("{}: llama.cpp has no name for {}", folder.display(), p.name)))?;
         let values = form.apply(&p.tensor.detach());
         let stored = stored_as(&name, &values, format);
         if stored == format {
@@ -68,7 +70,8 @@ pub fn export(folder: &Path, file: &Path, format: Format, tokenizer: bool) -> Re
 pub fn round_folder(folder: &Path, out: &Path, format: Format) -> Result<()> {
     let model = Model::load(folder, Device::Cpu)?;
     round(&model, format);
-    crate::prune::copy_folder(&model, folder, out)
+    let how = format!("type = \"{}\"\n", format.name());
+    crate::prune::write_folder(&model, folder, out, Done { stage: "round", how: &how })
 }
 
 /// Rounds the matrices of a model in memory to what [`export`] would store. Rows are those of `[out, in]`, whatever the family's own orientation.

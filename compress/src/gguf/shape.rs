@@ -1,9 +1,10 @@
 //! What llama.cpp must know of a model's shape.
 
 use super::write::{Entry, Value};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use model::Config;
 use model::config::{Activation, Family, Norm, Position, RopeScaling};
+use program::refuse;
 use std::path::Path;
 
 /// The architecture's name in llama.cpp, and its entries.
@@ -21,13 +22,13 @@ pub(super) fn entries(c: &Config, folder: &Path) -> Result<(&'static str, Vec<En
         _ => c.activation == Activation::Silu,
     };
     if !usual {
-        bail!("{at}: llama.cpp's {architecture} has another activation than {:?}", c.activation);
+        refuse!("{at}: llama.cpp's {architecture} has another activation than {:?}", c.activation);
     }
     if c.window.is_some() {
-        bail!("{at}: llama.cpp's {architecture} has no sliding window: it would see more than this model was trained to");
+        refuse!("{at}: llama.cpp's {architecture} has no sliding window: it would see more than this model was trained to");
     }
     if !c.scale_attention || c.scale_by_layer {
-        bail!("{at}: llama.cpp's {architecture} divides attention scores by the root of the head's width alone");
+        refuse!("{at}: llama.cpp's {architecture} divides attention scores by the root of the head's width alone");
     }
     let name = folder.file_name().map_or_else(|| "model".into(), |n| n.to_string_lossy().into_owned());
     let number = |key: &str, n: usize| Entry::number(&format!("{architecture}.{key}"), n as u32);
@@ -58,7 +59,7 @@ pub(super) fn entries(c: &Config, folder: &Path) -> Result<(&'static str, Vec<En
                 entries.push(Entry::new(&format!("{architecture}.rope.scaling.type"), Value::Text("linear".into())));
                 entries.push(float("rope.scaling.factor", factor));
             }
-            _ => bail!("{at}: stretched rotary positions other than linear ones are not written to GGUF"),
+            _ => refuse!("{at}: stretched rotary positions other than linear ones are not written to GGUF"),
         }
     }
     Ok((architecture, entries))

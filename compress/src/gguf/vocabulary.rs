@@ -1,7 +1,8 @@
 //! A tokenizer as llama.cpp reads it, from `tokenizer.json`.
 
 use super::write::{Entry, Value};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use program::{input, refuse};
 use serde_json::Value as Json;
 use std::collections::HashMap;
 use std::path::Path;
@@ -31,7 +32,7 @@ pub(super) fn entries(folder: &Path, vocab_size: usize) -> Result<(Vec<Entry>, &
     let byte_level = uses("pre_tokenizer", "ByteLevel") || uses("decoder", "ByteLevel");
     let sentence_piece = !byte_level && model["byte_fallback"] == true && uses("decoder", "ByteFallback") && uses("normalizer", "Replace");
     if model["type"] != "BPE" || !(byte_level || sentence_piece) {
-        bail!("{}: llama.cpp has no form for this {} tokenizer: leave it out with --no-tokenizer", at.display(), model["type"]);
+        refuse!("{}: llama.cpp has no form for this {} tokenizer: leave it out with --no-tokenizer", at.display(), model["type"]);
     }
     let mut tokens: Vec<Option<(String, i32)>> = vec![None; vocab_size];
     let mut set = |id: u64, token: &str, kind: i32| match tokens.get_mut(id as usize) {
@@ -39,9 +40,9 @@ pub(super) fn entries(folder: &Path, vocab_size: usize) -> Result<(Vec<Entry>, &
             *place = Some((token.to_string(), kind));
             Ok(())
         }
-        None => bail!("{}: token {id} is outside the model's vocabulary of {vocab_size}", at.display()),
+        None => refuse!("{}: token {id} is outside the model's vocabulary of {vocab_size}", at.display()),
     };
-    let vocabulary = model["vocab"].as_object().with_context(|| format!("{}: model.vocab", at.display()))?;
+    let vocabulary = model["vocab"].as_object().ok_or_else(|| input(format!("{}: model.vocab", at.display())))?;
     let unknown = model["unk_token"].as_str();
     for (token, id) in vocabulary {
         let is_byte = sentence_piece && token.len() == 6 && token.starts_with("<0x") && token.ends_with('>');
@@ -52,7 +53,7 @@ pub(super) fn entries(folder: &Path, vocab_size: usize) -> Result<(Vec<Entry>, &
         } else {
             kind::NORMAL
         };
-        set(id.as_u64().with_context(|| format!("{}: the id of {token:?}", at.display()))?, token, kind)?;
+        set(id.as_u64().ok_or_else(|| input(format!("{}: the id of {token:?}", at.display())))?, token, kind)?;
     }
     for added in json["added_tokens"].as_array().into_iter().flatten() {
         let (Some(id), Some(token)) = (added["id"].as_u64(), added["content"].as_str()) else { continue };
@@ -63,7 +64,7 @@ pub(super) fn entries(folder: &Path, vocab_size: usize) -> Result<(Vec<Entry>, &
         };
         set(id, token, kind)?;
     }
-    let merges = merges(model).with_context(|| format!("{}: model.merges", at.display()))?;
+    let merges = merges(model).ok_or_else(|| input(format!("{}: model.merges", at.display())))?;
     let filled = tokens.iter().enumerate().map(|(id, t)| t.clone().unwrap_or_else(|| (format!("[PAD{id}]"), kind::UNUSED)));
     let (texts, kinds): (Vec<String>, Vec<i32>) = filled.unzip();
 
@@ -102,7 +103,7 @@ pub(super) fn entries(folder: &Path, vocab_size: usize) -> Result<(Vec<Entry>, &
 fn read(path: &Path) -> Result<Json> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("{}: the tokenizer (leave it out with --no-tokenizer)", path.display()))?;
-    serde_json::from_str(&text).with_context(|| path.display().to_string())
+    serde_json::from_str(&text).map_err(|e| input(format!("{}: {e}", path.display())))
 }
 
 /// Merges in either of the two ways that `tokenizer.json` has for them.

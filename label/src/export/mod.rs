@@ -8,6 +8,7 @@ mod trl;
 use anyhow::Context;
 use data::error::DataError;
 use data::labels::table::LabelTable;
+use program::say;
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -81,12 +82,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     };
     if args.json {
         let Written { judgments, rows, left_out, notes, .. } = &written;
-        println!("{}", serde_json::json!({ "out": args.out, "judgments": judgments, "rows": rows, "left_out": left_out, "notes": notes }));
+        say!("{}", serde_json::json!({ "out": args.out, "judgments": judgments, "rows": rows, "left_out": left_out, "notes": notes }));
         return Ok(());
     }
-    println!("{} judgments read, {} {} written to {}", written.judgments, written.rows, written.what, args.out.display());
-    written.left_out.iter().for_each(|(what, n)| println!("left out: {n} {what}"));
-    written.notes.iter().for_each(|note| println!("{note}"));
+    say!("{} judgments read, {} {} written to {}", written.judgments, written.rows, written.what, args.out.display());
+    written.left_out.iter().for_each(|(what, n)| say!("left out: {n} {what}"));
+    written.notes.iter().for_each(|note| say!("{note}"));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::Args;
 use super::counts::FileCounts;
+use program::say;
 use serde_json::{Map, Value, json};
 
 /// One file a row, with what is in it below.
@@ -38,12 +39,12 @@ pub fn terminal(files: &[FileCounts], args: &Args) -> anyhow::Result<()> {
             0 | 1 => format!("{text:<width$}", width = widths[i]),
             _ => format!("{text:>width$}", width = widths[i]),
         };
-        println!("{}", row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end());
-        details.iter().for_each(|detail| println!("    {detail}"));
+        say!("{}", row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end());
+        details.iter().for_each(|detail| say!("    {detail}"));
     }
-    println!("\n{} judgments in {}", total.kept_all(), args.out.display());
+    say!("\n{} judgments in {}", total.kept_all(), args.out.display());
     if total.rejected_all() > 0 {
-        println!("{} units are bad: {}", total.rejected_all(), quarantine(args));
+        say!("{} units are bad: {}", total.rejected_all(), quarantine(args));
     }
     Ok(())
 }
@@ -68,7 +69,7 @@ pub fn json(files: &[FileCounts], args: &Args) -> anyhow::Result<()> {
     let total = total(files);
     let quarantine = (total.rejected_all() > 0).then(|| quarantine(args));
     let files: Vec<Value> = files.iter().map(with_file).collect();
-    println!("{}", json!({ "out": args.out, "quarantine": quarantine, "files": files, "total": object(&total) }));
+    say!("{}", json!({ "out": args.out, "quarantine": quarantine, "files": files, "total": object(&total) }));
     Ok(())
 }
 

@@ -7,8 +7,6 @@ mod run;
 mod score;
 
 use clap::Parser;
-use model::ModelError;
-use std::io::ErrorKind;
 use std::process::ExitCode;
 
 /// Draws answers from models and chooses what to ask people about.
@@ -20,10 +18,5 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    label::exit::code_of(run::run(&Cli::parse().args), |error| {
-        Some(match error.downcast_ref::<ModelError>()? {
-            ModelError::Io { source, .. } => matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied),
-            error => !matches!(error, ModelError::Torch(_) | ModelError::Native(_)),
-        })
-    })
+    label::exit::code_of(run::run(&Cli::parse().args), model::is_input)
 }

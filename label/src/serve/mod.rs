@@ -29,6 +29,7 @@ use crate::exit;
 use anyhow::{Context, Result};
 use assign::Rules;
 use db::{Db, now};
+use program::{mention, say};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut db = Db::create(&args.db)?;
     if !args.items.is_empty() {
         let loaded = items::load(&mut db, &args.items)?;
-        println!(
+        mention!(
             "items: {} new, {} of them gold; {} rows about items that were there; {} rows are judgments, left aside",
             loaded.items + loaded.gold,
             loaded.gold,
@@ -168,7 +169,7 @@ fn export(database: &Path, path: &Path) -> Result<()> {
         return Err(exit::input("--export names the database itself"));
     }
     let exported = export::write(&db, database, path)?;
-    println!("{}: {exported}", path.display());
+    say!("{}: {exported}", path.display());
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use super::assign::Rules;
 use super::db::Db;
 use crate::exit;
 use anyhow::{Context, Result};
+use program::mention;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,7 +53,10 @@ async fn serve(round: Round, listener: std::net::TcpListener, base: Option<Strin
     let base = base.unwrap_or(here);
     let Round { db, path, rules, title, instructions, links } = round;
     let app = Arc::new(App::new(db, path, rules, &title, instructions, base)?);
-    announce(&app, &links, address).context("cannot print the links")?;
+    let announced = announce(&app, &links, address).context("cannot print the links");
+    if !links.is_empty() {
+        announced?; // links are shown this once: nobody could answer; without new ones nothing is lost
+    }
 
     let (stop, stopped) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -74,7 +78,7 @@ async fn serve(round: Round, listener: std::net::TcpListener, base: Option<Strin
         () = too_slow => eprintln!("requests that took more than {} s to end were cut off", GRACE.as_secs()),
     }
     app.close().map_err(|e| exit::input(format!("the database cannot be closed: {e}")))?;
-    println!("stopped; every submitted answer is in {}", app.path.display());
+    mention!("stopped; every submitted answer is in {}", app.path.display());
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use data::labels::flag;
 use data::labels::table::LabelTable;
 use indicatif::{ProgressBar, ProgressStyle};
 use panel::{Panel, Place};
+use program::say;
 use report::Report;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -65,9 +66,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let fit = fit(&panel);
     let report = report::build(&panel, &fit, args.seed, dropped);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
-        print!("{}", terminal::render(&report));
+        program::text(terminal::render(&report));
     }
     if let Some(path) = &args.html {
         let title = args.tables.iter().map(|t| t.file_stem().unwrap_or_default().to_string_lossy()).collect::<Vec<_>>().join(", ");
