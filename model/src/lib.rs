@@ -18,8 +18,8 @@
 
 mod attention;
 pub mod batcher;
-pub mod blocks;
 pub mod bert;
+pub mod blocks;
 mod cache;
 pub mod classifier;
 pub mod config;
