@@ -64,6 +64,10 @@ fn kernels() {
         build
     };
     build().file("src/cpp/kernels.cpp").compile("rlhf_kernels");
+    // Sums of whole numbers stay in the order in which they are written: in another, GCC runs out of registers. And GCC 12 warns of its own headers.
+    let mut quantised = build();
+    quantised.flag_if_supported("-fno-tree-reassoc").flag_if_supported("-Wno-maybe-uninitialized");
+    quantised.file("src/cpp/quantised.cpp").compile("rlhf_quantised");
     // For the processors that multiply bfloat16; the program asks before it calls (`bf16::supported`).
     let mut bf16 = build();
     println!("cargo:rerun-if-env-changed=RLHF_EMULATE_BF16");

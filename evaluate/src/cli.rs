@@ -77,12 +77,28 @@ pub enum Device {
     Cuda,
 }
 
+/// How the matrices of blocks and head stand in memory; all else is float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// float32
+    Float,
+    /// Eight bits, a scale for 32 weights; on the CPU
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Four bits, a scale for 32 weights; on the CPU
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["prompt", "prompt_ids", "data"])))]
 pub struct GenerateArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// How the model's matrices stand in memory.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Weights::Float)]
+    pub weights: Weights,
     /// The text to continue, as it is (or as a user's turn with --chat).
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
@@ -263,6 +279,9 @@ fn kind(text: &str) -> Result<evaluate::metrics::Kind, String> {
 pub struct ScoreArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// How the model's matrices stand in memory.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Weights::Float)]
+    pub weights: Weights,
     /// A UTF-8 text file; - is standard input.
     #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,

@@ -17,7 +17,8 @@ const MAX_NEW: usize = 64;
 
 /// Continues the prompt and prints text and ids.
 pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
-    let opened = open(&args.model, HeadKind::Lm)?;
+    let mut opened = open(&args.model, HeadKind::Lm)?;
+    opened.quantise(args.weights)?;
     if let (Some(data), Some(out)) = (&args.data, &args.out) {
         return answer(args, &opened, data, out);
     }

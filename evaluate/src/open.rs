@@ -1,8 +1,9 @@
 //! From a folder's name to a model and its tokenizer.
 
-use crate::cli::{Device, ModelArgs};
+use crate::cli::{Device, ModelArgs, Weights};
 use crate::exit::input;
 use data::tokenizer::Tokenizer;
+use model::blocks::Format;
 use model::{HeadKind, Model};
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,21 @@ pub fn need_tokenizer(folder: &Path, what: &str) -> anyhow::Result<Tokenizer> {
 }
 
 impl Opened {
+    /// Puts the model's matrices into the wanted form, and says which do not fit it.
+    pub fn quantise(&mut self, weights: Weights) -> anyhow::Result<()> {
+        let format = match weights {
+            Weights::Float => return Ok(()),
+            Weights::Q8_0 => Format::Q8_0,
+            Weights::Q4_0 => Format::Q4_0,
+        };
+        let fit = self.model.quantise(format)?;
+        if let Some(first) = fit.in_float.first() {
+            let (n, all) = (fit.in_float.len(), fit.in_float.len() + fit.in_format);
+            eprintln!("evaluate: {n} of {all} matrices stay in float32, since their rows are no multiple of 32: {first}, ...");
+        }
+        Ok(())
+    }
+
     /// The tokenizer, if the folder has one.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         self.tokenizer.as_ref()

@@ -14,7 +14,8 @@ use std::path::Path;
 /// Scores the text or the ids and prints token count, summed and mean nats.
 pub fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let text = args.text.as_deref().map(read).transpose()?; // a missing file should not wait for the model
-    let opened = open(&args.model, HeadKind::Lm)?;
+    let mut opened = open(&args.model, HeadKind::Lm)?;
+    opened.quantise(args.weights)?;
     let ids = match &text {
         Some(text) if args.special => opened.need_tokenizer("--text")?.encode_with_special(text)?,
         Some(text) => opened.need_tokenizer("--text")?.encode(text)?,

@@ -1,10 +1,12 @@
 //! How fast prompts are continued: `scripts/bench/compare.py generate` runs this.
 //!
-//!     generation --model DIR --prompts IDS.json --batch N --new N [--float32] [--repeat N] [--bandwidth]
+//!     generation --model DIR --prompts IDS.json --batch N --new N [--float32] [--weights float|q8_0|q4_0] [--repeat N] [--bandwidth]
 //!
-//! IDS.json holds lists of token ids. Prints one JSON line: tokens a second of each repeat (packing the weights included), bytes of weights that a token
-//! reads at batch 1, and with --bandwidth the bytes a second that all threads together can read from memory.
+//! IDS.json holds lists of token ids. Prints one JSON line: tokens a second of each repeat (packing the weights included, but not rounding them to eight or
+//! four bits, which computes in float32), bytes of weights that a token reads at batch 1, bytes of all weights in memory, and with --bandwidth the bytes a
+//! second that all threads together can read from memory.
 
+use model::blocks::Format;
 use model::config::Position;
 use model::{Model, Sampling, generate};
 use serde_json::json;
@@ -23,8 +25,29 @@ fn main() -> Result<()> {
     let model = Model::load(value("--model")?.as_ref(), Device::Cpu)?;
     let measure = std::env::args().any(|a| a == "--bandwidth");
     let float32 = std::env::args().any(|a| a == "--float32");
-    let model = model.with_compute(if float32 { Kind::Float } else { Kind::BFloat16 });
+    let format = match value("--weights").as_deref() {
+        Err(_) | Ok("float") => Format::F32,
+        Ok("q8_0") => Format::Q8_0,
+        Ok("q4_0") => Format::Q4_0,
+        Ok(other) => return Err(format!("--weights {other}: float, q8_0 or q4_0 is wanted").into()),
+    };
+    let float32 = float32 || format != Format::F32;
+    let mut model = model.with_compute(if float32 { Kind::Float } else { Kind::BFloat16 });
     model.freeze();
+    let c = model.config();
+    // Every matrix but the embeddings, of which a token reads a row; a tied head is the embedding read whole.
+    let matrices: usize = model.parameters().iter().filter(|p| p.decay).map(|p| p.tensor.numel()).sum();
+    let places = if c.position == Position::Learned { c.context * c.width } else { 0 };
+    let embedding = c.vocab_size * c.width;
+    let weights = matrices - places - if c.tied { 0 } else { embedding };
+    let mut bytes = weights * if float32 { 4 } else { 2 };
+    let mut in_float = 0;
+    if format != Format::F32 {
+        let looked_up = 4 * (places + embedding);
+        in_float = model.quantise(format)?.in_float.len();
+        let vectors: usize = model.parameters().iter().filter(|p| !p.decay).map(|p| 4 * p.tensor.numel()).sum();
+        bytes = model.weight_bytes() - vectors - looked_up;
+    }
     let (batch, new): (usize, usize) = (value("--batch")?.parse()?, value("--new")?.parse()?);
     let repeat = value("--repeat").map_or(Ok(3), |n| n.parse())?;
     let prompts: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(value("--prompts")?)?)?;
@@ -36,13 +59,13 @@ fn main() -> Result<()> {
         let done = generate(&model, &prompts, &sampling)?;
         rates.push(done.iter().map(|g| g.ids.len()).sum::<usize>() as f64 / start.elapsed().as_secs_f64());
     }
-    // Every matrix but the embeddings, of which a token reads a row; a tied head is the embedding read whole.
-    let c = model.config();
-    let matrices: usize = model.parameters().iter().filter(|p| p.decay).map(|p| p.tensor.numel()).sum();
-    let places = if c.position == Position::Learned { c.context * c.width } else { 0 };
-    let weights = matrices - places - if c.tied { 0 } else { c.vocab_size * c.width };
-    let bytes = weights * if float32 { 4 } else { 2 };
-    println!("{}", json!({"batch": batch, "tokens_per_s": rates, "bytes_a_token": bytes, "bandwidth": measure.then(bandwidth)}));
+    println!(
+        "{}",
+        json!({
+            "batch": batch, "weights": format.name(), "tokens_per_s": rates, "bytes_a_token": bytes, "bytes_in_memory": model.weight_bytes(),
+            "matrices_left_in_float": in_float, "bandwidth": measure.then(bandwidth)
+        })
+    );
     Ok(())
 }
 

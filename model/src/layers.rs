@@ -5,7 +5,9 @@ use crate::error::ModelError;
 use crate::init::{Builder, Init};
 use crate::lora::Adapter;
 use native::bf16::{self, Map, Packed};
+use native::quantised::Quantised;
 use native::{decode, lora};
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// A linear map on rows, with the weight in the orientation of its family's folders.
@@ -13,7 +15,10 @@ use tch::{Device, Kind, Tensor};
 pub(crate) struct Linear {
     /// Of the module in its family's folders.
     name: String,
+    /// Empty where the weight is quantised.
     weight: Tensor,
+    /// The weight in few bits: see [`crate::Model::quantise`].
+    quantised: Option<Arc<Quantised>>,
     bias: Option<Tensor>,
     /// `[in, out]` (GPT-2's "Conv1D") instead of `[out, in]`.
     in_out: bool,
@@ -37,7 +42,7 @@ impl Linear {
         let shape = if s.in_out { [i, o] } else { [o, i] };
         let weight = b.take(&format!("{name}.weight"), &shape, Init::Normal(s.std))?;
         let bias = if s.bias { Some(b.take(&format!("{name}.bias"), &[o], Init::Zeros)?) } else { None };
-        Ok(Linear { name: name.into(), weight, bias, in_out: s.in_out, adapter: None })
+        Ok(Linear { name: name.into(), weight, quantised: None, bias, in_out: s.in_out, adapter: None })
     }
 
     /// Another handle of the same tensors.
@@ -45,6 +50,7 @@ impl Linear {
         Linear {
             name: self.name.clone(),
             weight: self.weight.shallow_clone(),
+            quantised: self.quantised.clone(),
             bias: self.bias.as_ref().map(Tensor::shallow_clone),
             in_out: self.in_out,
             adapter: self.adapter.as_ref().map(Adapter::share),
@@ -58,6 +64,9 @@ impl Linear {
 
     /// Features in and out.
     pub fn sizes(&self) -> (i64, i64) {
+        if let Some(quantised) = &self.quantised {
+            return quantised.sizes();
+        }
         let size = self.weight.size();
         if self.in_out { (size[0], size[1]) } else { (size[1], size[0]) }
     }
@@ -80,6 +89,9 @@ impl Linear {
 
     /// The map without its adapter.
     pub fn plain(&self, x: &Tensor) -> Tensor {
+        if let Some(quantised) = &self.quantised {
+            return sound(quantised.linear(x, self.bias.as_ref()));
+        }
         if self.has_kernels(x) {
             return sound(bf16::linear(x, self.map()));
         }
@@ -102,6 +114,24 @@ impl Linear {
     /// The weight with the adapter in it, where there is one.
     pub fn merged(&self) -> Option<Tensor> {
         self.adapter.as_ref().map(|adapter| adapter.merged(&self.weight, self.in_out))
+    }
+
+    /// The weight as rows of `[out, in]`, float32, outside its graph, with the adapter in it where there is one.
+    pub fn rows(&self) -> Tensor {
+        let weight = self.merged().unwrap_or_else(|| self.weight.detach());
+        if self.in_out { weight.transpose(0, 1).contiguous() } else { weight.contiguous() }
+    }
+
+    /// From here on the map computes with this weight; its own, and the adapter, are given up. The bias stays.
+    pub fn set_quantised(&mut self, weight: Quantised) {
+        self.weight = Tensor::zeros([0, 0], (self.weight.kind(), self.weight.device()));
+        self.quantised = Some(Arc::new(weight));
+        self.adapter = None;
+    }
+
+    /// The weight in few bits, where it is so.
+    pub fn quantised(&self) -> Option<&Quantised> {
+        self.quantised.as_deref()
     }
 
     /// Puts the adapter into the weight.

@@ -9,6 +9,7 @@
 //!   binaries' business.
 //! - [`Model::share_out`]: weights in parts, each process its own.
 //! - [`Start`]: what a training starts from, with or without low-rank adapters ([`Model::with_adapters`]), which are read and written as PEFT does.
+//! - [`Model::quantise`]: weights in eight or four bits ([`blocks`]) for generation.
 //! - [`lineage`]: where a folder came from.
 //!
 //! Sequences are padded on the right, so a causal network needs no padding mask: what stands after a token cannot change it.
@@ -18,6 +19,7 @@
 mod attention;
 pub mod batcher;
 pub mod bert;
+pub mod blocks;
 mod cache;
 pub mod classifier;
 pub mod config;
@@ -33,6 +35,7 @@ mod lora;
 mod model;
 mod names;
 mod peft;
+mod quantise;
 mod rotary;
 pub mod sample;
 mod segments;
@@ -52,6 +55,7 @@ pub use files::resolve;
 pub use generate::{Generation, Sampling, generate, generate_rows};
 pub use model::{HeadKind, Model, Parameter};
 pub use peft::resolve_adapter;
+pub use quantise::Fit;
 pub use segments::Segments;
 pub use seq2seq::Seq2Seq;
 pub use shared::Held;

@@ -8,6 +8,7 @@ use crate::init::{Builder, Init, Supply};
 use crate::layers::{Linear, cast, fits, kernels, sound};
 use crate::lora::{Adapters, module_of};
 use crate::names::{self, Names, SCALAR_HEAD};
+use crate::quantise::Head;
 use crate::segments::Segments;
 use crate::transformer::Transformer;
 use native::{bf16, decode};
@@ -54,6 +55,8 @@ pub struct Model {
     trunk: Transformer,
     /// `[V, D]` or `[1, D]`; the embedding itself where the head is tied.
     head_weight: Tensor,
+    /// Present where the weights are in few bits: see [`Model::quantise`].
+    quantised: Option<Head>,
     parameters: Vec<Parameter>,
     /// What the adapters have in common, where there are some.
     adapters: RefCell<Option<Adapters>>,
@@ -102,7 +105,7 @@ impl Model {
             HeadKind::Lm => b.take(Names::of(config.family).head, &[config.vocab_size as i64, width], Init::Normal(config.init_std))?,
             HeadKind::Scalar => b.take(SCALAR_HEAD, &[1, width], Init::Normal(1.0 / (width as f64 + 1.0).sqrt()))?,
         };
-        Ok(Model { config, head, trunk, head_weight, parameters: b.parameters, adapters: RefCell::new(None), device })
+        Ok(Model { config, head, trunk, head_weight, quantised: None, parameters: b.parameters, adapters: RefCell::new(None), device })
     }
 
     /// Writes config.json, generation_config.json and model.safetensors (in shards above 5 GB) into `folder`, which is made if need be. The
@@ -113,6 +116,7 @@ impl Model {
 
     /// The same with weight files of at most `largest` bytes of tensors each; one file if they all fit.
     pub fn save_in_shards(&self, folder: &Path, largest: u64) -> Result<(), ModelError> {
+        self.need_float("saved")?;
         std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
         files::write_json(&folder.join("config.json"), &self.config.to_hf(self.head))?;
         let tokens = [
@@ -133,6 +137,7 @@ impl Model {
 
     /// An independent copy of the weights with adapters merged, trainable.
     pub fn clone_weights(&self) -> Result<Model, ModelError> {
+        self.need_float("copied")?;
         let mut copy = Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Copy(self, Kind::Float)))?;
         copy.set_compute(self.compute());
         Ok(copy)
@@ -148,6 +153,7 @@ impl Model {
 
     /// The same weights without adapters, in the same memory: frozen where they are frozen here. A scalar head is copied.
     pub fn share(&self) -> Result<Model, ModelError> {
+        self.need_float("shared")?;
         let mut shared = Model::build(self.config.clone(), self.head, self.device, Builder::new(Supply::Share(self)))?;
         shared.set_compute(self.compute());
         Ok(shared)
@@ -216,9 +222,10 @@ impl Model {
         Ok(Some(copy))
     }
 
-    /// Sets the precision of activations and matrix products. The weights stay in float32, and so do norms' statistics, softmax, logits and scores.
+    /// Sets the precision of activations and matrix products. The weights stay in float32, and so do norms' statistics, softmax, logits and scores. A
+    /// quantised model stays in float32.
     pub fn set_compute(&mut self, kind: Kind) {
-        self.trunk.compute = kind;
+        self.trunk.compute = if self.quantised.is_some() { Kind::Float } else { kind };
     }
 
     /// The model with this precision: see [`Model::set_compute`].
@@ -331,6 +338,10 @@ impl Model {
     /// The same in the precision of `hidden`, for functions that read either: in bfloat16 half the memory.
     pub fn rounded_logits(&self, hidden: &Tensor) -> Tensor {
         assert_eq!(self.head, HeadKind::Lm, "this model has a scalar head: it gives no logits");
+        if let Some(weight) = self.quantised.as_ref().and_then(Head::weight) {
+            let shape = [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
+            return sound(weight.linear(&hidden.reshape([-1, self.config.width as i64]), None)).view(shape.as_slice());
+        }
         if kernels(hidden.kind(), self.device) && fits(&self.head_weight) {
             let map = bf16::Map { weight: &self.head_weight, bias: None, in_out: false };
             let shape = [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
@@ -414,6 +425,22 @@ impl Model {
             }
             Ok(())
         })
+    }
+
+    /// What the weights have become, where they are in few bits.
+    pub(crate) fn quantised_head(&self) -> Option<&Head> {
+        self.quantised.as_ref()
+    }
+
+    /// The head and all that follows from it: `head` computes the logits from here on, and of the float weights those that `keep` names stay.
+    pub(crate) fn set_quantised_head(&mut self, head: Head, keep: impl Fn(&str) -> bool) {
+        if head.weight().is_some() && !self.config.tied {
+            self.head_weight = Tensor::zeros([0, self.config.width as i64], (Kind::Float, self.device));
+        }
+        self.quantised = Some(head);
+        self.parameters.retain(|p| keep(&p.name));
+        self.set_adapters(None);
+        self.set_compute(Kind::Float);
     }
 
     pub(crate) fn trunk(&self) -> &Transformer {

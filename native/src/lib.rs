@@ -6,6 +6,7 @@
 //! - [`bf16`]: linear maps, MLP and attention in bfloat16, forward and backward.
 //! - [`lora`]: linear maps and MLP with low-rank adapters; [`recompute`](fn@recompute): activation checkpointing.
 //! - [`decode`]: a transformer's forward pass for generation, all blocks in one call.
+//! - [`quantised`]: products with weights of eight or four bits.
 //! - [`Profiler`], [`Range`]: libtorch's profiler.
 //! - [`MappedFile`]: a read-only memory map.
 //! - [`Store`], [`Group`], [`Reducer`]: libtorch's engine for several processes, c10d. [`ShardedReducer`]: sums of gradients, each rank's part only.
@@ -23,6 +24,7 @@ mod map;
 mod optim;
 mod process;
 mod profile;
+pub mod quantised;
 mod recompute;
 mod sharded;
 mod units;

@@ -22,4 +22,4 @@ mod question;
 mod reply;
 pub mod server;
 
-pub use open::ModelArgs;
+pub use open::{ModelArgs, Weights};

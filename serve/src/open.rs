@@ -4,10 +4,35 @@ use anyhow::Result;
 use data::chat::ChatTemplate;
 use data::config::{Device, Precision};
 use data::tokenizer::Tokenizer;
+use model::blocks::Format;
 use model::{Config, HeadKind, Model};
 use program::{input, refuse};
 use std::path::PathBuf;
 use train::device;
+
+/// How the matrices of blocks and head stand in memory; all else is float32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Weights {
+    /// float32
+    Float,
+    /// Eight bits, a scale for 32 weights; computes in float32 on the CPU
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Four bits, a scale for 32 weights; computes in float32 on the CPU
+    #[value(name = "q4_0")]
+    Q4_0,
+}
+
+impl Weights {
+    /// What the matrices become.
+    fn format(self) -> Option<Format> {
+        match self {
+            Weights::Float => None,
+            Weights::Q8_0 => Some(Format::Q8_0),
+            Weights::Q4_0 => Some(Format::Q4_0),
+        }
+    }
+}
 
 /// The model and the machine.
 #[derive(Debug, clap::Args)]
@@ -21,6 +46,9 @@ pub struct ModelArgs {
     /// Compute in float32, not in bfloat16 where the processor has it.
     #[arg(long)]
     pub float32: bool,
+    /// How the model's matrices stand in memory.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Weights::Float)]
+    pub weights: Weights,
 }
 
 /// What belongs to a model that writes.
@@ -39,15 +67,23 @@ impl Opened {
     /// Loads the folder; the weights, frozen, go their own way.
     pub fn new(args: &ModelArgs) -> Result<(Opened, Model)> {
         let named = args.model.as_deref().ok_or_else(|| input("--model is missing"))?;
-        let device = device::pick(Device::Auto, 0)?;
+        let format = args.weights.format();
+        let device = device::pick(if format.is_some() { Device::Cpu } else { Device::Auto }, 0)?;
         device::set_threads(args.threads, std::thread::available_parallelism().map_or(1, |n| n.get()));
         let folder = model::resolve(named)?;
         let wanted = if args.float32 { Precision::Float32 } else { Precision::Auto };
-        let model = Model::load(&folder, device)?.with_compute(device::precision(wanted, device));
+        let mut model = Model::load(&folder, device)?.with_compute(device::precision(wanted, device));
         if model.head() != HeadKind::Lm {
             refuse!("{}: a reward model, which scores and does not write: name a language model", folder.display());
         }
         model.freeze();
+        if let Some(format) = format {
+            let fit = model.quantise(format)?;
+            if let Some(first) = fit.in_float.first() {
+                let (n, all) = (fit.in_float.len(), fit.in_float.len() + fit.in_format);
+                eprintln!("serve: {n} of {all} matrices stay in float32, since their rows are no multiple of 32: {first}, ...");
+            }
+        }
         let tokenizer = Tokenizer::load(&folder)?;
         let template = tokenizer.chat_template().is_some().then(|| ChatTemplate::from_folder(&folder)).transpose()?;
         if let Some(template) = &template {
