@@ -61,9 +61,10 @@ case $chapter in
   bert)
     configs/family-bert/prepare.sh
     pretrain family-bert
+    "$bin/pretrain" --config configs/family-bert/pretrain-long.toml --out runs/family-bert/pretrain-long --resume
     for text in "once upon a time there was a little [MASK] who liked to play." "the film is a [MASK] of time." "she went to the [MASK] to buy some food."; do
       printf '%s\n' "$text"
-      "$bin/evaluate" fill-mask --model runs/family-bert/pretrain "$text"
+      "$bin/evaluate" fill-mask --model runs/family-bert/pretrain-long "$text"
     done
     finetune family-bert sft
     # The same classifier on an encoder that has read nothing: one step of pre-training at no rate writes its folder.

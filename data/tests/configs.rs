@@ -44,7 +44,7 @@ fn every_shipped_configuration_is_valid() {
 const CHAPTERS: &[(&str, &[&str])] = &[
     ("shakespeare-char", &["pretrain"]),
     ("family-transformer", &["sft"]),
-    ("family-bert", &["pretrain", "sft"]),
+    ("family-bert", &["pretrain", "pretrain-long", "sft"]),
     ("family-gpt1", &["pretrain", "sft"]),
     ("family-in-context", &["pretrain"]),
     ("family-images", &["pretrain", "sft"]),

@@ -16,7 +16,7 @@ use anyhow::Result;
 use data::corpus::TokenStream;
 use data::{config::PretrainConfig, order::Order, prefetch::Prefetch};
 use dist::{Gradients, World};
-use network::Network;
+use network::{Network, Rows};
 use serde_json::{Map, Value};
 use setup::Setup;
 use std::f64::consts::LN_2;
@@ -38,9 +38,9 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
     };
     let mut optim = setup.optimiser(&c, world)?;
     let gradients = Gradients::with_lookup(world, &[optim.partition()], || setup.network.split_lookup())?;
-    let Setup { run, plan, steps, mut state, start, network, teacher, tokenizer, corpus, device, lineage } = setup;
+    let Setup { run, plan, steps, mut state, start, network, rows: shape, teacher, tokenizer, corpus, device, lineage } = setup;
     let stop = Stop::install(world)?;
-    let ((stride, length), output) = (network.window(), network.output());
+    let output = network.output();
     let bits = |loss: f64| loss / LN_2 * corpus.valid.len() as f64 / corpus.valid.bytes().max(1) as f64; // nats a token to bits a byte
     let mut rate = metrics::Rate::default();
     let mut bar = Progress::steps("pretrain", state.step, steps);
@@ -52,23 +52,23 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         Ok(lineage.with_tokens(tokens).write(dir)?)
     };
     let (stream, order, batch) =
-        (corpus.train.clone(), Order::new(corpus.train.windows(stride), c.seed).shuffled(c.train.shuffle), plan.batch as u64);
+        (corpus.train.clone(), Order::new(corpus.train.windows(shape.stride), c.seed).shuffled(c.train.shuffle), plan.batch as u64);
     // This rank's micro-batches of every step: number, rows, and whether it is the last.
     let shares: Vec<(usize, u64, bool)> = world.share((0..batch).step_by(plan.micro_batch)).collect();
     let mut batches = Prefetch::new(state.step..steps, AHEAD, move |step| {
-        let row = |i: u64| (step * batch + i, stream.window(order.at(step * batch + i) * stride as u64, length));
+        let row = |i: u64| (step * batch + i, stream.window(order.at(step * batch + i) * shape.stride as u64, shape.window));
         let rows = |first: u64| (first..batch.min(first + plan.micro_batch as u64)).map(row).collect::<Vec<_>>();
         Ok(shares.iter().map(|&(micro, first, last)| (micro, rows(first), last)).collect::<Vec<_>>())
     })?;
     let mut profile = Profile::new(&run, args.profile, (state.step, steps), device);
-    let tokens_a_step = (plan.batch * network.context()) as f64;
-    let targets_a_step = (plan.batch * network.targets()) as f64;
+    let tokens_a_step = (plan.batch * shape.tokens) as f64;
+    let targets_a_step = (plan.batch * shape.targets) as f64;
     let mut last = Measured { loss: f64::NAN, accuracy: None };
 
     for step in state.step..=steps {
         let mut improved = false;
         if eval.due(step) {
-            last = evaluate(&network, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
+            last = evaluate((&network, shape), &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
             let (perplexity, bits) = (last.loss.exp(), bits(last.loss));
             let line = log.line(step).set("eval/loss", last.loss).set("eval/perplexity", perplexity);
             let (line, more) = match last.accuracy {
@@ -140,7 +140,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         return Ok(stop.outcome());
     }
     if last.loss.is_nan() {
-        last = evaluate(&network, &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
+        last = evaluate((&network, shape), &corpus.valid, c.eval.max_rows, plan.micro_batch, device, world)?;
     }
     let mut figures = Map::new();
     let of_objective = match last.accuracy {
@@ -181,17 +181,16 @@ struct Measured {
 
 /// Mean loss in nats a predicted token over windows spread evenly over the held-out text.
 fn evaluate(
-    network: &Network,
+    (network, shape): (&Network, Rows),
     valid: &TokenStream,
     max_rows: usize,
     micro_batch: usize,
     device: Device,
     world: &World,
 ) -> Result<Measured> {
-    let (stride, length) = network.window();
-    let windows = valid.windows(stride);
+    let windows = valid.windows(shape.stride);
     let n = if max_rows == 0 { windows } else { windows.min(max_rows as u64) };
-    let row = |i: u64| (i, valid.window(i * windows / n * stride as u64, length));
+    let row = |i: u64| (i, valid.window(i * windows / n * shape.stride as u64, shape.window));
     let vocabulary = network.output().weight.size()[0];
     let mut right = 0.0;
     let mut counts = Tensor::zeros([vocabulary], (tch::Kind::Double, device));
@@ -220,7 +219,7 @@ fn evaluate(
         model.attend();
     }
     let [nll, right] = world.sum([nll, right])?;
-    let predicted = (n * network.targets() as u64) as f64;
+    let predicted = (n * shape.targets as u64) as f64;
     let accuracy = if network.is_masked() {
         world.all_reduce_sum(std::slice::from_ref(&counts))?;
         Some([right / predicted, counts.max().double_value(&[]) / predicted])

@@ -23,6 +23,19 @@ pub enum Network {
     Encoder(Bert, Masker),
 }
 
+/// How text becomes rows, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// What the network reads of a row.
+    pub tokens: usize,
+    /// From one window of the text to the next.
+    pub stride: usize,
+    /// A window: a row without what the network puts around it, with what it is to predict.
+    pub window: usize,
+    /// Predicted tokens of a row.
+    pub targets: usize,
+}
+
 /// A window of the text with its number, which its random draws depend on.
 pub type Window = (u64, Vec<u32>);
 
@@ -50,20 +63,20 @@ impl Network {
         }
     }
 
-    /// Tokens of the text from one window to the next, and tokens of a window.
-    pub fn window(&self) -> (usize, usize) {
-        match self {
-            Network::Decoder(m) => (m.config().context, m.config().context + 1),
-            Network::Encoder(m, _) => (m.config().context - FRAME, m.config().context - FRAME),
-        }
-    }
-
-    /// Predicted tokens of a window.
-    pub fn targets(&self) -> usize {
-        match self {
-            Network::Decoder(m) => m.config().context,
-            Network::Encoder(_, masker) => masker.count(self.window().1),
-        }
+    /// How text becomes rows of `tokens` tokens, or of as many as the network can read with 0.
+    pub fn rows(&self, tokens: usize) -> Result<Rows> {
+        let context = self.context();
+        let least = if self.is_masked() { FRAME + 2 } else { 2 };
+        ensure!(tokens == 0 || tokens >= least, "data.row = {tokens}: must be at least {least} tokens");
+        ensure!(tokens <= context, "data.row = {tokens}: this model reads at most {context} tokens");
+        let tokens = if tokens == 0 { context } else { tokens };
+        Ok(match self {
+            Network::Decoder(_) => Rows { tokens, stride: tokens, window: tokens + 1, targets: tokens },
+            Network::Encoder(_, masker) => {
+                let window = tokens - FRAME;
+                Rows { tokens, stride: window, window, targets: masker.count(window) }
+            }
+        })
     }
 
     /// All weights, each once.

@@ -2,7 +2,7 @@
 
 use crate::masked::Masker;
 use crate::mup;
-use crate::network::Network;
+use crate::network::{Network, Rows};
 use crate::teacher::{self, Teacher};
 use anyhow::{Context, Result, bail, ensure};
 use data::config::{self, Predict, PretrainConfig, TokenizerKind, plan};
@@ -31,6 +31,8 @@ pub struct Setup {
     pub start: Option<Start>,
     /// The model.
     pub network: Network,
+    /// How text becomes its rows.
+    pub rows: Rows,
     /// What it learns from beside the text.
     pub teacher: Option<Teacher>,
     /// Its tokenizer.
@@ -88,18 +90,19 @@ impl Setup {
         let precision = device::precision(c.precision, device);
         network.prepare(precision, c.model.dropout, c.train.activation_checkpointing);
         let teacher = Teacher::open(c, &network, &tokenizer, precision, device)?;
-        let context = network.context();
-        let stride = network.window().0;
-        let windows = corpus.train.windows(stride);
-        ensure!(windows > 0, "data.sources: {} training tokens do not fill one context of {context}", corpus.train.len());
+        let rows = network.rows(c.data.row)?;
+        let windows = corpus.train.windows(rows.stride);
+        let what = if c.data.row == 0 { "context" } else { "row" };
+        ensure!(windows > 0, "data.sources: {} training tokens do not fill one {what} of {}", corpus.train.len(), rows.tokens);
         ensure!(
-            corpus.valid.windows(stride) > 0,
-            "the held-out {} tokens do not fill one context of {context}: raise eval.valid_fraction",
-            corpus.valid.len()
+            corpus.valid.windows(rows.stride) > 0,
+            "the held-out {} tokens do not fill one {what} of {}: raise eval.valid_fraction",
+            corpus.valid.len(),
+            rows.tokens
         );
         let steps = plan.total(windows);
         state.within(steps)?;
-        Ok(Some(Setup { run, plan, steps, state, start, network, teacher, tokenizer, corpus, device, lineage }))
+        Ok(Some(Setup { run, plan, steps, state, start, network, rows, teacher, tokenizer, corpus, device, lineage }))
     }
 
     /// The optimiser over what is trained of the model, as it stood at the checkpoint.

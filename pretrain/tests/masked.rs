@@ -98,3 +98,26 @@ fn it_goes_on_from_a_folder() {
     };
     assert!((last("first", false) - last("second", true)).abs() < 1e-9);
 }
+
+/// Rows shorter than the context: steps count their tokens, positions behind them stay as they began, and what cannot be a row is refused.
+#[test]
+fn rows_may_be_shorter_than_the_context() {
+    let stage = stage();
+    stage.run_ok("short", &["--set", "data.row=10"]);
+    let tokens = testkit::metrics(&stage.out("short")).iter().filter_map(|row| row["tokens"].as_u64()).max();
+    assert_eq!(tokens, Some(12 * 4 * 10));
+    let positions = |run: &str| {
+        let of = |(name, tensor): (String, tch::Tensor)| name.ends_with("position_embeddings.weight").then_some(tensor);
+        testkit::weights(&stage.out(run)).into_iter().find_map(of).unwrap()
+    };
+    stage.run_ok("none", &["--set", "data.row=10", "--set", "optim.lr=1e-30", "--set", "optim.weight_decay=0"]);
+    stage.run_ok("undecayed", &["--set", "data.row=10", "--set", "optim.weight_decay=0"]);
+    let moved = (positions("undecayed") - positions("none")).abs().amax([1], false); // [context]
+    assert!(moved.narrow(0, 0, 10).min().double_value(&[]) > 0.0 && moved.narrow(0, 10, 8).max().double_value(&[]) == 0.0, "{moved}");
+    for (row, said) in [("19", "reads at most 18 tokens"), ("3", "must be at least 4 tokens")] {
+        let refused = stage.run("wrong", &["--set", &format!("data.row={row}")]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(stage.stderr(&refused).contains(said), "{}", stage.stderr(&refused));
+        let _ = std::fs::remove_dir_all(stage.out("wrong"));
+    }
+}
