@@ -1,4 +1,4 @@
-//! Measuring models: language-model loss, reward models as PPO and sampling read them; with [`figures`], what the numbers say.
+//! Measuring models: language-model loss, reward models as PPO and sampling read them, teachers as students do; with [`figures`], what the numbers say.
 //! Nothing here trains.
 
 pub mod attribution;
@@ -11,6 +11,7 @@ pub mod reward_tokens;
 pub mod runs;
 pub mod scaling;
 pub mod tasks;
+pub mod teacher;
 
 pub use figures::preference::PreferenceReport;
 pub use figures::stats::WinRate;

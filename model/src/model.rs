@@ -266,6 +266,13 @@ impl Model {
         self.trunk.set_dropout(dropout);
     }
 
+    /// Sets precision, dropout and whether blocks are worked out again in the backward pass.
+    pub fn prepare(&mut self, precision: Kind, dropout: f64, recompute: bool) {
+        self.set_activation_checkpointing(recompute);
+        self.set_compute(precision);
+        self.set_dropout(Dropout::all(dropout));
+    }
+
     /// Names a padding token where there is none yet.
     pub(crate) fn name_pad(&mut self, pad: u32) {
         self.config.pad.get_or_insert(pad);

@@ -93,5 +93,12 @@ impl Start {
     }
 }
 
+impl Model {
+    /// Writes the model folder as what the model started from wants it, [`Start::save`]; by itself without that.
+    pub fn save_from(&self, start: Option<&Start>, folder: &Path) -> Result<(), ModelError> {
+        start.map_or_else(|| self.save(folder), |start| start.save(self, folder))
+    }
+}
+
 /// Where a model folder keeps the adapters that are merged into it.
 pub(crate) const ADAPTER: &str = "adapter";

@@ -10,12 +10,12 @@ mod masked;
 mod mup;
 mod network;
 mod setup;
-mod teacher;
 
 use anyhow::Result;
 use data::corpus::TokenStream;
 use data::{config::PretrainConfig, order::Order, prefetch::Prefetch};
 use dist::{Gradients, World};
+use model::Student;
 use network::{Network, Rows};
 use serde_json::{Map, Value};
 use setup::Setup;
@@ -108,7 +108,7 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
         for (micro, rows, last) in batches.next()?.unwrap_or_default() {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let (states, targets) = phase(c"forward", || network.states(&rows, c.seed, device, true)); // [N, D], [N]
-            let theirs = teacher.as_ref().map(|t| (t, phase(c"teacher", || t.states(&rows, c.seed, device)))); // [N, D']
+            let theirs = teacher.as_ref().map(|t| (t, phase(c"teacher", || t.states(|n| n.states(&rows, c.seed, device, false))))); // [N, D']
             let says = theirs.as_ref().map(|(t, states)| t.says(states));
             let (sums, rest) = phase(c"head", || loss::distill::chunked(&states, output, says, &targets, 1.0 / targets_a_step, HEAD_CHUNK));
             phase(c"backward", || gradients.backward(&rest, last))?;

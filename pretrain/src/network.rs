@@ -7,12 +7,12 @@ use anyhow::{Result, ensure};
 use data::config::{Distributed, Lora, PretrainConfig, Shard, Train};
 use data::tokenizer::Tokenizer;
 use dist::World;
+use evaluate::teacher::Teach;
 use loss::lm::Output;
-use model::config::Dropout;
-use model::{Bert, Model, ModelError, PaddedRows, Sampling, Start};
+use model::{Bert, Model, ModelError, PaddedRows, Sampling, Start, Student};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-use train::{Optimizer, seed};
+use train::seed;
 
 /// A network with its head.
 #[derive(Debug)]
@@ -39,30 +39,47 @@ pub struct Rows {
 /// A window of the text with its number, which its random draws depend on.
 pub type Window = (u64, Vec<u32>);
 
-impl Network {
-    /// Sets precision, dropout and, of a decoder, whether blocks are worked out again in the backward pass.
-    pub fn prepare(&mut self, precision: Kind, dropout: f64, recompute: bool) {
+impl Student for Network {
+    fn decoder(&self) -> Option<&Model> {
+        if let Network::Decoder(m) = self { Some(m) } else { None }
+    }
+
+    fn decoder_mut(&mut self) -> Option<&mut Model> {
+        if let Network::Decoder(m) = self { Some(m) } else { None }
+    }
+
+    fn parameters(&self) -> Vec<model::Parameter> {
         match self {
-            Network::Decoder(m) => {
-                m.set_activation_checkpointing(recompute);
-                m.set_compute(precision);
-                m.set_dropout(Dropout::all(dropout));
-            }
-            Network::Encoder(m, _) => {
-                m.set_compute(precision);
-                m.set_dropout(dropout);
-            }
+            Network::Decoder(m) => m.parameters(),
+            Network::Encoder(m, _) => m.parameters(),
         }
     }
 
-    /// Longest row in tokens.
-    pub fn context(&self) -> usize {
+    fn context(&self) -> usize {
         match self {
             Network::Decoder(m) => m.config().context,
             Network::Encoder(m, _) => m.config().context,
         }
     }
 
+    fn prepare(&mut self, precision: Kind, dropout: f64, recompute: bool) {
+        match self {
+            Network::Decoder(m) => m.prepare(precision, dropout, recompute),
+            Network::Encoder(m, _) => {
+                m.set_compute(precision);
+                m.set_dropout(dropout);
+            }
+        }
+    }
+}
+
+impl Teach for Network {
+    fn head(&self) -> Output<'_> {
+        self.output()
+    }
+}
+
+impl Network {
     /// How text becomes rows of `tokens` tokens, or of as many as the network can read with 0.
     pub fn rows(&self, tokens: usize) -> Result<Rows> {
         let context = self.context();
@@ -79,19 +96,6 @@ impl Network {
         })
     }
 
-    /// All weights, each once.
-    pub fn parameters(&self) -> Vec<model::Parameter> {
-        match self {
-            Network::Decoder(m) => m.parameters(),
-            Network::Encoder(m, _) => m.parameters(),
-        }
-    }
-
-    /// The decoder, if it is one.
-    pub fn decoder(&self) -> Option<&Model> {
-        if let Network::Decoder(m) = self { Some(m) } else { None }
-    }
-
     /// Refuses what decoders alone can do.
     pub fn check(&self, lora: &Lora, train: &Train, distributed: &Distributed) -> Result<()> {
         let decoder = self.decoder().is_some();
@@ -101,32 +105,10 @@ impl Network {
         Ok(())
     }
 
-    /// What the optimiser gets: all weights, or adapters.
-    pub fn trainable(&self) -> Vec<model::Parameter> {
-        self.decoder().map_or_else(|| self.parameters(), Model::trainable)
-    }
-
-    /// See [`Model::share_out`]; [`Network::check`] refuses it for others.
-    pub fn share_out(&mut self, optim: &Optimizer) {
-        if let Network::Decoder(m) = self {
-            m.share_out(optim.partition().units());
-        }
-    }
-
-    /// See [`Model::split_lookup`].
-    pub fn split_lookup(&mut self) -> Option<(Tensor, Tensor)> {
-        if let Network::Decoder(m) = self { m.split_lookup() } else { None }
-    }
-
-    /// See [`Model::lend`].
-    pub fn lend(&self) -> Result<(), ModelError> {
-        self.decoder().map_or(Ok(()), Model::lend)
-    }
-
     /// Writes the model folder without its tokenizer; a decoder as what it started from wants it.
     pub fn save(&self, start: Option<&Start>, folder: &Path) -> Result<(), ModelError> {
         match self {
-            Network::Decoder(m) => start.map_or_else(|| m.save(folder), |start| start.save(m, folder)),
+            Network::Decoder(m) => m.save_from(start, folder),
             Network::Encoder(m, _) => m.save(folder),
         }
     }

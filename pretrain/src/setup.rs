@@ -3,16 +3,16 @@
 use crate::masked::Masker;
 use crate::mup;
 use crate::network::{Network, Rows};
-use crate::teacher::{self, Teacher};
 use anyhow::{Context, Result, bail, ensure};
 use data::config::{self, Predict, PretrainConfig, TokenizerKind, plan};
 use data::corpus::Corpus;
 use data::inputs::Inputs;
 use data::tokenizer::Tokenizer;
 use dist::World;
+use evaluate::teacher::{self, Teacher};
 use model::bert::{Bert, BertConfig, BertHead};
 use model::config::Shape;
-use model::{Config, HeadKind, Model, Start, lineage::Lineage};
+use model::{Config, HeadKind, Model, Start, Student, lineage::Lineage};
 use std::path::Path;
 use tch::Device;
 use train::{Optimizer, Progress, RunDir, State, cli::StageArgs, device, optim::Param, progress::note, summary};
@@ -34,7 +34,7 @@ pub struct Setup {
     /// How text becomes its rows.
     pub rows: Rows,
     /// What it learns from beside the text.
-    pub teacher: Option<Teacher>,
+    pub teacher: Option<Teacher<Network>>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// The tokens.
@@ -89,7 +89,7 @@ impl Setup {
         }
         let precision = device::precision(c.precision, device);
         network.prepare(precision, c.model.dropout, c.train.activation_checkpointing);
-        let teacher = Teacher::open(c, &network, &tokenizer, precision, device)?;
+        let teacher = Teacher::open(&c.distill, &network, &tokenizer, precision, |folder| load(c, folder, None, &tokenizer, device))?;
         let rows = network.rows(c.data.row)?;
         let windows = corpus.train.windows(rows.stride);
         let what = if c.data.row == 0 { "context" } else { "row" };
@@ -113,14 +113,14 @@ impl Setup {
         if let Some(ratio) = mup::ratio(&c.model) {
             optim = optim.with_rates(|p| mup::rate(p.unit, p.tensor.dim(), ratio));
         }
-        self.network.share_out(&optim);
+        self.network.share_out(optim.partition().units());
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }
 }
 
 /// The network of a folder, for the objective; a decoder `from` what it starts from and the checkpoint.
-pub fn load(
+fn load(
     c: &PretrainConfig,
     folder: &Path,
     from: Option<(&Start, Option<&Path>)>,

@@ -11,12 +11,12 @@ mod decide;
 mod measure;
 mod network;
 mod setup;
-mod teacher;
 
 use anyhow::Result;
 use data::{config::SftConfig, order::Order};
 use dist::{Gradients, World};
 use measure::Measured;
+use model::Student;
 use network::{Network, Writing};
 use serde_json::{Map, Value};
 use setup::Setup;
@@ -108,7 +108,7 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         for (micro, rows, last) in world.share(picked.chunks(plan.micro_batch)) {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
             let learnt = phase(c"forward", || network.states(&demos.train, rows, true)); // [N, D], [N]
-            let theirs = teacher.as_ref().map(|t| (t, phase(c"teacher", || t.states(&demos.train, rows)))); // [N, D']
+            let theirs = teacher.as_ref().map(|t| (t, phase(c"teacher", || t.states(|n| n.states(&demos.train, rows, false))))); // [N, D']
             let says = theirs.as_ref().map(|(t, states)| t.says(states));
             let (sums, rest) = phase(c"head", || network.loss(&demos.train, rows, &learnt, says, counts, &c.loss));
             phase(c"backward", || gradients.backward(&rest, last))?;

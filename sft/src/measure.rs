@@ -9,6 +9,7 @@ use data::demos::Demo;
 use data::tokenizer::Tokenizer;
 use dist::World;
 use evaluate::metrics::{self, Tokenize};
+use model::Student;
 use serde_json::{Map, Value, json};
 use tch::no_grad;
 use train::RunDir;

@@ -12,14 +12,13 @@ use data::config::{Distributed, Lora, SftLoss, Shard, Train};
 use data::demos::{Demo, Layout, framed_ids, source_ids};
 use data::pictures::Picture;
 use data::tokenizer::Tokenizer;
+use evaluate::teacher::Teach;
 use loss::distill;
 use loss::lm::Output;
-use model::config::Dropout;
 use model::seq2seq::beam::{self, BeamSearch};
-use model::{Bert, Captioner, Classifier, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start};
+use model::{Bert, Captioner, Classifier, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start, Student};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-use train::Optimizer;
 
 /// Labelled positions that go through the output head at a time.
 const HEAD_CHUNK: i64 = 1024;
@@ -49,20 +48,26 @@ pub struct Writing {
     pub beams: usize,
 }
 
-impl Network {
-    /// What rows become for it; a decoder's template is given.
-    pub fn layout<'a>(&'a self, template: Option<&'a ChatTemplate>) -> Layout<'a> {
-        match (self, template) {
-            (Network::Decoder(_), Some(template)) => Layout::Chat(template),
-            (Network::Captioner(m), Some(template)) => Layout::Pictured { template, side: m.side(), places: m.places() },
-            (Network::Classifier(_), _) => Layout::Framed,
-            (Network::Decides(m), _) => Layout::Marked(m.frame().expect("set-up asks for one")),
-            _ => Layout::Pair,
+impl Student for Network {
+    fn decoder(&self) -> Option<&Model> {
+        if let Network::Decoder(m) = self { Some(m) } else { None }
+    }
+
+    fn decoder_mut(&mut self) -> Option<&mut Model> {
+        if let Network::Decoder(m) = self { Some(m) } else { None }
+    }
+
+    fn parameters(&self) -> Vec<model::Parameter> {
+        match self {
+            Network::Decoder(m) => m.parameters(),
+            Network::Captioner(m) => m.trainable(),
+            Network::Translator(m) => m.parameters(),
+            Network::Classifier(m) => m.parameters(),
+            Network::Decides(m) => m.parameters(),
         }
     }
 
-    /// Longest row in tokens, or longest side of one.
-    pub fn context(&self) -> usize {
+    fn context(&self) -> usize {
         match self {
             Network::Decoder(m) => m.config().context,
             Network::Captioner(m) => m.decoder().config().context,
@@ -72,14 +77,9 @@ impl Network {
         }
     }
 
-    /// Sets precision, dropout and, of a decoder, whether blocks are worked out again in the backward pass.
-    pub fn prepare(&mut self, precision: Kind, dropout: f64, recompute: bool) {
+    fn prepare(&mut self, precision: Kind, dropout: f64, recompute: bool) {
         match self {
-            Network::Decoder(m) => {
-                m.set_activation_checkpointing(recompute);
-                m.set_compute(precision);
-                m.set_dropout(Dropout::all(dropout));
-            }
+            Network::Decoder(m) => m.prepare(precision, dropout, recompute),
             Network::Captioner(m) => m.prepare(precision, dropout, recompute),
             Network::Translator(m) => {
                 m.set_compute(precision);
@@ -96,21 +96,24 @@ impl Network {
             }
         }
     }
+}
 
-    /// All weights, each once.
-    pub fn parameters(&self) -> Vec<model::Parameter> {
-        match self {
-            Network::Decoder(m) => m.parameters(),
-            Network::Captioner(m) => m.trainable(),
-            Network::Translator(m) => m.parameters(),
-            Network::Classifier(m) => m.parameters(),
-            Network::Decides(m) => m.parameters(),
-        }
+impl Teach for Network {
+    fn head(&self) -> Output<'_> {
+        self.output(0.0)
     }
+}
 
-    /// The decoder, if it is one.
-    pub fn decoder(&self) -> Option<&Model> {
-        if let Network::Decoder(m) = self { Some(m) } else { None }
+impl Network {
+    /// What rows become for it; a decoder's template is given.
+    pub fn layout<'a>(&'a self, template: Option<&'a ChatTemplate>) -> Layout<'a> {
+        match (self, template) {
+            (Network::Decoder(_), Some(template)) => Layout::Chat(template),
+            (Network::Captioner(m), Some(template)) => Layout::Pictured { template, side: m.side(), places: m.places() },
+            (Network::Classifier(_), _) => Layout::Framed,
+            (Network::Decides(m), _) => Layout::Marked(m.frame().expect("set-up asks for one")),
+            _ => Layout::Pair,
+        }
     }
 
     /// Refuses what decoders alone can do.
@@ -125,34 +128,12 @@ impl Network {
         Ok(())
     }
 
-    /// What the optimiser gets: all weights, or adapters.
-    pub fn trainable(&self) -> Vec<model::Parameter> {
-        self.decoder().map_or_else(|| self.parameters(), Model::trainable)
-    }
-
-    /// See [`Model::share_out`]; [`Network::check`] refuses it for others.
-    pub fn share_out(&mut self, optim: &Optimizer) {
-        if let Network::Decoder(m) = self {
-            m.share_out(optim.partition().units());
-        }
-    }
-
-    /// See [`Model::split_lookup`].
-    pub fn split_lookup(&mut self) -> Option<(Tensor, Tensor)> {
-        if let Network::Decoder(m) = self { m.split_lookup() } else { None }
-    }
-
-    /// See [`Model::lend`].
-    pub fn lend(&self) -> Result<(), ModelError> {
-        self.decoder().map_or(Ok(()), Model::lend)
-    }
-
     /// Writes the model folder without its tokenizer; a decoder as what it started from wants it.
     pub fn save(&self, start: Option<&Start>, folder: &Path) -> Result<(), ModelError> {
         match self {
-            Network::Decoder(m) => start.map_or_else(|| m.save(folder), |start| start.save(m, folder)),
+            Network::Decoder(m) => m.save_from(start, folder),
             Network::Captioner(m) => {
-                start.map_or_else(|| m.decoder().save(folder), |start| start.save(m.decoder(), folder))?;
+                m.decoder().save_from(start, folder)?;
                 m.save_vision(folder)
             }
             Network::Translator(m) => m.save(folder),

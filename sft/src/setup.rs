@@ -2,7 +2,6 @@
 
 use crate::batch;
 use crate::network::Network;
-use crate::teacher::{self, Teacher};
 use anyhow::{Context, Result, bail, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, InputShape, SftConfig, Target, Task, plan};
@@ -12,11 +11,12 @@ use data::inputs::Inputs;
 use data::split::Split;
 use data::tokenizer::{self, Tokenizer};
 use dist::World;
+use evaluate::teacher::{self, Teacher};
 use model::bert::{Bert, BertHead};
 use model::lineage::{Lineage, Parent};
 use model::seq2seq::{Seq2Seq, Seq2SeqConfig, Stack};
 use model::vision::{Vision, VisionConfig};
-use model::{Captioner, Classifier, HeadKind, Model, Start};
+use model::{Captioner, Classifier, HeadKind, Model, Start, Student};
 use std::collections::BTreeSet;
 use std::path::Path;
 use tch::Device;
@@ -37,7 +37,7 @@ pub struct Setup {
     /// The model.
     pub network: Network,
     /// What it learns from beside the rows.
-    pub teacher: Option<Teacher>,
+    pub teacher: Option<Teacher<Network>>,
     /// Its tokenizer, with the template to be saved.
     pub tokenizer: Tokenizer,
     /// How a conversation becomes text, for a decoder.
@@ -110,7 +110,7 @@ impl Setup {
         network.check(&c.lora, &c.train, &c.distributed)?;
         let precision = device::precision(c.precision, device);
         network.prepare(precision, c.model.dropout, c.train.activation_checkpointing);
-        let teacher = Teacher::open(&c.distill, &network, &tokenizer, precision, device)?;
+        let teacher = Teacher::open(&c.distill, &network, &tokenizer, precision, |folder| taught_by(&network, folder, device))?;
         let template = match (&network, &init) {
             (Network::Decoder(_) | Network::Captioner(_), Some(init)) => Some(ChatTemplate::new(c.data.template, init)?),
             _ => None,
@@ -140,7 +140,7 @@ impl Setup {
         let params = self.network.trainable();
         let params = params.into_iter().map(|p| Param { name: p.name, tensor: p.tensor, decay: p.decay, unit: p.unit }).collect();
         let mut optim = Optimizer::shared(params, &c.optim, world, c.distributed.shard)?;
-        self.network.share_out(&optim);
+        self.network.share_out(optim.partition().units());
         self.state.restore("optim", &mut optim)?;
         Ok(optim)
     }
@@ -199,6 +199,15 @@ fn network(
         (kind, _) => {
             bail!("objective: {kind:?} models are not trained for it: decoders and encoder-decoders answer, decoders and encoders classify")
         }
+    }
+}
+
+/// The network in `folder`, which is to teach `student`.
+fn taught_by(student: &Network, folder: &Path, device: Device) -> Result<Network> {
+    match (student, model::kind_of(folder)?) {
+        (Network::Decoder(_), model::Kind::Decoder) => Ok(Network::Decoder(Model::load_as(folder, HeadKind::Lm, device)?)),
+        (Network::Translator(_), model::Kind::EncoderDecoder) => Ok(Network::Translator(Seq2Seq::load(folder, device)?)),
+        (_, kind) => bail!("a {kind:?} cannot teach this student: both must be decoders, or both encoder-decoders"),
     }
 }
 

@@ -1,7 +1,6 @@
 //! A decoder that sees: the patch states of a picture stand before each row's text.
 
 use super::{Vision, pixels};
-use crate::config::Dropout;
 use crate::error::ModelError;
 use crate::model::{HeadKind, Model, Parameter};
 use crate::segments::Segments;
@@ -81,9 +80,7 @@ impl Captioner {
 
     /// Sets precision, dropout and whether the decoder's blocks are worked out again in the backward pass.
     pub fn prepare(&mut self, precision: Kind, dropout: f64, recompute: bool) {
-        self.decoder.set_activation_checkpointing(recompute);
-        self.decoder.set_compute(precision);
-        self.decoder.set_dropout(Dropout::all(dropout));
+        self.decoder.prepare(precision, dropout, recompute);
         self.vision.set_compute(precision);
         self.vision.set_dropout(dropout);
     }
