@@ -58,7 +58,7 @@ pub struct ChatSize {
 
 impl Default for ChatSize {
     fn default() -> Self {
-        ChatSize { demonstrations: 4000, ranked: 1500, judges: 2, prompts: 2000, heldout: 256 }
+        ChatSize { demonstrations: 8000, ranked: 4000, judges: 2, prompts: 2000, heldout: 256 }
     }
 }
 
