@@ -432,7 +432,7 @@ pub struct RewardTokensArgs {
     /// Rows with prompt and response: JSONL, CSV, TSV, Parquet or Arrow.
     #[arg(long, value_name = "FILE", conflicts_with = "response")]
     pub data: Option<PathBuf>,
-    /// Of the rows, the first so many.
+    /// Of the rows, the first so many; 0 means all.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// What was asked.

@@ -3,12 +3,11 @@
 use crate::cli::GenerateArgs;
 use crate::exit::input;
 use crate::open::{Opened, open};
+use crate::rows;
 use data::chat::ChatTemplate;
-use data::config::Source;
-use data::quarantine::Quarantine;
 use model::{HeadKind, Sampling};
 use program::say;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
@@ -51,35 +50,29 @@ fn sampling(args: &GenerateArgs, max_new: usize, stop: Vec<u32>) -> Sampling {
 }
 
 /// Answers every prompt of `file` and writes rows with prompt and response, in their order: of a teacher's answers a student learns (sequence-level
-/// distillation, Kim and Rush 2016, arXiv 1606.07947). An answer that did not end within its tokens is left out and counted.
+/// distillation, Kim and Rush 2016, arXiv 1606.07947). A row that cannot be read or asked is an error; an answer that did not end within its tokens is left out
+/// and counted.
 fn answer(args: &GenerateArgs, opened: &Opened, file: &Path, out: &Path) -> anyhow::Result<()> {
     let tokenizer = opened.need_tokenizer("--data")?;
-    let folder = tempfile::tempdir()?;
-    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
-    let (mut texts, mut broken) = (Vec::new(), None);
-    let source = Source { path: file.display().to_string(), ..Source::default() };
-    data::source::read(&source, &mut bad, &mut |row, _| {
-        match row.fields.get("prompt").and_then(Value::as_str) {
-            Some(text) => texts.push(text.to_string()),
-            None => broken = broken.take().or_else(|| Some(format!("{}, line {}: no prompt", row.file.display(), row.line))),
-        }
-        Ok(())
-    })?;
-    if let Some(broken) = broken {
-        return Err(input(broken));
-    }
-    let (mut prompts, mut stop) = (Vec::with_capacity(texts.len()), vec![]);
-    for text in &texts {
+    let asked = rows::read(file, 0, "all are answered or none", |row| Ok((rows::place(&row.file, row.line), rows::text(row, "prompt")?)))?;
+    let max_new = args.max_new.unwrap_or(MAX_NEW);
+    let context = opened.model.config().context;
+    let (mut prompts, mut stop) = (Vec::with_capacity(asked.len()), vec![]);
+    for (place, text) in &asked {
         let (ids, ends) = prompt(args, Some(text), opened)?;
+        let n = ids.len();
+        if n == 0 || n > context.saturating_sub(max_new) {
+            let expected = format!("expected at least one, and with {max_new} new ones no more than the model's context of {context}");
+            return Err(input(format!("{place}: field \"prompt\" has {n} tokens: {expected}")));
+        }
         prompts.push(ids);
         stop = ends;
     }
-    let max_new = args.max_new.unwrap_or(MAX_NEW);
     let found = model::generate(&opened.model, &prompts, &sampling(args, max_new, stop))?;
     let mut writer =
         std::io::BufWriter::new(std::fs::File::create(out).map_err(|e| input(format!("{}: cannot be written: {e}", out.display())))?);
     let (mut written, mut endless) = (0, 0);
-    for (text, row) in texts.iter().zip(found) {
+    for ((_, text), row) in asked.iter().zip(found) {
         if !row.finished {
             endless += 1;
             continue;

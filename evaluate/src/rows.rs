@@ -2,42 +2,63 @@
 
 use crate::exit::input;
 use data::config::Source;
-use data::quarantine::Quarantine;
-use data::source::{self, Row};
+use data::source::{self, Met, Row};
+use serde_json::Value;
 use std::path::Path;
 
-/// What ends the message of [`read`] where rows are measured.
+/// The goal of [`read`] where rows are measured.
 pub const FIGURES: &str = "figures are of all rows or of none";
 
-/// What `take` makes of each row, of the first `limit` (0: of all). The first row that it refuses, a row that cannot be read, or a file without any is an
-/// error; `goal` says why.
+/// What `take` makes of each row, of the first `limit` (0: of all). The first row that cannot be read or that `take` refuses is an error with its place, and
+/// so is a file without rows; `goal` says why none is passed over.
 pub fn read<T>(path: &Path, limit: usize, goal: &str, mut take: impl FnMut(&Row) -> Result<T, String>) -> anyhow::Result<Vec<T>> {
-    let folder = tempfile::tempdir()?;
-    let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
-    let (mut rows, mut broken) = (Vec::new(), None);
     let source = Source { path: path.display().to_string(), ..Source::default() };
-    source::read(&source, &mut bad, &mut |row, _| {
-        if limit > 0 && rows.len() == limit {
-            return Ok(());
-        }
-        match take(&row) {
-            Ok(taken) => rows.push(taken),
-            Err(why) => broken = broken.take().or_else(|| Some(format!("{}, line {}: {why}", row.file.display(), row.line))),
-        }
-        Ok(())
-    })?;
+    let mut rows = Vec::new();
+    let mut broken: Option<String> = None;
+    for (file, format) in source::files(&source)? {
+        source::read_all(&file, format, &source.columns, &mut |met| {
+            if broken.is_some() || (limit > 0 && rows.len() == limit) {
+                return Ok(());
+            }
+            let (line, why) = match met {
+                Met::Row(row) => match take(&row) {
+                    Ok(taken) => {
+                        rows.push(taken);
+                        return Ok(());
+                    }
+                    Err(why) => (row.line, why),
+                },
+                Met::Bad { line, reason, detail, .. } => (line, format!("{}: {detail}", reason.name())),
+            };
+            broken = Some(format!("{}: {why} ({goal})", place(&file, line)));
+            Ok(())
+        })?;
+    }
     match broken {
         Some(broken) => Err(input(broken)),
-        None if rows.is_empty() || bad.rejected() > 0 => {
-            Err(input(format!("{}: {} readable rows and {} others: {goal}", path.display(), rows.len(), bad.rejected())))
-        }
+        None if rows.is_empty() => Err(input(format!("{}: no rows", path.display()))),
         None => Ok(rows),
+    }
+}
+
+/// Where a row stands, in words.
+pub fn place(file: &Path, line: u64) -> String {
+    format!("{}, line {line}", file.display())
+}
+
+/// A field that must be text.
+pub fn text(row: &Row, field: &str) -> Result<String, String> {
+    match row.fields.get(field) {
+        Some(Value::String(text)) => Ok(text.clone()),
+        None | Some(Value::Null) => Err(format!("no field {field:?}: expected text")),
+        Some(other) => Err(format!("field {field:?} is {}: expected text", source::kind(other))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn all_rows_or_none() {
@@ -51,9 +72,23 @@ mod tests {
         let good = "{\"n\": 1}\n{\"n\": 2}\n{\"n\": 3}\n";
         assert_eq!(read(good, 0).expect("rows"), [1, 2, 3]);
         assert_eq!(read(good, 2).expect("rows"), [1, 2]);
-        assert!(refused("{\"n\": 1}\n{\"m\": 2}\n{}\n", 0).ends_with("rows.jsonl, line 2: no n"));
-        assert_eq!(read("{\"n\": 1}\n{\"m\": 2}\n", 1).expect("rows"), [1], "what is not taken is not looked at");
-        assert!(refused("{\"n\": 1}\n{\n", 0).ends_with("1 readable rows and 1 others: all or none"));
-        assert!(refused("\n", 0).ends_with("0 readable rows and 0 others: all or none"));
+        assert!(refused("{\"n\": 1}\n{\"m\": 2}\n{}\n", 0).ends_with("rows.jsonl, line 2: no n (all or none)"));
+        let broken = refused("{\"n\": 1}\n\n{\n{\"m\": 2}\n", 0);
+        assert!(broken.contains("rows.jsonl, line 3: broken-json: ") && broken.ends_with(" (all or none)"), "{broken}");
+        for beyond in ["{\"n\": 1}\n{\"m\": 2}\n", "{\"n\": 1}\n{\n"] {
+            assert_eq!(read(beyond, 1).expect("rows"), [1], "what is not taken is not looked at");
+        }
+        assert!(refused("\n", 0).ends_with("rows.jsonl: no rows"));
+    }
+
+    #[test]
+    fn a_field_of_text() {
+        let Value::Object(fields) = json!({ "a": "words", "b": 7, "c": null }) else { panic!("an object") };
+        let row = Row { file: std::sync::Arc::from(Path::new("rows.jsonl")), line: 1, fields };
+        assert_eq!(text(&row, "a").as_deref(), Ok("words"));
+        assert_eq!(text(&row, "b"), Err("field \"b\" is a number: expected text".to_string()));
+        for absent in ["c", "d"] {
+            assert_eq!(text(&row, absent), Err(format!("no field {absent:?}: expected text")));
+        }
     }
 }

@@ -89,7 +89,7 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
 fn read(path: &Path, args: &TranslateArgs) -> anyhow::Result<Vec<(String, Option<String>)>> {
     rows::read(path, 0, "all are translated or none", |row| {
         let field = |name: &String| row.fields.get(name).and_then(Value::as_str).map(str::to_string);
-        Ok((field(&args.source).ok_or_else(|| format!("no field {:?}", args.source))?, field(&args.reference)))
+        Ok((rows::text(row, &args.source)?, field(&args.reference)))
     })
 }
 

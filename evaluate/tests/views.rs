@@ -167,3 +167,42 @@ fn the_commands_write_their_pages() {
         assert_eq!(alone["text"].as_str().unwrap().trim(), row["response"].as_str().unwrap());
     }
 }
+
+/// A row that cannot be used is an error with its place, and no row is passed over.
+#[test]
+fn the_first_bad_row_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let [lm, rm] = folders(dir.path());
+    let (rows, out) = (dir.path().join("rows.jsonl"), dir.path().join("answers.jsonl"));
+    let path = |p: &Path| p.display().to_string();
+    let [lm, rm, data, answers] = [path(&lm), path(&rm), path(&rows), path(&out)];
+    let generate = ["generate", "--model", &lm, "--greedy", "--max-new", "4", "--out", &answers, "--data", &data];
+    let tokens = ["reward-tokens", "--model", &rm, "--data", &data];
+    let write = |bad: &str| std::fs::write(&rows, format!("{{\"prompt\": \"a\", \"response\": \"one\"}}\n{bad}\n")).unwrap();
+    let refused = |args: &[&str], why: &str| {
+        let assert = Command::cargo_bin("evaluate").unwrap().args(args).assert().code(2);
+        let said = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
+        assert!(said.contains("rows.jsonl, line 2") && said.contains(why), "{said}");
+    };
+    for (bad, why) in [
+        ("{\"prompt\": ", "line 2: broken-json: "),
+        ("[\"a\"]", "line 2: not-an-object: "),
+        ("{\"response\": \"two\"}", "line 2: no field \"prompt\": expected text"),
+        ("{\"prompt\": 7, \"response\": \"two\"}", "line 2: field \"prompt\" is a number: expected text"),
+    ] {
+        write(bad);
+        refused(&generate, why);
+        refused(&tokens, why);
+    }
+    // A byte is a token: the context of 64 holds neither row.
+    write(&format!("{{\"prompt\": \"{}\", \"response\": \"two\"}}", "p".repeat(70)));
+    refused(&generate, "field \"prompt\" has 70 tokens: expected at least one, and with 4 new ones");
+    refused(&tokens, "the model's context is 64");
+    write("{\"prompt\": \"\", \"response\": \"two\"}");
+    refused(&generate, "field \"prompt\" has 0 tokens");
+    assert!(!out.exists());
+
+    write("{\"prompt\": ");
+    let said = evaluate(&[&tokens[..], &["--limit", "1", "--json"]].concat());
+    assert_eq!(said.lines().count(), 1, "what is not shown is not looked at");
+}

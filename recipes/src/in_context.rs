@@ -19,8 +19,10 @@ pub const KINDS: [[&str; 12]; 4] = [
 ];
 /// What a kind may be called.
 pub const LABELS: [&str; 10] = ["red", "blue", "green", "white", "black", "brown", "pink", "gold", "grey", "lime"];
-/// Lines of a document.
-const LINES: usize = 24;
+/// Lines of a document where nothing else is asked for.
+pub const LINES: usize = 24;
+/// How many words of each kind a document has, one document after the other in turn.
+const WORDS: [usize; 4] = [1, 2, 4, 12];
 /// Examples that an item of the test can choose from.
 const POOL: usize = 32;
 
@@ -29,6 +31,8 @@ const POOL: usize = 32;
 pub struct Size {
     /// Documents to learn from.
     pub documents: usize,
+    /// Lines of a document. They are read end to end: the longer they are beside a model's context, the more of its windows hold one mapping alone.
+    pub lines: usize,
     /// Items of the test, each with its own mapping.
     pub items: usize,
 }
@@ -46,8 +50,8 @@ pub fn generate(folder: &Path, seed: u64, size: Size) -> io::Result<()> {
             text.push_str("<|endoftext|>\n");
         }
         let mapping = mapping(&mut dice, false);
-        let words = vocabulary(&mut dice, i % 2 == 0);
-        for _ in 0..LINES {
+        let words = vocabulary(&mut dice, WORDS[i % WORDS.len()]);
+        for _ in 0..size.lines {
             let kind = dice.below(KINDS.len());
             let _ = writeln!(text, "{} {}", dice.pick(&words[kind]), LABELS[mapping[kind]]);
         }
@@ -76,15 +80,13 @@ pub fn generate(folder: &Path, seed: u64, size: Size) -> io::Result<()> {
     std::fs::write(folder.join("examples.jsonl"), examples)
 }
 
-/// The words of a document, by kind: all of them, or two of each. Where few words come again and again, looking up what stood behind the same word is learnt
-/// first, and looking up a word of the same kind grows out of it (bursts of data, Chan et al. 2022, arXiv 2205.05055).
-fn vocabulary(dice: &mut Dice, few: bool) -> [Vec<&'static str>; 4] {
+/// The words of a document, by kind, `each` of every kind. Where few words come again and again, looking up what stood behind the same word is learnt first, and
+/// looking up a word of the same kind grows out of it, where there are more (bursts of data, Chan et al. 2022, arXiv 2205.05055).
+fn vocabulary(dice: &mut Dice, each: usize) -> [Vec<&'static str>; 4] {
     KINDS.map(|kind| {
         let mut words = kind.to_vec();
-        if few {
-            dice.shuffle(&mut words);
-            words.truncate(2);
-        }
+        dice.shuffle(&mut words);
+        words.truncate(each);
         words
     })
 }
@@ -145,7 +147,8 @@ mod tests {
     #[test]
     fn the_tests_mappings_are_in_no_document_and_examples_keep_the_answer_to_themselves() {
         let dir = tempfile::tempdir().unwrap();
-        generate(dir.path(), 1, Size { documents: 300, items: 40 }).unwrap();
+        let size = Size { documents: 300, lines: LINES, items: 40 };
+        generate(dir.path(), 1, size).unwrap();
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         let kind_of = |word: &str| KINDS.iter().position(|kind| kind.contains(&word)).unwrap();
         let place = |label: &str| LABELS.iter().position(|l| *l == label).unwrap();
@@ -177,9 +180,26 @@ mod tests {
             }
         }
         let again = tempfile::tempdir().unwrap();
-        generate(again.path(), 1, Size { documents: 300, items: 40 }).unwrap();
+        generate(again.path(), 1, size).unwrap();
         assert_eq!(std::fs::read_to_string(again.path().join("documents.txt")).unwrap(), text);
         let words: BTreeSet<&str> = KINDS.iter().flatten().copied().collect();
         assert_eq!(words.len(), 48, "no word is of two kinds");
+    }
+
+    #[test]
+    fn documents_are_of_the_wanted_length_and_keep_to_so_many_words() {
+        let dir = tempfile::tempdir().unwrap();
+        generate(dir.path(), 1, Size { documents: 40, lines: 800, items: 1 }).unwrap();
+        let text = std::fs::read_to_string(dir.path().join("documents.txt")).unwrap();
+        let mut kept: [BTreeSet<BTreeSet<&str>>; 4] = Default::default();
+        for (i, document) in text.split("<|endoftext|>\n").enumerate() {
+            assert_eq!(document.lines().count(), 800);
+            let words: BTreeSet<&str> = document.lines().map(|line| line.split_once(' ').unwrap().0).collect();
+            // None of 48 words stands in none of 800 lines, but with probability (47/48)^800 < 5e-8.
+            let counts = KINDS.map(|kind| kind.iter().filter(|word| words.contains(*word)).count());
+            assert_eq!(counts, [WORDS[i % WORDS.len()]; 4], "document {i}");
+            kept[i % WORDS.len()].insert(words);
+        }
+        assert!(kept[..3].iter().all(|sets| sets.len() > 1), "which words is drawn anew");
     }
 }

@@ -65,6 +65,9 @@ enum InContext {
         /// Documents to learn from.
         #[arg(long, default_value_t = 60_000)]
         documents: usize,
+        /// Lines of a document.
+        #[arg(long, value_name = "N", default_value_t = in_context::LINES)]
+        lines: usize,
         /// Items of the test.
         #[arg(long, default_value_t = 500)]
         items: usize,
@@ -322,10 +325,17 @@ fn run(cli: Cli) -> Result<()> {
                 100.0 * crowd.agreement
             );
         }
-        Recipe::InContext { action: InContext::Generate { out, seed, documents, items } } => {
-            in_context::generate(&out, seed, in_context::Size { documents, items }).with_context(|| out.display().to_string())?;
+        Recipe::InContext { action: InContext::Generate { out, seed, documents, lines, items } } => {
+            if lines == 0 {
+                return Err(program::input("--lines 0: a document has at least one line"));
+            }
+            in_context::generate(&out, seed, in_context::Size { documents, lines, items }).with_context(|| out.display().to_string())?;
             let best: Vec<String> = [0, 1, 2, 4, 8, 16].iter().map(|&k| format!("{k}: {:.3}", in_context::ideal(k))).collect();
-            say!("{}: {documents} documents, {items} items; the best guess after so many examples: {}", out.display(), best.join(", "));
+            say!(
+                "{}: {documents} documents of {lines} lines, {items} items; the best guess after so many examples: {}",
+                out.display(),
+                best.join(", ")
+            );
         }
         Recipe::Shapes { action: Shapes::Generate { out, count, heldout, seed } } => {
             shapes::generate(&out, seed, shapes::Count { train: count, heldout })?;

@@ -61,3 +61,16 @@ fn a_world_is_written_where_it_is_wanted() {
     let run = recipes(&["demo", "generate", "--out", dir.path().join("file/sub").to_str().unwrap()]);
     assert_eq!(run.status.code(), Some(2));
 }
+
+#[test]
+fn documents_of_the_task_have_so_many_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    let write = |lines: &str| recipes(&["in-context", "generate", "--out", out, "--documents", "3", "--items", "1", "--lines", lines]);
+    assert!(write("5").status.success());
+    let text = std::fs::read_to_string(dir.path().join("documents.txt")).unwrap();
+    assert_eq!(text.split("<|endoftext|>\n").map(|document| document.lines().count()).collect::<Vec<_>>(), [5, 5, 5]);
+    let refused = write("0");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--lines 0"));
+}
