@@ -31,6 +31,7 @@ pub(crate) enum Tokens<'a> {
 
 /// Query, key and value as the family stores them.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // one of each block: a box would gain nothing
 pub(crate) enum Qkv {
     /// One matrix: all queries, all keys, all values (GPT-2).
     Fused(Linear),

@@ -58,7 +58,8 @@ impl<'a> Builder<'a> {
             Supply::Grow(from) => grown(name, shape, init, &from.merged(name)?)?,
             Supply::Share(from) => from.tensor(name)?,
         };
-        let tensor = if matches!(self.supply, Supply::Share(_)) { tensor } else { tensor.set_requires_grad(true) };
+        // Detached: autograd would let a view keep its first memory, which weights in parts give up.
+        let tensor = if matches!(self.supply, Supply::Share(_)) { tensor } else { tensor.detach().set_requires_grad(true) };
         let (decay, unit) = (shape.len() >= 2, self.unit);
         self.parameters.push(Parameter { name: name.into(), tensor: tensor.shallow_clone(), decay, unit });
         Ok(tensor)

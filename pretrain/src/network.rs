@@ -16,6 +16,7 @@ use train::seed;
 
 /// A network with its head.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // there is one of it
 pub enum Network {
     /// Predicts each token from those before it.
     Decoder(Model),
