@@ -80,3 +80,12 @@ fn every_task_is_one() {
         }
     }
 }
+
+/// A key of the corpus that another stage does not heed is refused there.
+#[test]
+fn rows_of_the_mixed_in_text_have_one_length() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/demo/ppo.toml");
+    let config = config::load::<PpoConfig>(&path, &["ptx.data.row=5".into()]).unwrap();
+    let refused = plan::ppo(&config).unwrap_err().to_string();
+    assert!(refused.starts_with("ptx.data.row = 5: is for pretrain"), "{refused}");
+}

@@ -377,6 +377,7 @@ pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     range((0.0..1.0).contains(&c.drift.min_entropy), "drift.min_entropy", c.drift.min_entropy, "must lie in [0, 1)")?;
     range((0.0..1.0).contains(&c.drift.min_length), "drift.min_length", c.drift.min_length, "must lie in [0, 1)")?;
     range(c.ptx.coef == 0.0 || !c.ptx.data.sources.is_empty(), "ptx.data.sources", "[]", "ptx.coef above 0 needs pre-training text")?;
+    range(c.ptx.data.row == 0, "ptx.data.row", c.ptx.data.row, "is for pretrain: ptx.length says how long its sequences are")?;
     let minibatch = exact_div("rollout.episodes", r.episodes, "ppo.minibatches", p.minibatches)?;
     let micro_batch = if p.micro_batch == 0 { minibatch } else { p.micro_batch };
     exact_div("episodes a minibatch", minibatch, "ppo.micro_batch", micro_batch)?;
