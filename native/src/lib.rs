@@ -12,7 +12,7 @@
 //! - [`Store`], [`Group`], [`Reducer`]: libtorch's engine for several processes, c10d. [`ShardedReducer`]: sums of gradients, each rank's part only.
 //!   [`Units`]: weights in parts, whole while they are needed.
 //! - [`signal_process`], [`die_with_parent`], [`exit_now`]: what a launcher of processes needs.
-//! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults.
+//! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults; [`release_freed_pages`]: what set-up freed goes back, once.
 
 mod alloc;
 pub mod bf16;
