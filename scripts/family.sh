@@ -11,6 +11,7 @@
 #   scripts/family.sh scaling       GPT-4's report: a ladder of sizes foretells the loss of a larger model (FAMILY_LARGE=width:heads), which is then trained
 #   scripts/family.sh chat          ChatGPT: conversations with a system prompt, from text to PPO, scored by what the town knows, then a chat
 #   scripts/family.sh safety        what a model gives away of its text (secrets, membership), and where the demo's reward model can be fooled
+#   scripts/family.sh harmless      people's judgments of harm, from text to PPO, and the red team before and after it: refusals, listed words, a classifier of its own
 #   scripts/family.sh optimisers    the craft: SGD, Adam, AdamW, Lion and Muon on the same stories, each at three rates
 #   scripts/family.sh distill       the craft: a student of less than half the size learns from a teacher's distributions, and from its answers
 #   scripts/family.sh transfer      the craft: a model of stories moves to Shakespeare, beside one that starts from nothing
@@ -165,6 +166,18 @@ case $chapter in
       echo "no runs/demo/reward: scripts/pipeline.sh configs/demo trains the reward model that is to be fooled"
     fi
     ;;
+  harmless)
+    run=runs/family-harmless
+    configs/family-harmless/prepare.sh "$bin" $run
+    for stage in pretrain sft reward ppo; do "$bin/$stage" --config configs/family-harmless/$stage.toml --out $run/$stage --resume; done
+    # Another reward model, on judgments that the first has not seen, judges both: the one that PPO was trained against would flatter it.
+    "$bin/reward" --config configs/family-harmless/reward.toml --out $run/classifier --resume --set data.sources.0.path=$run/data/for-classifier.arrow
+    for judge in reward classifier; do
+      printf '%s: of held-out pairs right %s\n' $judge "$(figure $run/$judge accuracy)"
+    done
+    "$bin/safety" red-team --models $run/sft $run/ppo --prompts $run/data/red-team.jsonl --words configs/family-harmless/words.txt \
+      --classifier $run/classifier --limit 0 --out $run/red-team
+    ;;
   optimisers)
     runs=runs/family-optimisers
     try() { # kind, rates, overrides
@@ -234,5 +247,5 @@ case $chapter in
       "$bin/evaluate" caption --model $run/sft --image $run/data/images/$image.png
     done
     ;;
-  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety | optimisers | distill | transfer | images | gpt1" ;;
+  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety | harmless | optimisers | distill | transfer | images | gpt1" ;;
 esac

@@ -14,7 +14,7 @@ mod simulate;
 mod simulated;
 
 use data::labels::Judgment;
-use label::stats::panel::{Panel, Place};
+use judges::panel::{Panel, Place};
 
 /// A panel of rows.
 fn panel(rows: &[Judgment]) -> Panel {

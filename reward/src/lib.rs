@@ -6,6 +6,7 @@
 
 mod batch;
 mod centre;
+mod crowd;
 mod notice;
 mod objective;
 mod setup;

@@ -1,7 +1,7 @@
 //! Everything before the first step. What fails here is the user's input.
 
 use crate::batch::{self, Answers, Item};
-use crate::{centre, notice};
+use crate::{centre, crowd, notice};
 use anyhow::{Context, Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::{self, RewardConfig, plan};
@@ -96,12 +96,13 @@ impl Setup {
         );
         let lengths = Lengths { tokenizer: &tokenizer, template: &template, context: model.config().context };
         let mut rankings = rankings::load_rankings(&c.data, Some(lengths), c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
-        notice::read(&rankings, c)?;
         ensure!(
             rankings.valid.iter().any(|r| r.pairs().next().is_some()),
             "no ranking with a preference is held out: raise eval.valid_fraction"
         );
         table::write_table(&run.join("labels.arrow"), rankings.train.iter().chain(&rankings.valid).map(Judgment::from))?;
+        rankings.train = crowd::heard(rankings.train, c, &run)?;
+        notice::read(&rankings, c)?;
         if c.eval.max_rows > 0 {
             rankings.valid.truncate(c.eval.max_rows);
         }

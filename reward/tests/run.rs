@@ -198,6 +198,59 @@ fn a_run_can_be_repeated_from_the_table_it_wrote() {
     }
 }
 
+/// Sixty prompts, each ranked by two who agree, one who says the opposite and one who was never asked with another.
+fn crowd(dir: &Path) {
+    let row = |judge: &str, i: usize, ranks: &str| {
+        format!("{{\"prompt\": \"say {i}\", \"answers\": [\"{i}\", \"no\", \"{i} {i}\"], \"ranks\": {ranks}, \"judge\": \"{judge}\"}}\n")
+    };
+    let said = |i: usize| match i {
+        0..50 => [("ada", "[1, 3, 2]"), ("ben", "[1, 3, 2]"), ("upside", "[3, 1, 2]")].map(|(judge, ranks)| row(judge, i, ranks)).concat(),
+        _ => row("alone", i, "[2, 3, 1]"),
+    };
+    std::fs::write(dir.join("rankings.jsonl"), (0..60).map(said).collect::<String>()).unwrap();
+}
+
+#[test]
+fn who_agrees_with_the_others_is_heard_and_the_table_of_the_run_repeats_it() {
+    let stage = stage();
+    crowd(&stage.out("."));
+    let learn = |out: &str, sets: &[&str]| {
+        let output = stage.run_ok(out, &sets.iter().flat_map(|s| ["--set", *s]).collect::<Vec<_>>());
+        let said = stage.stderr(&output);
+        assert!(sets.is_empty() || said.contains("3 judges, reliabilities"), "{said}");
+        assert!(sets.is_empty() || said.contains("1 share no prompt with another"), "{said}");
+    };
+    learn("alike", &[]);
+    assert!(!stage.out("alike/judges.jsonl").exists());
+    learn("weighed", &["data.judges=weighed"]);
+    learn("fitted", &["data.judges=fitted"]);
+
+    let judges = std::fs::read_to_string(stage.out("weighed/judges.jsonl")).unwrap();
+    let of = |name: &str, key: &str| {
+        let judge = judges.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()).find(|j| j["judge"] == name).unwrap();
+        judge[key].as_f64().unwrap()
+    };
+    assert!(of("ada", "reliability") > 1.0 && of("ben", "reliability") > 1.0, "{judges}");
+    assert!(of("upside", "reliability") < 0.0 && of("upside", "weight") == 0.01 && of("alone", "weight") == 1.0, "{judges}");
+    assert_eq!(of("alone", "compared"), 0.0);
+
+    // The run's table is what people said, and so says the same again.
+    let read = |out: &str, file: &str| std::fs::read(stage.out(out).join(file)).unwrap();
+    assert!(read("alike", "labels.arrow") == read("weighed", "labels.arrow"), "labels.arrow is not what people said");
+    let source = format!("data.sources.0.path={}", stage.out("weighed/labels.arrow").display());
+    learn("again", &["data.judges=weighed", &source]);
+    for file in ["model/model.safetensors", "judges.jsonl"] {
+        assert!(read("again", file) == read("weighed", file), "{file} differs");
+    }
+    assert!(read("alike", "model/model.safetensors") != read("weighed", "model/model.safetensors"));
+    let summary = |out: &str, key: &str| {
+        let summary: serde_json::Value = serde_json::from_slice(&read(out, "summary.json")).unwrap();
+        summary[key].as_f64().unwrap()
+    };
+    assert_eq!(summary("fitted", "rankings_train"), summary("weighed", "items_train"));
+    assert_eq!(summary("fitted", "pairs"), summary("alike", "pairs"), "what is held out stays as people said it");
+}
+
 #[test]
 fn losses_that_cannot_learn_from_these_judgments_are_refused() {
     let stage = stage(); // rows without scores
@@ -213,6 +266,8 @@ fn losses_that_cannot_learn_from_these_judgments_are_refused() {
     refused(&["loss.margin=scores", "loss.kind=best"], &["loss.margin", "bradley-terry"]);
     refused(&["loss.margin=worth"], &["loss.soft_labels = false"]);
     refused(&["loss.margin_scale=0"], &["loss.margin_scale", "positive"]);
+    refused(&["data.judges=weighed"], &["data.judges", "no prompt was judged by two who are named", "columns.judge"]);
+    refused(&["data.judges=fitted", "data.merge_judges=true"], &["data.judges = fitted", "data.merge_judges = false"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::common::{Distill, Distributed, Eval, Lora, Optim, OptimKind, Schedule
 use super::load::ConfigError;
 use super::ppo::{AfterEnd, PpoConfig, ScorePosition};
 use super::pretrain::{Family, Predict, PretrainConfig, TokenizerKind};
-use super::reward::{Margin, PreferenceKind, RewardConfig};
+use super::reward::{Judges, Margin, PreferenceKind, RewardConfig};
 use super::sft::{Augment, SftConfig, Task};
 use super::watch::Alarm;
 
@@ -291,6 +291,12 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     for (i, source) in c.data.heldout.iter().enumerate() {
         range(!source.path.is_empty(), &format!("data.heldout.{i}.path"), "\"\"", "must name a file, a glob or a folder")?;
     }
+    let judges = match c.data.judges {
+        Judges::Alike => "alike",
+        Judges::Weighed => "weighed",
+        Judges::Fitted => "fitted",
+    };
+    range(!c.data.merge_judges || judges == "alike", "data.judges", judges, "needs to know who said what: set data.merge_judges = false")?;
     let l = &c.loss;
     range((0.0..=1.0).contains(&c.average), "average", c.average, "must lie in [0, 1]")?;
     let margin = match l.margin {

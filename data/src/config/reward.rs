@@ -96,8 +96,25 @@ pub struct RankingData {
     pub prompt_prefix: String,
     /// Average the judgments of one set of answers (by mean score) into one ranking instead of learning from each judge.
     pub merge_judges: bool,
+    /// How much each judge's word counts. The training rankings alone are asked; what is held out stays as people said it. A run's `judges.jsonl` says what
+    /// each judge was found to be worth.
+    pub judges: Judges,
     /// Bad rows allowed.
     pub quarantine: Quarantine,
+}
+
+/// What is made of who said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judges {
+    /// All judges count alike.
+    #[default]
+    Alike,
+    /// Each ranking counts as its judge's reliability says, which is read from where several judged the same prompt (as `label stats --weigh`): 1 for a typical
+    /// judgment, near 0 for clicks at random.
+    Weighed,
+    /// One ranking an item, with the worths that all its judges' words together give its answers as soft labels (as `label stats --fit`).
+    Fitted,
 }
 
 /// Kind of preference loss.

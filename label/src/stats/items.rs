@@ -4,7 +4,7 @@ use super::alpha::Units;
 use super::interval::{Blocks, Sums};
 use super::kendall::{mid_ranks, tau_b, w};
 use super::pairs::Share;
-use super::panel::{NONE, Panel, Vote};
+use judges::panel::{NONE, Panel, Vote};
 use std::collections::HashSet;
 
 /// Sums over items.

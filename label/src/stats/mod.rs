@@ -1,7 +1,7 @@
 //! `label stats`: can these judges be believed?
 //!
-//! Tables of judgments become numbers in memory ([`panel`]); from them come agreement, biases and each judge's conduct ([`report`]), and one
-//! fit of answers' worths and judges' reliabilities ([`model`]). [`terminal`] and [`page`] show it, [`write`] writes tables to train on.
+//! Tables of judgments become numbers in memory ([`judges::panel`]); from them come agreement, biases and each judge's conduct ([`report`]), and one
+//! fit of answers' worths and judges' reliabilities ([`judges::fit`]). [`terminal`] and [`page`] show it, [`write`] writes tables to train on.
 
 pub mod alpha;
 pub mod findings;
@@ -9,10 +9,8 @@ pub mod interval;
 pub mod items;
 pub mod kendall;
 pub mod lines;
-pub mod model;
 pub mod page;
 pub mod pairs;
-pub mod panel;
 pub mod report;
 pub mod terminal;
 pub mod time;
@@ -23,7 +21,8 @@ use anyhow::Context;
 use data::labels::flag;
 use data::labels::table::LabelTable;
 use indicatif::{ProgressBar, ProgressStyle};
-use panel::{Panel, Place};
+use judges::fit::{self, Fit};
+use judges::panel::{Panel, Place};
 use program::say;
 use report::Report;
 use std::collections::BTreeMap;
@@ -152,10 +151,10 @@ fn more(panel: &Panel, shown: usize) -> String {
     if panel.judges.len() > shown { format!(" and {} more", panel.judges.len() - shown) } else { String::new() }
 }
 
-fn fit(panel: &Panel) -> model::Fit {
+fn fit(panel: &Panel) -> Fit {
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(std::time::Duration::from_millis(120));
-    let fit = model::fit(panel, &model::Options::default(), |round, change| {
+    let fit = fit::fit(panel, &fit::Options::default(), |round, change| {
         bar.set_message(format!("fitting judges and answers: round {round}, reliabilities move by {change:.4}"));
     });
     bar.finish_and_clear();

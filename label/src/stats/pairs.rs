@@ -2,7 +2,7 @@
 
 use super::alpha::Units;
 use super::interval::{Blocks, Sums};
-use super::panel::{NONE, Panel};
+use judges::panel::{NONE, Panel};
 
 /// A count of cases and how many of them are so.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

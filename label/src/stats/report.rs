@@ -3,12 +3,12 @@
 use super::findings::{self, Crowd, Finding, Gravity};
 use super::interval::{Blocks, Estimate, Sums};
 use super::items;
-use super::model::Fit;
 use super::pairs::{self, Share};
-use super::panel::Panel;
 use super::time::{self, Times};
 use data::labels::Kind;
 use figures::stats::wilson;
+use judges::fit::Fit;
+use judges::panel::Panel;
 use serde::Serialize;
 
 /// The whole report.
@@ -290,12 +290,12 @@ fn counted(share: &Share) -> Option<Estimate> {
 }
 
 fn counts(panel: &Panel, overlap: Vec<u64>, partial: u64, dropped: Vec<(String, u64)>) -> Counts {
-    let comparing = |v: &&super::panel::Vote| panel.told(v).len() > 1;
+    let comparing = |v: &&judges::panel::Vote| panel.told(v).len() > 1;
     Counts {
         rows: panel.kinds.iter().sum::<u64>() + dropped.iter().map(|d| d.1).sum::<u64>(),
         kinds: Kind::ALL.iter().zip(panel.kinds).filter(|(_, n)| *n > 0).map(|(k, n)| (k.name().to_string(), n)).collect(),
         comparisons: panel.votes.iter().filter(comparing).count() as u64,
-        unnamed: panel.votes.iter().filter(comparing).filter(|v| v.judge == super::panel::NONE).count() as u64,
+        unnamed: panel.votes.iter().filter(comparing).filter(|v| v.judge == judges::panel::NONE).count() as u64,
         judges: panel.judges.len() as u64,
         items: overlap.iter().skip(1).sum(),
         overlap,

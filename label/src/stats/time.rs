@@ -1,6 +1,6 @@
 //! Time that judges take for an item.
 
-use super::panel::Panel;
+use judges::panel::Panel;
 use serde::Serialize;
 
 /// Below this part of the median of all judgments a judgment counts as too fast. A third is the usual mark of "speeders" in surveys; it is a

@@ -4,8 +4,9 @@ use super::panel;
 use data::chat::Message;
 use data::labels::{Judgment, Kind};
 use data::rankings::ranks_of;
+use judges::fit;
 use label::stats::interval::Estimate;
-use label::stats::{model, report};
+use label::stats::report;
 use serde_json::Value;
 
 fn rows() -> (Vec<Judgment>, Value) {
@@ -34,7 +35,7 @@ fn rows() -> (Vec<Judgment>, Value) {
 fn every_figure_is_the_references() {
     let (rows, expected) = rows();
     let panel = panel(&rows);
-    let fit = model::fit(&panel, &model::Options::default(), |_, _| {});
+    let fit = fit::fit(&panel, &fit::Options::default(), |_, _| {});
     let report = report::build(&panel, &fit, 1, Vec::new());
     let number = |v: &Value| v.as_f64().unwrap_or_else(|| panic!("{v} is no number"));
     // The references compute in float64 as we do; what differs is the order of sums.
@@ -107,7 +108,7 @@ fn the_order_of_rows_and_answers_changes_nothing() {
     assert!(straight.votes.len() > once.len(), "the fixture has judges who saw an item twice");
     let build = |rows: &[Judgment]| {
         let panel = panel(rows);
-        let fit = model::fit(&panel, &model::Options::default(), |_, _| {});
+        let fit = fit::fit(&panel, &fit::Options::default(), |_, _| {});
         report::build(&panel, &fit, 1, Vec::new())
     };
     let (a, b) = (build(&once), build(&turned));

@@ -4,11 +4,12 @@ use super::panel;
 use data::chat::Message;
 use data::labels::{Judgment, Kind};
 use evaluate::stats::wilson;
+use judges::fit;
 use label::stats::findings::{self, Crowd, Gravity};
 use label::stats::interval::{Blocks, Estimate};
 use label::stats::report::JudgeReport;
 use label::stats::time::Times;
-use label::stats::{kendall, model, report};
+use label::stats::{kendall, report};
 
 fn ranking(prompt: &str, judge: &str, answers: &[&str], ranks: &[u32]) -> Judgment {
     let answers = answers.iter().map(|a| (*a).to_string()).collect();
@@ -110,7 +111,7 @@ fn circles_repetitions_and_twins_by_hand() {
         ranking("s", "twin", &["x", "x"], &[1, 1]),
     ];
     let panel = panel(&rows);
-    let fit = model::fit(&panel, &model::Options::default(), |_, _| {});
+    let fit = fit::fit(&panel, &fit::Options::default(), |_, _| {});
     let report = report::build(&panel, &fit, 1, Vec::new());
     let of = |e: Option<Estimate>| e.map(|e| (e.value, e.n));
     assert_eq!(of(report.care.circles), Some((1.0, 1)));
@@ -132,7 +133,7 @@ fn nothing_to_compare_is_nothing_said() {
     assert_eq!(kendall::w(&[vec![1.0, 2.0]]), None);
     // One judge, everything tied: no agreement, no alpha, no bound, and still a report.
     let panel = panel(&[ranking("p", "one", &["a", "b"], &[1, 1]), ranking("q", "one", &["a", "b"], &[1, 1])]);
-    let fit = model::fit(&panel, &model::Options::default(), |_, _| {});
+    let fit = fit::fit(&panel, &fit::Options::default(), |_, _| {});
     let report = report::build(&panel, &fit, 1, Vec::new());
     assert!(report.agreement.strict.is_none() && report.agreement.alpha_ranks.is_none() && report.ceiling.bound.is_none());
     assert_eq!(report.agreement.tied.map(|e| e.value), Some(1.0));

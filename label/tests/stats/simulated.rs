@@ -2,10 +2,10 @@
 
 use super::panel;
 use super::simulate::{Plan, World, crowd, world};
+use judges::fit::{Fit, Options, fit};
+use judges::panel::Panel;
 use label::stats::findings::Gravity;
 use label::stats::kendall::{mid_ranks, tau_b};
-use label::stats::model::{Fit, Options, fit};
-use label::stats::panel::Panel;
 use label::stats::report;
 
 fn plan(items: usize, answers: usize, grain: f64, seed: u64) -> Plan {

@@ -115,6 +115,11 @@ impl Panel {
         self.group_of.len()
     }
 
+    /// Index of the judge of this name; [`NONE`] for nobody, or somebody unknown.
+    pub fn judge_named(&self, name: Option<&str>) -> u32 {
+        name.and_then(|name| self.judge_index.get(name)).copied().unwrap_or(NONE)
+    }
+
     /// Adds the row at `place`.
     pub fn push(&mut self, judgment: &Judgment, place: Place) {
         self.kinds[Kind::ALL.iter().position(|k| *k == judgment.kind).unwrap_or_default()] += 1;

@@ -16,7 +16,7 @@ pub mod davidson;
 mod judges;
 mod worths;
 
-use super::panel::{Index, NONE, Panel};
+use crate::panel::{Index, NONE, Panel, Place};
 use davidson::{NORMAL, Verdict, verdict};
 use std::num::NonZero;
 
@@ -86,6 +86,20 @@ pub struct Fit {
     /// Votes of each judge on prompts that another judge has voted on too: what the reliability is read from.
     pub compared: Vec<u64>,
     hidden: worths::Worths,
+    by_item: Index,
+}
+
+/// An item as everybody sees it together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Soft {
+    /// The row that told of it first.
+    pub first: Place,
+    /// Each answer: a row that has it, and which of the row's answers it is. First those of `first`, in its order.
+    pub answers: Vec<(Place, u32)>,
+    /// Their worths in logits.
+    pub worth: Vec<f32>,
+    /// The sum of the judges' weights (times the rows' own).
+    pub weight: f32,
 }
 
 /// Fits. `tick` hears of each round: its number and the largest change.
@@ -131,7 +145,7 @@ pub fn fit(panel: &Panel, options: &Options, mut tick: impl FnMut(usize, f64)) -
     }
     hidden.update(&data, &judges, &spread, 4);
     let compared = (0..judges.len()).map(|j| data.by_judge.index.of(j).len() as u64).collect();
-    Fit { judges, spread, rounds, change, compared, hidden }
+    Fit { judges, spread, rounds, change, compared, hidden, by_item: panel.by_item() }
 }
 
 /// The votes that are used, in two orders.
@@ -224,6 +238,19 @@ impl Fit {
         if judge == NONE { 1.0 } else { self.judge(judge).beta.max(0.01) }
     }
 
+    /// The item's answers with their worths; `None` where nobody has compared any.
+    pub fn soft(&self, panel: &Panel, item: usize) -> Option<Soft> {
+        let votes = self.by_item.of(item).iter().map(|v| &panel.votes[*v as usize]).filter(|v| panel.told(v).len() > 1);
+        let weight: f64 = votes.map(|v| f64::from(v.weight) * self.weight(v.judge)).sum();
+        let item = &panel.items[item];
+        (weight > 0.0).then(|| Soft {
+            first: item.first,
+            answers: item.answers.iter().map(|a| panel.answers[*a as usize].first).collect(),
+            worth: item.answers.iter().map(|a| self.worth(*a) as f32).collect(),
+            weight: weight as f32,
+        })
+    }
+
     /// What a judge would say of two answers to one prompt, the worths' uncertainty integrated over.
     pub fn predict(&self, a: u32, b: u32, judge: u32) -> Verdict {
         let (mean, sd) = self.hidden.difference(a, b, self.spread.worth);
@@ -248,7 +275,7 @@ impl Fit {
         for i in 0..600 {
             let z = 0.01 * (f64::from(i) + 0.5);
             let density = (-z * z / 2.0).exp();
-            sum += density * figures::stats::sigmoid(beta * sd * z);
+            sum += density / (1.0 + (-beta * sd * z).exp());
             mass += density;
         }
         sum / mass

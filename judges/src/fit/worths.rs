@@ -2,7 +2,7 @@
 
 use super::davidson::verdict;
 use super::{Data, Judge, Spread};
-use crate::stats::panel::{Index, Panel};
+use crate::panel::{Index, Panel};
 
 /// Prompts with more answers keep only the diagonal of their covariance: a dense one grows with the square, its inverse with the cube.
 const DENSE: usize = 64;
