@@ -20,7 +20,7 @@ rm -rf "$out"
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-LABEL_BROWSER_OUT="$out" cargo test --release -p label --test serve -- browser
+LABEL_BROWSER_OUT="$out" cargo test --release -p label --test suite -- browser
 [ -s "$out/labels.arrow" ] || { echo "label-demo: the browser test wrote no labels" >&2; exit 1; }
 
 # A base model from a few lines of text, for a reward model to begin with.

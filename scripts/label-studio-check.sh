@@ -15,8 +15,8 @@ fi
 python=$(dirname "$(command -v "$studio")")/python3
 [ -x "$python" ] || python=python3
 
-exe=$(cargo test --release -p label --test studio --no-run 2>&1 | tee /dev/stderr | sed -n 's/.*Executable .*(\(.*\))$/\1/p')
-[ -x "$exe" ] || { echo "the test studio of label was not built" >&2; exit 1; }
+exe=$(cargo test --release -p label --test suite --no-run 2>&1 | tee /dev/stderr | sed -n 's/.*Executable .*(\(.*\))$/\1/p')
+[ -x "$exe" ] || { echo "the tests of label were not built" >&2; exit 1; }
 work=$(mktemp -d)
 pid=
 finish() {

@@ -189,7 +189,7 @@ fn a_build_killed_at_any_moment_leaves_nothing_torn() {
     let mut unfinished = 0;
     for milliseconds in [5, 20, 40, 80, 120, 160, 200, 300, 400] {
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_builds_a_corpus"])
+            .args(["--exact", "corpus::child_builds_a_corpus"])
             .env("CORPUS_CHILD", world.0.path())
             .stdout(std::process::Stdio::null())
             .spawn()

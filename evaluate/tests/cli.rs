@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tch::Device;
 
-mod common;
+use crate::common;
 
 /// A tiny GPT-2 that transformers wrote (no tokenizer in it).
 fn gpt2() -> PathBuf {

@@ -1,6 +1,6 @@
 //! The report of a made-up pipeline, number by number and as its reader sees it.
 
-mod common;
+use crate::common;
 
 use evaluate::report::{Report, ReportError, write_run};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ fn the_page_is_self_contained_and_escaped() {
     assert_eq!(again.html().expect("page"), page);
     assert_eq!(serde_json::to_string_pretty(&again.json).expect("JSON") + "\n", fs::read_to_string(json).expect("file"));
     assert!(!runs.join("report.part").exists());
-    // For a look at it: RLHF_KEEP_PAGE=/tmp/page.html cargo test --release -p evaluate --test report
+    // For a look at it: RLHF_KEEP_PAGE=/tmp/page.html cargo test --release -p evaluate --test suite report
     if let Some(path) = std::env::var_os("RLHF_KEEP_PAGE") {
         fs::write(path, page).expect("page kept");
     }

@@ -1,6 +1,6 @@
 //! What must hold of the losses whatever the numbers are.
 
-mod common;
+use crate::common;
 use common::{close, floats};
 use loss::lm::{Output, chunked, mask_targets, nll_chunked, nll_sum, target_count};
 use loss::mask::{count, log_probs, masked_mean, masked_var, whiten};

@@ -1,6 +1,6 @@
 //! The loss with a teacher against PyTorch's KLDivLoss and cross_entropy (fixture and generator: scripts/reference/distill.py).
 
-mod common;
+use crate::common;
 use common::{Golden, near};
 use loss::distill::{Sums, Teacher, chunked};
 use loss::lm::{self, Output};

@@ -1,6 +1,6 @@
 //! Every loss and its gradient against PyTorch (fixtures and generators: scripts/reference/loss.py, loss_soft.py).
 
-mod common;
+use crate::common;
 use common::{Golden, near};
 use loss::lm::{mask_targets, nll_sum, target_count};
 use loss::mask::{count, entropy, log_probs, masked_mean, masked_sum, masked_var, token_log_probs, whiten};

@@ -1,7 +1,7 @@
 //! The variants of other projects: TRL's own code, and the formulas of lm-human-preferences, verl, NeMo-RL and OpenRLHF (fixture and generator:
 //! scripts/reference/loss_variants.py).
 
-mod common;
+use crate::common;
 use common::{Golden, floats, near};
 use loss::mask::{entropy, log_probs, masked_mean, masked_var, whiten};
 use loss::ppo::{KlClamp, KlController, KlEstimator, PolicyClip, gae, kl_penalty, policy_loss, token_rewards, value_loss};

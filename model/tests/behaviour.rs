@@ -1,6 +1,6 @@
 //! What must hold whatever the weights are.
 
-mod common;
+use crate::common;
 
 use common::{FAMILIES, gap, golden, rows, same, tiny, tokens};
 use model::{Config, HeadKind, Model, Sampling, Segments, generate};

@@ -1,6 +1,6 @@
 //! The encoder computes what transformers' BertForMaskedLM and BertForSequenceClassification compute (scripts/reference/encoders.py).
 
-mod common;
+use crate::common;
 
 use common::{Expected, encoders, gap};
 use model::bert::{Bert, BertConfig, BertHead};

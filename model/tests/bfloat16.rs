@@ -1,6 +1,6 @@
 //! Activations in bfloat16: every family, whole sequences, packed ones, gradients and generation.
 
-mod common;
+use crate::common;
 
 use common::{FAMILIES, golden, tokens};
 use model::{HeadKind, Model, Sampling, Segments, generate};

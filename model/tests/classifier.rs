@@ -1,7 +1,7 @@
 //! Decoders that classify give what transformers' classes give for one sequence a row, and what PyTorch gives for pairs in both orders, choices and the
 //! auxiliary loss (scripts/reference/classifier.py).
 
-mod common;
+use crate::common;
 
 use common::{Expected, gap, tiny};
 use data::config::{InputShape, Target};

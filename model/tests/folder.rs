@@ -1,6 +1,6 @@
 //! Model folders: what is written is what is read, transformers reads it too, and mistakes are named.
 
-mod common;
+use crate::common;
 
 use common::{FAMILIES, REWARDS, golden, rows, same, tiny, tokens};
 use data::config::Lora;

@@ -1,6 +1,6 @@
 //! Agreement with transformers, on the fixtures of scripts/reference/model.py. With `--nocapture` the tests print the largest differences.
 
-mod common;
+use crate::common;
 
 use common::{Expected, FAMILIES, REWARDS, gap, golden, rows};
 use model::{HeadKind, Model, Sampling, generate};

@@ -1,6 +1,6 @@
 //! Low-rank adapters beside PEFT, on the fixtures of scripts/reference/lora.py, and what holds of them by themselves.
 
-mod common;
+use crate::common;
 
 use common::{Expected, gap, golden, rows, same, tiny, tokens};
 use data::config::Lora;

@@ -1,6 +1,6 @@
 //! Kinds of rotary scaling against transformers, in both spellings. Settings and numbers are of scripts/reference/model.py.
 
-mod common;
+use crate::common;
 
 use common::{Expected, gap, golden};
 use model::config::{Position, RopeScaling};

@@ -1,6 +1,6 @@
 //! The encoder-decoder computes what transformers' MarianMTModel and PyTorch's nn.Transformer compute (scripts/reference/encoders.py).
 
-mod common;
+use crate::common;
 
 use common::{Expected, encoders, gap};
 use model::PaddedRows;

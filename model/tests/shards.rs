@@ -1,6 +1,6 @@
 //! Weights in several files, in 16 bits, and as pickles.
 
-mod common;
+use crate::common;
 
 use common::{golden, same, tiny, tokens};
 use model::{HeadKind, Model, lineage};

@@ -1,7 +1,7 @@
 //! Looking into decoders of every family: the pass from embeddings is the pass from tokens, and attention maps are what transformers gives
 //! (`output_attentions`; fixture and generator: scripts/reference/views.py).
 
-mod common;
+use crate::common;
 use common::{Expected, FAMILIES, gap, golden};
 use model::Model;
 use tch::{Device, Kind, Tensor};

@@ -1,7 +1,7 @@
 //! Pictures before text compute what transformers' ViTModel, a linear map and a decoder compute (scripts/reference/vision.py), and generation over the cache what
 //! reading the whole sequence again for every token does.
 
-mod common;
+use crate::common;
 
 use common::{Expected, gap, same};
 use data::config;

@@ -1,6 +1,6 @@
 """Token ids that transformers gives for the tokenizer folders in data/tests/golden/tokenizers, written by our own `Tokenizer::save`.
 
-The folders are made by `UPDATE_GOLDEN=1 cargo test --release -p data --test tokenizer saved_folders`; then run this script, which
+The folders are made by `UPDATE_GOLDEN=1 cargo test --release -p data --test suite saved_folders`; then run this script, which
 writes `expected.json` into each of them. The Rust test compares both the saved files and the ids.
 """
 

@@ -113,7 +113,7 @@ fn kill_at_random(mut process: Child, folder: &Path, newest: u64, round: u64) {
 fn a_careless_writer_is_caught() {
     let caught = (0..40).any(|round| {
         let tmp = tempfile::tempdir().unwrap();
-        let process = command("writes_until_killed", tmp.path()).env(CARELESS, "1").spawn().unwrap();
+        let process = command("kill::writes_until_killed", tmp.path()).env(CARELESS, "1").spawn().unwrap();
         kill_at_random(process, tmp.path(), 0, round);
         whole(tmp.path()).is_err()
     });
@@ -126,7 +126,7 @@ fn sigkill_at_a_random_moment_leaves_no_torn_checkpoint() {
     let folder = tmp.path().join("run");
     let mut newest = 0;
     for round in 0..15u64 {
-        kill_at_random(command("writes_until_killed", &folder).spawn().unwrap(), &folder, newest, round);
+        kill_at_random(command("kill::writes_until_killed", &folder).spawn().unwrap(), &folder, newest, round);
         whole(&folder).unwrap();
         // The dead owner's lock does not stand in the way, and the sweep leaves whole checkpoints only.
         let run = RunDir::create(&folder, CONFIG, true).unwrap();
@@ -196,7 +196,7 @@ fn signals_ask_and_a_second_ctrl_c_insists() {
         (&["TERM", "TERM"], 75, true),
         (&["INT", "INT"], 130, false),
     ] {
-        let mut process = command("loops_until_asked", tmp.path()).stdin(Stdio::piped()).spawn().unwrap();
+        let mut process = command("kill::loops_until_asked", tmp.path()).stdin(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
         assert!(said.any(|line| line.ends_with("listening")));
         signal(&process, signals[0]);

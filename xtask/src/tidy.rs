@@ -1,4 +1,4 @@
-//! House rules as code: who may use whom, a header on each module, no file past the ceiling.
+//! House rules as code: who may use whom, a header on each module, no file past the ceiling, no test forgotten.
 
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -42,6 +42,7 @@ pub fn check(root: &Path) -> Result<Vec<String>> {
     for member in members.iter().filter_map(|m| m.as_str()) {
         arrows(root, member, &mut complaints)?;
         sources(&root.join(member), &mut complaints)?;
+        tests(&root.join(member), &mut complaints)?;
     }
     Ok(complaints)
 }
@@ -70,6 +71,20 @@ fn arrows(root: &Path, member: &str, complaints: &mut Vec<String>) -> Result<()>
     let inherits = manifest.get("lints").and_then(|l| l.get("workspace")).and_then(|w| w.as_bool()) == Some(true);
     if !inherits && member != "native" {
         complaints.push(format!("{member} does not inherit the workspace's lints"));
+    }
+    Ok(())
+}
+
+/// Where a crate's tests are one binary, every file of them is in it, or has its own in the manifest: none is forgotten.
+fn tests(folder: &Path, complaints: &mut Vec<String>) -> Result<()> {
+    let Ok(suite) = std::fs::read_to_string(folder.join("tests/suite.rs")) else { return Ok(()) };
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml"))?;
+    for entry in std::fs::read_dir(folder.join("tests"))? {
+        let (path, name) = { entry.map(|e| (e.path(), e.file_name().to_string_lossy().into_owned()))? };
+        let run = suite.contains(&format!("#[path = \"{name}\"]")) || manifest.contains(&format!("path = \"tests/{name}\""));
+        if name.ends_with(".rs") && !run {
+            complaints.push(format!("{}: neither in tests/suite.rs nor a [[test]] of the manifest, so nothing runs it", path.display()));
+        }
     }
     Ok(())
 }

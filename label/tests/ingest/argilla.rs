@@ -1,7 +1,7 @@
 //! Argilla. The exports are written by Argilla's own classes: scripts/reference/argilla_exports.py, which also says what is in them: two users'
 //! submitted responses to two records, one user who discarded both (one of them without an answer), one draft, one record that nobody saw.
 
-use crate::common::{Ingested, fixture, ingest};
+use crate::ingest::common::{Ingested, fixture, ingest};
 use data::labels::{Judgment, Kind};
 
 const ANA: &str = "00000000-0000-0000-0000-00000000000a";

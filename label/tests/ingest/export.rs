@@ -1,6 +1,6 @@
 //! `label export`, and that what it writes is read back.
 
-use crate::common::{anywhere, ingest, label, sorted, text};
+use crate::ingest::common::{anywhere, ingest, label, sorted, text};
 use data::chat::Message;
 use data::labels::table::write_table;
 use data::labels::{Judgment, Kind, flag};

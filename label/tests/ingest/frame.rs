@@ -1,6 +1,6 @@
 //! What holds for every form: which files, which reader, nothing lost, and what is said.
 
-use crate::common::{ingest, ingest_text, label, text};
+use crate::ingest::common::{ingest, ingest_text, label, text};
 use std::path::Path;
 
 /// A Prodigy task.
@@ -93,7 +93,7 @@ fn what_the_terminal_shows() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let (one, two) = (dir.path().join("one.jsonl"), dir.path().join("two.jsonl"));
     std::fs::write(&one, [task("a", "accept"), task("b", "ignore"), task("b", "never")].join("\n")).expect("written");
-    std::fs::write(&two, crate::prodigy::CHOICE).expect("written");
+    std::fs::write(&two, crate::ingest::prodigy::CHOICE).expect("written");
     let out = dir.path().join("labels.arrow");
     let args = ["ingest", text(&one), text(&two), "--out", text(&out), "--max-fraction", "0.5"];
     let stdout = label(&args).success().get_output().stdout.clone();

@@ -1,6 +1,6 @@
 //! Label Studio: real exports of version 1.23.2 in all four forms, the documented variants of a Ranker's value, and what several controls say at once.
 
-use crate::common::{Ingested, anywhere, ingest, ingest_text, label, real, sorted, text};
+use crate::ingest::common::{Ingested, anywhere, ingest, ingest_text, label, real, sorted, text};
 use data::labels::{Judgment, Kind, flag};
 use serde_json::{Value, json};
 

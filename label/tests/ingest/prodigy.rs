@@ -1,6 +1,6 @@
 //! Prodigy.
 
-use crate::common::{ingest, ingest_text, real};
+use crate::ingest::common::{ingest, ingest_text, real};
 use data::labels::Kind;
 
 /// Options that differ from task to task are answers: `accept` ranks them.

@@ -1,6 +1,6 @@
 //! What is written depends on the file alone, not on how many threads read it: byte for byte the same table and quarantine, in the order of the file.
 
-use crate::common::{label, text};
+use crate::ingest::common::{label, text};
 use data::labels::table::LabelTable;
 use serde_json::{Value, json};
 use std::fmt::Write;

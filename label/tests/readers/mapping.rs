@@ -1,6 +1,6 @@
 //! Mappings: the shipped ones, and what a mapping can say.
 
-use crate::common::{read_mapped, shipped};
+use crate::readers::common::{read_mapped, shipped};
 use data::labels::{Kind, flag};
 use data::quarantine::Reason;
 

@@ -1,6 +1,6 @@
 //! Real files. The numbers are those of `scripts/reference/label_counts.py`, which counts them with pandas and json alone.
 
-use crate::common::{Counts, Got, read, real, shipped};
+use crate::readers::common::{Counts, Got, read, real, shipped};
 use data::labels::{Kind, flag};
 use data::quarantine::Reason;
 use std::collections::HashMap;

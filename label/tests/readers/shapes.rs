@@ -1,6 +1,6 @@
 //! Shapes of each format, small and made here.
 
-use crate::common::{Got, read_text};
+use crate::readers::common::{Got, read_text};
 use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
 

@@ -201,7 +201,7 @@ fn a_prompt_of_many_answers_is_fitted_too() {
     assert!(worths.iter().all(|w| w.is_finite()) && fit.judges.iter().all(|j| j.beta.is_finite()));
 }
 
-/// A measurement, not a check: `cargo test --release -p label --test stats -- --ignored million --nocapture` writes the table and says how long the
+/// A measurement, not a check: `cargo test --release -p label --test suite -- --ignored million --nocapture` writes the table and says how long the
 /// fit takes; then `label stats` on the table tells of the whole command.
 #[test]
 #[ignore = "writes a table of a million judgments"]
