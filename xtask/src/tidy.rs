@@ -80,7 +80,8 @@ fn tests(folder: &Path, complaints: &mut Vec<String>) -> Result<()> {
     let Ok(suite) = std::fs::read_to_string(folder.join("tests/suite.rs")) else { return Ok(()) };
     let manifest = std::fs::read_to_string(folder.join("Cargo.toml"))?;
     for entry in std::fs::read_dir(folder.join("tests"))? {
-        let (path, name) = { entry.map(|e| (e.path(), e.file_name().to_string_lossy().into_owned()))? };
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let run = suite.contains(&format!("#[path = \"{name}\"]")) || manifest.contains(&format!("path = \"tests/{name}\""));
         if name.ends_with(".rs") && !run {
             complaints.push(format!("{}: neither in tests/suite.rs nor a [[test]] of the manifest, so nothing runs it", path.display()));
