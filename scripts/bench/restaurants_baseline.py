@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """A logistic regression as the bar for the restaurants' reward models, on the very same split: restaurants_baseline.py BINARIES [--seed N]
 
+Twice: all judges alike, and each pair weighed by its judge's reliability (`label stats --weigh` of the training side).
+
 Features of an answer: counts of words, word pairs and word triples, length, and what `recipes e2e score` counts (slots said, missing, wrong, made up).
 A pair's features are the difference of its answers'. Strength of the penalty: cross-validation by meaning within the training side.
 Needs numpy, scipy, pyarrow, scikit-learn; run from the project's folder after `scripts/pipeline.sh configs/restaurants` (prepare.sh's data are enough).
@@ -13,14 +15,20 @@ import tempfile
 
 import numpy as np
 import pyarrow.ipc as ipc
-from scipy.sparse import csr_matrix, hstack
+from scipy.sparse import csr_matrix, hstack, vstack
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.model_selection import GroupKFold
 
 
 def rankings(path):
     return ipc.open_file(path).read_all().select(["group", "prompt", "answers", "ranks", "weight"]).to_pylist()
+
+
+def validated(model, x, label, weights, groups):
+    """Share of pairs ordered rightly in five folds by meaning; judges are weighed in learning alone."""
+    right = [(model.fit(x[a], label[a], sample_weight=weights[a]).predict(x[b]) == label[b]) for a, b in GroupKFold(5).split(x, groups=groups)]
+    return np.concatenate(right).mean()
 
 
 def main():
@@ -34,7 +42,9 @@ def main():
             recipes = [args.binaries / "recipes"]
             split = ["judgments", "split", "--config", f"configs/restaurants/{config}.toml", "--seed", args.seed]
             subprocess.run(recipes + split + ["--train", tmp / "train.arrow", "--heldout", tmp / "heldout.arrow"], check=True, stdout=subprocess.DEVNULL)
-            sides = [rankings(tmp / "train.arrow"), rankings(tmp / "heldout.arrow")]
+            weigh = [args.binaries / "label", "stats", tmp / "train.arrow", "--weigh", tmp / "weighed.arrow"]
+            subprocess.run(weigh, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            sides = [rankings(tmp / "train.arrow"), rankings(tmp / "heldout.arrow"), rankings(tmp / "weighed.arrow")]
             answers = sorted({(r["prompt"][0]["content"], a) for side in sides for r in side for a in r["answers"]})
             (tmp / "samples.jsonl").write_text("".join(json.dumps({"prompt": p, "response": a}) + "\n" for p, a in answers))
             score = ["e2e", "score", "--in", tmp / "samples.jsonl", "--out", tmp / "scored.jsonl"]
@@ -55,20 +65,20 @@ def main():
                             left.append(at[i]), right.append(at[j]), weight.append(r["weight"]), group.append(r["group"])
             return features[left] - features[right], np.array(weight), np.array(group)
 
-        x, weight, group = pairs(sides[0])
-        both, label = csr_matrix(np.vstack([x.toarray(), -x.toarray()])), np.r_[np.ones(x.shape[0]), np.zeros(x.shape[0])]
-        groups = np.r_[group, group]
-        model = lambda c: LogisticRegression(C=c, fit_intercept=False, max_iter=2000)
-        found = {c: cross_val_score(model(c), both, label, groups=groups, cv=GroupKFold(5)).mean() for c in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
-        best = max(found, key=found.get)
-        fitted = model(best).fit(both, label, sample_weight=np.r_[weight, weight])
         held, _, held_group = pairs(sides[1])
-        right = fitted.decision_function(held) > 0
-        rng, names = np.random.default_rng(0), np.unique(held_group)
-        by = [right[held_group == n] for n in names]
-        means = [np.concatenate([by[i] for i in rng.integers(0, len(by), len(by))]).mean() for _ in range(1000)]
-        low, high = np.percentile(means, [2.5, 97.5])
-        print(f"{aspect}: {right.mean():.1%} [{low:.1%}, {high:.1%}] of {len(right)} unseen pairs (C = {best}, {found[best]:.1%} in cross-validation)", flush=True)
+        for name, side in (("judges alike", sides[0]), ("judges weighed", sides[2])):
+            x, weight, group = pairs(side)
+            both, label = vstack([x, -x]).tocsr(), np.r_[np.ones(x.shape[0]), np.zeros(x.shape[0])]
+            groups, weights = np.r_[group, group], np.r_[weight, weight]
+            model = lambda c: LogisticRegression(C=c, fit_intercept=False, max_iter=2000)
+            found = {c: validated(model(c), both, label, weights, groups) for c in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
+            best = max(found, key=found.get)
+            right = model(best).fit(both, label, sample_weight=weights).decision_function(held) > 0
+            rng, names = np.random.default_rng(0), np.unique(held_group)
+            by = [right[held_group == n] for n in names]
+            means = [np.concatenate([by[i] for i in rng.integers(0, len(by), len(by))]).mean() for _ in range(1000)]
+            low, high = np.percentile(means, [2.5, 97.5])
+            print(f"{aspect}, {name}: {right.mean():.1%} [{low:.1%}, {high:.1%}] of {len(right)} unseen pairs (C = {best}, {found[best]:.1%} in cross-validation)", flush=True)
 
 
 main()
