@@ -8,8 +8,8 @@ use train::{RunDir, progress::note};
 
 /// What was found of each judge, a JSON object a line, in the run folder.
 pub const FILE: &str = "judges.jsonl";
-/// A judge whose reliability is surely below this is named: of two answers of which a typical judge sees the better in three cases of four, such a one sees it in fewer
-/// than six of ten.
+/// Judges whose whole interval lies below this are counted in what is said: where a typical judge sees the better of two answers in three cases of four, such a one sees it
+/// in fewer than 64 of a hundred.
 const LITTLE: f64 = 0.5;
 
 /// The training rankings as the model is to hear them. Writes [`FILE`] and says it in a line, unless all judges count alike.
