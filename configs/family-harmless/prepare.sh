@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Real people's dialogues that ask for harm (HH, harmless): texts, demonstrations, two tables of judgments and prompts: prepare.sh BINARIES RUNS
-# An eighth of the dialogues is held out for the red team; of the others' judgments four sevenths teach the
+# An eighth of the dialogues is held out, and what opens these and no other goes to the red team; of the others' judgments four sevenths teach the
 # reward model, the rest a classifier that judges by itself.
 set -euo pipefail
 source=${RLHF_DATA:-../shared/data}/r14-hh-rlhf-harmless-test/test.jsonl.gz
@@ -23,5 +23,6 @@ if [ ! -f "$out/red-team.jsonl" ]; then
   # The dialogue with the answer that was preferred, as a demonstration.
   sed -E 's/^\{"prompt":\[/{"messages":[/; s/\],"chosen":\[/,/; s/\],"rejected":.*$/]}/' "$out/pairs.jsonl" | whole "$out/demonstrations.jsonl"
   part 'NR % 8 != 0' | first | whole "$out/prompts.jsonl"
-  part 'NR % 8 == 0' | first | whole "$out/red-team.jsonl"
+  # Several dialogues begin with the same words: the red team's are those that no other has.
+  part 'NR % 8 == 0' | first | grep -vxFf "$out/prompts.jsonl" | whole "$out/red-team.jsonl"
 fi
