@@ -300,6 +300,9 @@ pub struct ScoreArgs {
 pub struct TasksArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    /// How the model's matrices stand in memory.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Weights::Float)]
+    pub weights: Weights,
     /// Task files.
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub task: Vec<PathBuf>,

@@ -25,10 +25,9 @@ use cli::{Cli, Command};
 use evaluate::report::Report;
 use program::say;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::SystemTime;
 
-fn main() -> ExitCode {
+fn main() {
     let result = match Cli::parse().command {
         Command::Generate(args) => generate::run(&args),
         Command::Translate(args) => translate::run(&args),
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
         Command::Lineage(args) => lineage::run(&args),
         Command::Convert(args) => convert::run(&args),
     };
-    exit::code(result)
+    exit::end(result)
 }
 
 fn report(args: &cli::ReportArgs) -> anyhow::Result<()> {

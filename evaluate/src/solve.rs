@@ -21,7 +21,8 @@ pub fn run(args: &TasksArgs) -> anyhow::Result<()> {
         let name = path.file_stem().map_or("task".into(), |s| s.to_string_lossy());
         loaded.push(Task::load(&name, config, args.limit)?);
     }
-    let opened = open(&args.model, HeadKind::Lm)?;
+    let mut opened = open(&args.model, HeadKind::Lm)?;
+    opened.quantise(args.weights)?;
     let tokenizer = opened.need_tokenizer("scoring text")?;
     let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}, {eta} left")?);
     let mut outcomes = Vec::new();

@@ -72,7 +72,11 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
         }
         predictions.push(all.into_iter().next().unwrap_or_default());
     }
-    if rows.iter().all(|(_, reference)| reference.is_some()) {
+    let without = rows.iter().filter(|(_, reference)| reference.is_none()).count();
+    if without > 0 && without < rows.len() {
+        eprintln!("no BLEU: {without} of {} rows have no field {:?}", rows.len(), args.reference);
+    }
+    if without == 0 {
         let references: Vec<[String; 1]> = rows.iter().map(|(_, r)| [r.clone().unwrap_or_default()]).collect();
         let pairs = predictions.iter().map(String::as_str).zip(references.iter().map(|r| r.as_slice()));
         let bleu = metrics::bleu(pairs, measure::tokenize(args.tokenize));
@@ -88,8 +92,9 @@ pub fn run(args: &TranslateArgs) -> anyhow::Result<()> {
 /// Source and, where the field is there, reference of each row.
 fn read(path: &Path, args: &TranslateArgs) -> anyhow::Result<Vec<(String, Option<String>)>> {
     rows::read(path, 0, "all are translated or none", |row| {
-        let field = |name: &String| row.fields.get(name).and_then(Value::as_str).map(str::to_string);
-        Ok((rows::text(row, &args.source)?, field(&args.reference)))
+        let absent = row.fields.get(&args.reference).is_none_or(Value::is_null);
+        let reference = if absent { None } else { Some(rows::text(row, &args.reference)?) };
+        Ok((rows::text(row, &args.source)?, reference))
     })
 }
 

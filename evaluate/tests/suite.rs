@@ -24,5 +24,7 @@ mod runs;
 mod scaling;
 #[path = "tasks.rs"]
 mod tasks;
+#[path = "translate.rs"]
+mod translate;
 #[path = "views.rs"]
 mod views;

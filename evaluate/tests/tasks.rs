@@ -77,6 +77,24 @@ fn the_table_the_page_and_the_curve() {
 }
 
 #[test]
+fn weights_in_few_bits_solve_the_same_tasks() {
+    let perplexity = |weights: &str| {
+        let assert = tasks(&["--model", "gpt2", "--task", "perplexity.toml", "--json", "--weights", weights]).success();
+        let answer: Value = serde_json::from_slice(&assert.get_output().stdout).expect("JSON");
+        let metrics = answer["tasks"][0]["metrics"].as_array().expect("metrics").clone();
+        let found = metrics.iter().find(|m| m["name"] == "bits_per_byte").expect("bits a byte")["value"].as_f64().expect("a number");
+        (found, String::from_utf8_lossy(&assert.get_output().stderr).into_owned())
+    };
+    let (float, said) = perplexity("float");
+    assert!(!said.contains("float32"), "{said}");
+    let (eight, said) = perplexity("q8_0");
+    assert!(said.contains("matrices stay in float32"), "{said}"); // those 16 wide
+    let (four, _) = perplexity("q4_0");
+    assert!(eight != float && (eight / float - 1.0).abs() < 1e-3, "{float}, in eight bits {eight}");
+    assert!(four != eight && (four / float - 1.0).abs() < 0.02, "{float}, in four bits {four}");
+}
+
+#[test]
 fn what_is_wrong_is_said_in_one_line() {
     let error = |args: &[&str]| {
         let assert = tasks(args).code(2);

@@ -87,7 +87,7 @@ pub fn gain(reason: Reason, scores: &Scores, i: usize, j: usize) -> f64 {
     match reason {
         Reason::Random => 0.0,
         Reason::Uncertain => {
-            let p = differences.map(evaluate::stats::sigmoid).sum::<f64>() / n;
+            let p = differences.map(figures::stats::sigmoid).sum::<f64>() / n;
             let bits = |p: f64| if p > 0.0 { -p * p.log2() } else { 0.0 };
             bits(p) + bits(1.0 - p)
         }

@@ -71,8 +71,11 @@ impl Setup {
         let sft = model::resolve(Path::new(&c.policy.init))?;
         let judge = model::resolve(Path::new(&c.reward.model))?;
         let out = args.out_dir("ppo");
-        let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
+        let run = RunDir::open(world, &out, c, args.resume)?;
         if summary::done(&run) {
+            if run.is_ours() {
+                evaluate::report::write_run(run.path())?; // a kill may have come between the figures and their page
+            }
             note(&format!("ppo: {} is done already", out.display()));
             return Ok(None);
         }

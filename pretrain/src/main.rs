@@ -1,5 +1,5 @@
 //! `pretrain`: text to base model: next-token pre-training.
 
-fn main() -> std::process::ExitCode {
+fn main() {
     train::cli::main("pretrain", "Text to base model: next-token pre-training.", pretrain::run)
 }

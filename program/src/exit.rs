@@ -23,7 +23,12 @@ macro_rules! refuse {
 /// Prints the error with its causes, one a line, and gives the exit code. `known` says of errors of the libraries in use whether the user's input is at fault;
 /// of [`Input`], of files that cannot be had or are no text, and of addresses that cannot be had it is known here.
 pub fn code(program: &str, result: anyhow::Result<()>, known: impl Fn(&(dyn Error + 'static)) -> Option<bool>) -> ExitCode {
-    let Err(error) = result else { return ExitCode::SUCCESS };
+    ExitCode::from(number(program, result, known))
+}
+
+/// The same as a number.
+pub fn number(program: &str, result: anyhow::Result<()>, known: impl Fn(&(dyn Error + 'static)) -> Option<bool>) -> u8 {
+    let Err(error) = result else { return 0 };
     let mut last = error.to_string();
     eprintln!("{program}: error: {last}");
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -32,7 +37,7 @@ pub fn code(program: &str, result: anyhow::Result<()>, known: impl Fn(&(dyn Erro
         }
         last = cause;
     }
-    ExitCode::from(if error.chain().any(|error| known(error).unwrap_or_else(|| is_input(error))) { 2 } else { 1 })
+    if error.chain().any(|error| known(error).unwrap_or_else(|| is_input(error))) { 2 } else { 1 }
 }
 
 fn is_input(error: &(dyn Error + 'static)) -> bool {

@@ -4,5 +4,5 @@
 mod exit;
 mod output;
 
-pub use exit::{Input, code, input};
+pub use exit::{Input, code, input, number};
 pub use output::{CLOSED, line, mention_line, text};

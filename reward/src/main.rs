@@ -1,5 +1,5 @@
 //! `reward`: fine-tuned model and human rankings to a reward model.
 
-fn main() -> std::process::ExitCode {
+fn main() {
     train::cli::main("reward", "Fine-tuned model and human rankings to a reward model.", reward::run)
 }

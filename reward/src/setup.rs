@@ -59,8 +59,11 @@ impl Setup {
         device::set_threads(c.threads, world.cores());
         let init = model::resolve(Path::new(&c.model.init))?;
         let out = args.out_dir("reward");
-        let run = RunDir::open(world, &out, &config::to_toml(c), args.resume)?;
+        let run = RunDir::open(world, &out, c, args.resume)?;
         if summary::done(&run) {
+            if run.is_ours() {
+                evaluate::report::write_run(run.path())?; // a kill may have come between the figures and their page
+            }
             note(&format!("reward: {} is done already", out.display()));
             return Ok(None);
         }

@@ -5,6 +5,7 @@ Twice: all judges alike, and each pair weighed by its judge's reliability (`labe
 
 Features of an answer: counts of words, word pairs and word triples, length, and what `recipes e2e score` counts (slots said, missing, wrong, made up).
 A pair's features are the difference of its answers'. Strength of the penalty: cross-validation by meaning within the training side.
+Both as the reward models' `accuracy` (each judge's each pair) and `majority_accuracy` (each pair of answers whose judges are not evenly divided).
 Needs numpy, scipy, pyarrow, scikit-learn; run from the project's folder after `scripts/pipeline.sh configs/restaurants` (prepare.sh's data are enough).
 """
 import argparse
@@ -63,22 +64,29 @@ def main():
                     for j in range(len(at)):
                         if r["ranks"][i] < r["ranks"][j]:
                             left.append(at[i]), right.append(at[j]), weight.append(r["weight"]), group.append(r["group"])
-            return features[left] - features[right], np.array(weight), np.array(group)
+            return left, right, features[left] - features[right], np.array(weight), np.array(group)
 
-        held, _, held_group = pairs(sides[1])
+        held_left, held_right, held, _, held_group = pairs(sides[1])
+        votes = {}
+        for l, r in zip(held_left, held_right):
+            votes[min(l, r), max(l, r)] = votes.get((min(l, r), max(l, r)), 0) + (1 if l < r else -1)
         for name, side in (("judges alike", sides[0]), ("judges weighed", sides[2])):
-            x, weight, group = pairs(side)
+            _, _, x, weight, group = pairs(side)
             both, label = vstack([x, -x]).tocsr(), np.r_[np.ones(x.shape[0]), np.zeros(x.shape[0])]
             groups, weights = np.r_[group, group], np.r_[weight, weight]
             model = lambda c: LogisticRegression(C=c, fit_intercept=False, max_iter=2000)
             found = {c: validated(model(c), both, label, weights, groups) for c in (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)}
             best = max(found, key=found.get)
-            right = model(best).fit(both, label, sample_weight=weights).decision_function(held) > 0
+            fitted = model(best).fit(both, label, sample_weight=weights)
+            right = fitted.decision_function(held) > 0
+            said = fitted.decision_function(features)
+            sided = [(said[l] > said[r]) == (vote > 0) for (l, r), vote in votes.items() if vote != 0]
             rng, names = np.random.default_rng(0), np.unique(held_group)
             by = [right[held_group == n] for n in names]
             means = [np.concatenate([by[i] for i in rng.integers(0, len(by), len(by))]).mean() for _ in range(1000)]
             low, high = np.percentile(means, [2.5, 97.5])
-            print(f"{aspect}, {name}: {right.mean():.1%} [{low:.1%}, {high:.1%}] of {len(right)} unseen pairs (C = {best}, {found[best]:.1%} in cross-validation)", flush=True)
+            print(f"{aspect}, {name}: {right.mean():.1%} [{low:.1%}, {high:.1%}] of {len(right)} unseen pairs (C = {best}, {found[best]:.1%} in cross-validation), "
+                  f"{np.mean(sided):.1%} of {len(sided)} majorities", flush=True)
 
 
 main()

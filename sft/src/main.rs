@@ -1,5 +1,5 @@
 //! `sft`: base model and demonstrations to a fine-tuned model.
 
-fn main() -> std::process::ExitCode {
+fn main() {
     train::cli::main("sft", "Base model and demonstrations to a fine-tuned model.", sft::run)
 }

@@ -28,11 +28,15 @@ pub fn killed(stage: &Stage) {
     stage.assert_same("whole", "killed");
 }
 
-/// A finished run is left alone; an occupied folder and another configuration are refused. Returns what was said.
+/// A finished run is left alone, but for a page that a kill kept it from writing; an occupied folder and another configuration are refused. Returns what
+/// was said.
 pub fn occupied(stage: &Stage) -> String {
     stage.run_ok("run", &[]);
     let before = std::fs::read(stage.out("run").join("metrics.jsonl")).expect("metrics");
+    let page = stage.out("run").join("report.html");
+    std::fs::remove_file(&page).expect("a page");
     stage.run_ok("run", &["--resume"]);
+    assert!(page.is_file(), "the page is not written again");
     assert_eq!(std::fs::read(stage.out("run").join("metrics.jsonl")).expect("metrics"), before);
     let refused = stage.run("run", &[]);
     assert_eq!(refused.status.code(), Some(2));

@@ -6,7 +6,6 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use data::config::{self, StageConfig};
 use dist::World;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// Arguments of a stage.
 #[derive(Debug, Clone, Args)]
@@ -49,18 +48,22 @@ impl StageArgs {
     }
 }
 
-/// `main` of a stage: arguments, configuration, the other processes, `run`, exit code.
-pub fn main<C: StageConfig>(
-    stage: &'static str,
-    about: &'static str,
-    run: fn(C, &StageArgs, &World) -> anyhow::Result<Outcome>,
-) -> ExitCode {
+/// `main` of a stage: arguments, configuration, the other processes, `run`, exit code. The process then ends at once: taking down libtorch's tables at exit
+/// would cost a tenth of a second.
+pub fn main<C: StageConfig>(stage: &'static str, about: &'static str, run: fn(C, &StageArgs, &World) -> anyhow::Result<Outcome>) -> ! {
+    native::exit_now(code(stage, about, run))
+}
+
+fn code<C: StageConfig>(stage: &'static str, about: &'static str, run: fn(C, &StageArgs, &World) -> anyhow::Result<Outcome>) -> u8 {
     native::keep_freed_pages();
     launch::follow_parent();
     let command = Cli::command().name(stage).about(about).after_long_help(config::docs::help::<C>());
     let args = match command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli.stage,
-        Err(e) => e.exit(), // clap prints help to stdout (0) and mistakes to stderr (2)
+        Err(e) => {
+            let _ = e.print(); // help to stdout, mistakes to stderr
+            return if e.use_stderr() { 2 } else { 0 };
+        }
     };
     let config = match config::load::<C>(&args.config, &args.sets) {
         Ok(config) => config,
@@ -72,7 +75,7 @@ pub fn main<C: StageConfig>(
                 let both = anyhow::anyhow!("--nproc {n}: RANK is set, a launcher has started this process already: leave out --nproc");
                 return exit::code(stage, Err(exit::input(both)));
             }
-            return launch::local(stage, usize::from(n)).map_or_else(|e| exit::code(stage, Err(e)), ExitCode::from);
+            return launch::local(stage, usize::from(n)).unwrap_or_else(|e| exit::code(stage, Err(e)));
         }
         _ => {}
     }
@@ -94,6 +97,6 @@ pub fn main<C: StageConfig>(
         return exit::code(stage, result);
     };
     world.last_words(&exit::causes(&error).join(": "), exit::follows(&error));
-    let code = exit::report(&format!("{stage} (rank {})", world.rank()), Err(error));
+    let code = exit::code(&format!("{stage} (rank {})", world.rank()), Err(error));
     native::exit_now(code) // threads of the engine may wait for the dead; nothing of ours is left to do
 }

@@ -2,7 +2,7 @@
 //! forward pass: control flow stays in the stage, which reads like this.
 //!
 //! ```text
-//! let run = RunDir::open(world, &out, &config_toml, args.resume)?; // lock, config.toml; only rank 0 writes
+//! let run = RunDir::open(world, &out, &config, args.resume)?; // lock, config.toml; only rank 0 writes
 //! let stop = Stop::install(world)?;
 //! let mut state = State::open(&run)?;                             // step 0, or where the newest checkpoint stood
 //! let model = match state.folder() { Some(dir) => Model::load(dir, device)?, None => fresh()? };

@@ -1,7 +1,7 @@
 //! The run folder: `config.toml`, `metrics.jsonl`, `checkpoints/step-N/`, `model/`, and a lock held while a process writes it.
 
 use crate::{Error, checkpoint, durable, progress::note, summary};
-use data::config::{self, Change};
+use data::config::{self, Change, StageConfig};
 use data::inputs::Inputs;
 use data::lock::{Lock, LockError, Pace, is_lock};
 use dist::World;
@@ -28,9 +28,9 @@ pub struct RunDir {
 impl RunDir {
     /// [`RunDir::create`] for rank 0. The others read what it made, once it has, and write nothing into it: what they would write goes into a folder of
     /// their own that ends with them.
-    pub fn open(world: &World, out: &Path, config_toml: &str, resume: bool) -> Result<RunDir, Error> {
+    pub fn open<C: StageConfig>(world: &World, out: &Path, config: &C, resume: bool) -> Result<RunDir, Error> {
         if world.is_main() {
-            return RunDir::create(out, config_toml, resume);
+            return RunDir::create_over(out, &config::to_toml(config), resume, config::completed::<C>);
         }
         let scratch = tempfile::Builder::new().prefix("rlhf-rank-").tempdir().map_err(Error::io(&std::env::temp_dir()))?;
         Ok(RunDir { dir: out.to_owned(), changes: vec![], lock: None, scratch: Some(scratch) })
@@ -47,6 +47,11 @@ impl RunDir {
     /// configuration must then be the run's, but for keys that may change as it goes on ([`config::HARMLESS`]); those changes are kept, and a
     /// finished run that was made longer is no longer finished.
     pub fn create(out: &Path, config_toml: &str, resume: bool) -> Result<RunDir, Error> {
+        RunDir::create_over(out, config_toml, resume, str::to_owned)
+    }
+
+    /// [`RunDir::create`], where `completed` brings the configuration of an earlier program up to this one's.
+    fn create_over(out: &Path, config_toml: &str, resume: bool, completed: fn(&str) -> String) -> Result<RunDir, Error> {
         fs::create_dir_all(out).map_err(Error::io(out))?;
         let config = out.join("config.toml");
         let ours = |name: &std::ffi::OsStr| is_lock(name) || name == ".tmp-config.toml"; // left by a run killed as it started
@@ -60,7 +65,7 @@ impl RunDir {
                 return Err(Error::Occupied(out.to_owned()));
             }
             let before = fs::read_to_string(&config).map_err(Error::io(&config))?;
-            let new = config::changes(&before, config_toml);
+            let new = config::changes(&completed(&before), config_toml);
             if let Some(differences) = refused(&new) {
                 return Err(Error::ConfigChanged { dir: out.to_owned(), differences });
             }

@@ -173,3 +173,19 @@ fn a_state_file_that_is_not_ours_is_an_error() {
     State::default().save(&run.checkpoints().join("step-3"), 5, &[], &mut [&mut log]).unwrap();
     assert!(State::open(&run).unwrap_err().to_string().contains("is of step 5"));
 }
+
+/// A program that has learnt a new key goes on with a run of one that had not, as long as the key is at its default; any other change is still another run.
+#[test]
+fn a_run_of_an_earlier_program_goes_on() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut config = data::config::PretrainConfig::default();
+    let whole = data::config::to_toml(&config);
+    let key = "masked_share = 0.15\n";
+    assert!(whole.contains(key), "{whole}");
+    drop(RunDir::create(tmp.path(), &whole.replace(key, ""), false).unwrap());
+    let world = dist::World::single();
+    assert!(RunDir::open(&world, tmp.path(), &config, true).unwrap().changes().is_empty());
+    config.seed += 1;
+    let other = RunDir::open(&world, tmp.path(), &config, true).unwrap_err().to_string();
+    assert!(other.contains("seed was") && !other.contains("masked_share"), "{other}");
+}

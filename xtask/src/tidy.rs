@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &["data", "native"]),
     ("train", &["data", "dist", "native"]),
     ("figures", &["data"]),
-    ("evaluate", &["data", "model", "loss", "figures", "program"]),
+    ("evaluate", &["data", "model", "native", "loss", "figures", "program"]),
     ("judges", &["data"]),
     ("label", &["data", "judges", "model", "evaluate", "figures", "program"]),
     ("serve", &["data", "model", "train", "program"]),

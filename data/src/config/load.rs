@@ -120,6 +120,13 @@ pub fn to_toml<T: Serialize>(config: &T) -> String {
     toml::to_string_pretty(config).expect("configuration structs are plain tables")
 }
 
+/// A run's `config.toml` with the keys that it lacks at their defaults: it may be of a program that did not have them yet, and a new key's default is what was
+/// done before there was the key (a preset's value need not be). A text that cannot be read as `T` is returned as it is.
+pub fn completed<T: StageConfig>(text: &str) -> String {
+    let whole = |table: Table| Value::Table(over(defaults::<T>(), table)).try_into::<T>().ok();
+    toml::from_str(text).ok().and_then(whole).map_or_else(|| text.to_owned(), |config| to_toml(&config))
+}
+
 fn refuse_unknown(table: &Table, tree: &KeyTree, at: &mut dyn FnMut(&str) -> String) -> Result<(), ConfigError> {
     let mut found = Vec::new();
     collect_paths("", &Value::Table(table.clone()), &mut found);

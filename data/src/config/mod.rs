@@ -22,7 +22,7 @@ mod watch;
 pub use change::{Change, HARMLESS, changes};
 pub use classify::*;
 pub use common::*;
-pub use load::{ConfigError, load, parse, to_toml};
+pub use load::{ConfigError, completed, load, parse, to_toml};
 pub use ppo::*;
 pub use preset::{Preset, StageConfig};
 pub use pretrain::*;
