@@ -46,7 +46,7 @@ pub fn die_with_parent(expected: u32) -> bool {
     (unsafe { libc::getppid() }) as u32 == expected
 }
 
-/// Ends the process once standard output is written, without exit handlers: libtorch's take a tenth of a second, and would wait for threads that wait for a dead
+/// Ends the process once standard output is written, without exit handlers: libtorch's take up to a tenth of a second, and would wait for threads that wait for a dead
 /// peer.
 pub fn exit_now(code: u8) -> ! {
     let _ = std::io::stdout().flush();

@@ -49,7 +49,7 @@ impl StageArgs {
 }
 
 /// `main` of a stage: arguments, configuration, the other processes, `run`, exit code. The process then ends at once: taking down libtorch's tables at exit
-/// would cost a tenth of a second.
+/// would cost up to a tenth of a second.
 pub fn main<C: StageConfig>(stage: &'static str, about: &'static str, run: fn(C, &StageArgs, &World) -> anyhow::Result<Outcome>) -> ! {
     native::exit_now(code(stage, about, run))
 }
