@@ -68,22 +68,33 @@ fn kernels() {
     let mut quantised = build();
     quantised.flag_if_supported("-fno-tree-reassoc").flag_if_supported("-Wno-maybe-uninitialized");
     quantised.file("src/cpp/quantised.cpp").compile("rlhf_quantised");
-    // For the processors that multiply bfloat16; the program asks before it calls (`bf16::supported`).
-    let mut bf16 = build();
+    // Once for activations of bfloat16 and once of float32; the program asks before it calls (`dense::supported`). No C++ library: see vectors.h. Words are
+    // written as one type and read as another.
+    let rows = || {
+        let mut rows = build();
+        rows.flag("-fno-exceptions").flag("-fno-rtti").flag("-fno-strict-aliasing");
+        rows.flag("-Wno-maybe-uninitialized"); // GCC 12 warns of its own headers
+        for file in ["matmul", "attention", "decode", "rows"] {
+            rows.file(format!("src/cpp/{file}.cpp"));
+        }
+        rows
+    };
+    let x86 = std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64");
+    let mut bf16 = rows();
     println!("cargo:rerun-if-env-changed=RLHF_EMULATE_BF16");
     println!("cargo:rustc-check-cfg=cfg(emulated)");
     if std::env::var_os("RLHF_EMULATE_BF16").is_some() {
         println!("cargo:rustc-cfg=emulated"); // slow, for tests on processors that lack these instructions: emulated.h
-        bf16.opt_level(1)
-            .define("RLHF_EMULATED", None)
-            .flag("-Wno-psabi")
-            .flag("-Wno-ignored-attributes")
-            .flag("-fno-exceptions")
-            .flag("-fno-rtti");
-    } else if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
-        bf16.flag("-march=x86-64-v4").flag("-mavx512bf16").flag("-fno-exceptions").flag("-fno-rtti");
-        bf16.flag("-Wno-maybe-uninitialized"); // GCC 12 warns of its own headers
+        bf16.opt_level(1).define("RLHF_EMULATED", None).flag("-Wno-psabi").flag("-Wno-ignored-attributes");
+    } else if x86 {
+        bf16.flag("-march=x86-64-v4").flag("-mavx512bf16");
     }
-    bf16.file("src/cpp/matmul.cpp").file("src/cpp/attention.cpp").file("src/cpp/decode.cpp").compile("rlhf_bf16");
+    bf16.compile("rlhf_bf16");
+    let mut f32 = rows();
+    f32.define("RLHF_F32", None);
+    if x86 {
+        f32.flag("-march=x86-64-v3");
+    }
+    f32.compile("rlhf_f32");
     println!("cargo:rustc-link-lib=gomp");
 }

@@ -3,7 +3,7 @@
 //! nll = −Σ log softmax(logits)[target] over valid positions, in nats. Divide by the batch's valid tokens for the loss, take exp of the mean for
 //! perplexity, and divide the sum by ln 2 and by the bytes of the text for bits per byte.
 
-use native::{NativeError, bf16, bf16::Packed};
+use native::{NativeError, dense, dense::Packed};
 use tch::{Device, Kind, Reduction, Tensor};
 
 /// Targets with this id are not predicted (PyTorch's default, and Hugging Face's label for "no loss here").
@@ -113,8 +113,9 @@ enum Head {
 impl Head {
     fn new(states: &Tensor, weight: &Tensor) -> Head {
         let weight = weight.detach();
-        let kernels = states.kind() == Kind::BFloat16 && states.device() == Device::Cpu && bf16::supported() && states.size()[1] % 2 == 0;
-        if kernels && let (Ok(forward), Ok(backward)) = (Packed::along(&weight), Packed::across(&weight)) {
+        let kind = states.kind();
+        let kernels = states.device() == Device::Cpu && dense::supported(kind) && states.size()[1] % 2 == 0;
+        if kernels && let (Ok(forward), Ok(backward)) = (Packed::along(&weight, kind), Packed::across(&weight, kind)) {
             return Head::Packed { forward, backward };
         }
         Head::Plain(weight.to_kind(states.kind()))
@@ -140,9 +141,10 @@ impl Head {
                     let vocabulary = forward.columns();
                     let loss = to_gradient(&mut logits.narrow(1, 0, vocabulary));
                     if let Some(sum) = grad_weight {
-                        Packed::across(&logits.narrow(1, 0, vocabulary))?.add_transposed(&Packed::across(part)?, sum)?;
+                        let logits = Packed::across(&logits.narrow(1, 0, vocabulary), part.kind())?;
+                        logits.add_transposed(&Packed::across(part, part.kind())?, sum)?;
                     }
-                    Ok((loss, backward.multiply(&logits, None, Kind::BFloat16)?))
+                    Ok((loss, backward.multiply(&logits, None, part.kind())?))
                 };
                 pass(grad_weight).unwrap_or_else(|e| panic!("{e}")) // shapes were checked when the head was packed
             }

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::layers::{Linear, NormLayer, kernels, sound};
 use crate::rotary::Rotary;
 use crate::segments::Segments;
-use native::bf16::{self, Heads};
+use native::dense::{self, Heads};
 use native::decode;
 use tch::{Device, Kind, Tensor};
 
@@ -120,14 +120,14 @@ impl Attention {
         self.linears().all(Linear::can_pack) && self.head_dim % 2 == 0 && self.head_dim <= 512
     }
 
-    /// As `native::decode` reads it.
-    pub fn decoder(&self) -> Decoder {
+    /// As `native::decode` reads it for activations of this kind.
+    pub fn decoder(&self, kind: Kind) -> Decoder {
         let qkv = match &self.qkv {
-            Qkv::Fused(all) | Qkv::ByHead(all) => vec![all.packed()],
-            Qkv::Split(q, k, v) => [q, k, v].map(Linear::packed).into(),
+            Qkv::Fused(all) | Qkv::ByHead(all) => vec![all.packed(kind)],
+            Qkv::Split(q, k, v) => [q, k, v].map(|part| part.packed(kind)).into(),
         };
-        let qk_norm = self.qk_norm.as_ref().map(|(q, k)| (q.native(), k.native()));
-        Decoder { qkv, qk_norm, out: self.out.packed(), scale: self.scale, window: self.window.unwrap_or(0) }
+        let qk_norm = self.qk_norm.as_ref().map(|(q, k)| (q.native(kind), k.native(kind)));
+        Decoder { qkv, qk_norm, out: self.out.packed(kind), scale: self.scale, window: self.window.unwrap_or(0) }
     }
 
     /// Query heads, key-value heads, features of one, and whether they lie head by head.
@@ -266,7 +266,7 @@ impl Attention {
         let tables = pass.rotary.as_ref().map(|(_, (cos, sin))| (half(cos), half(sin)));
         let (bounds, starts) = segments.tensors();
         let parts: Vec<&Tensor> = parts.iter().collect();
-        sound(bf16::attend(&parts, heads, tables.as_ref().map(|(cos, sin)| (cos, sin)), &bounds, &starts))
+        sound(dense::attend(&parts, heads, tables.as_ref().map(|(cos, sin)| (cos, sin)), &bounds, &starts))
     }
 
     /// Each key-value head once for every query head that shares it.

@@ -32,7 +32,7 @@ impl<'a> Engine<'a> {
         let (slots, columns) = (slots as i64, columns as i64);
         let way = match model.decoder() {
             Some(network) => {
-                let cache = decode::Cache::new(&network, slots, columns);
+                let cache = sound(decode::Cache::new(&network, slots, columns));
                 Way::Native { network, cache }
             }
             None => {

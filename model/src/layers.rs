@@ -4,7 +4,7 @@ use crate::config::{Activation, Norm};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
 use crate::lora::Adapter;
-use native::bf16::{self, Map, Packed};
+use native::dense::{self, Map, Packed};
 use native::quantised::Quantised;
 use native::{decode, lora};
 use std::sync::Arc;
@@ -93,7 +93,7 @@ impl Linear {
             return sound(quantised.linear(x, self.bias.as_ref()));
         }
         if self.has_kernels(x) {
-            return sound(bf16::linear(x, self.map()));
+            return sound(dense::linear(x, self.map()));
         }
         let (weight, bias) = (cast(&self.weight, x.kind()), self.bias.as_ref().map(|b| cast(b, x.kind())));
         match (self.in_out, bias) {
@@ -103,11 +103,11 @@ impl Linear {
         }
     }
 
-    /// The map as `native::decode` reads it. It no longer follows the weight, which may be trained further.
-    pub fn packed(&self) -> decode::Linear {
+    /// The map as `native::decode` reads it for activations of this kind. It no longer follows the weight, which may be trained further.
+    pub fn packed(&self, kind: Kind) -> decode::Linear {
         let merged = self.merged();
         let weight = merged.as_ref().unwrap_or(&self.weight);
-        let weight = if self.in_out { Packed::across(weight) } else { Packed::along(weight) };
+        let weight = if self.in_out { Packed::across(weight, kind) } else { Packed::along(weight, kind) };
         decode::Linear { weight: sound(weight), bias: self.bias.as_ref().map(Tensor::detach) }
     }
 
@@ -144,12 +144,12 @@ impl Linear {
 
     /// Can it be packed, and what comes of it be multiplied on?
     pub fn can_pack(&self) -> bool {
-        fits(&self.weight)
+        self.quantised.is_none() && fits(&self.weight)
     }
 
     /// Do our own kernels take these rows and this weight?
     pub fn has_kernels(&self, x: &Tensor) -> bool {
-        kernels(x.kind(), x.device()) && fits(&self.weight)
+        kernels(x.kind(), x.device()) && self.can_pack()
     }
 
     /// For the kernels.
@@ -160,7 +160,7 @@ impl Linear {
 
 /// Are there kernels of our own for activations of this kind, here?
 pub(crate) fn kernels(kind: Kind, device: Device) -> bool {
-    kind == Kind::BFloat16 && device == Device::Cpu && bf16::supported()
+    device == Device::Cpu && dense::supported(kind)
 }
 
 /// Kernels read pairs: both sizes of a weight must be even.
@@ -208,10 +208,11 @@ impl NormLayer {
         })
     }
 
-    /// The norm as `native::decode` reads it, sharing its weights; without a bias the weight is bfloat16's, as in [`NormLayer::forward`].
-    pub fn native(&self) -> decode::Norm {
+    /// The norm as `native::decode` reads it for activations of this kind, sharing its weights; without a bias the weight is rounded to it, as in
+    /// [`NormLayer::forward`].
+    pub fn native(&self, kind: Kind) -> decode::Norm {
         let weight = self.weight.detach();
-        let weight = if self.bias.is_some() { weight } else { weight.to_kind(Kind::BFloat16).to_kind(Kind::Float) };
+        let weight = if self.bias.is_some() { weight } else { weight.to_kind(kind).to_kind(Kind::Float) };
         decode::Norm { weight, bias: self.bias.as_ref().map(Tensor::detach), eps: self.eps }
     }
 
@@ -227,12 +228,12 @@ impl NormLayer {
 
 impl Activation {
     /// Its name among the kernels.
-    pub(crate) fn kernel(self) -> bf16::Activation {
+    pub(crate) fn kernel(self) -> dense::Activation {
         match self {
-            Activation::GeluTanh => bf16::Activation::GeluTanh,
-            Activation::Gelu => bf16::Activation::Gelu,
-            Activation::Relu => bf16::Activation::Relu,
-            Activation::Silu => bf16::Activation::Silu,
+            Activation::GeluTanh => dense::Activation::GeluTanh,
+            Activation::Gelu => dense::Activation::Gelu,
+            Activation::Relu => dense::Activation::Relu,
+            Activation::Silu => dense::Activation::Silu,
         }
     }
 

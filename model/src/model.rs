@@ -11,7 +11,7 @@ use crate::names::{self, Names, SCALAR_HEAD};
 use crate::quantise::Head;
 use crate::segments::Segments;
 use crate::transformer::Transformer;
-use native::{bf16, decode};
+use native::{decode, dense};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -205,7 +205,7 @@ impl Model {
 
     /// The weights as generation reads them again and again, in `native::decode`'s layout; `None` where that does not take this model.
     pub(crate) fn decoder(&self) -> Option<decode::Network> {
-        let fits = self.head_weight.kind() == Kind::Float && self.trunk.can_decode();
+        let fits = self.quantised.is_none() && self.head_weight.kind() == Kind::Float && self.trunk.can_decode();
         fits.then(|| self.trunk.decoder(&self.head_weight))
     }
 
@@ -350,9 +350,9 @@ impl Model {
             return sound(weight.linear(&hidden.reshape([-1, self.config.width as i64]), None)).view(shape.as_slice());
         }
         if kernels(hidden.kind(), self.device) && fits(&self.head_weight) {
-            let map = bf16::Map { weight: &self.head_weight, bias: None, in_out: false };
+            let map = dense::Map { weight: &self.head_weight, bias: None, in_out: false };
             let shape = [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
-            return sound(bf16::linear(&hidden.reshape([-1, self.config.width as i64]), map)).view(shape.as_slice());
+            return sound(dense::linear(&hidden.reshape([-1, self.config.width as i64]), map)).view(shape.as_slice());
         }
         hidden.linear::<Tensor>(&cast(&self.head_weight, hidden.kind()), None)
     }

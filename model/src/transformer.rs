@@ -10,7 +10,7 @@ use crate::layers::{Linear, LinearShape, NormLayer, cast, kernels, sound};
 use crate::names::Names;
 use crate::rotary::{Reach, Rotary};
 use crate::segments::Segments;
-use native::bf16::{self, Packed};
+use native::dense::{self, Packed};
 use native::{Units, decode, lora};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -43,7 +43,7 @@ impl Mlp {
         }
         let (up, down, activation) = (self.up.map(), self.down.map(), self.activation.kernel());
         match (&self.up.adapter, &self.down.adapter) {
-            (None, None) => Some(sound(bf16::mlp(x, up, down, activation))),
+            (None, None) => Some(sound(dense::mlp(x, up, down, activation))),
             (Some(p), Some(q)) if p.has_kernels(x) && q.has_kernels(x) && !(train && p.dropout > 0.0) => {
                 Some(sound(lora::mlp(x, (up, p.native()), (down, q.native()), activation)))
             }
@@ -217,17 +217,18 @@ impl Transformer {
 
     /// The network as `native::decode` reads it, with this head `[V, D]`: linear maps packed, the rest shared.
     pub fn decoder(&self, head: &Tensor) -> decode::Network {
+        let kind = self.compute;
         let packed = self.blocks.iter().map(|b| {
-            let part = b.attention.decoder();
+            let part = b.attention.decoder(kind);
             decode::Block {
-                norm1: b.norm1.native(),
-                norm2: b.norm2.native(),
+                norm1: b.norm1.native(kind),
+                norm2: b.norm2.native(kind),
                 qk_norm: part.qk_norm,
                 qkv: part.qkv,
                 out: part.out,
-                gate: b.mlp.gate.as_ref().map(Linear::packed),
-                up: b.mlp.up.packed(),
-                down: b.mlp.down.packed(),
+                gate: b.mlp.gate.as_ref().map(|gate| gate.packed(kind)),
+                up: b.mlp.up.packed(kind),
+                down: b.mlp.down.packed(kind),
                 scale: part.scale,
                 window: part.window,
             }
@@ -245,8 +246,8 @@ impl Transformer {
             activation: first.mlp.activation.kernel(),
             embedding: self.embedding.detach(),
             positions: self.positions.as_ref().map(Tensor::detach),
-            norm: self.norm.native(),
-            head: decode::Linear { weight: sound(Packed::along(&head.detach())), bias: None },
+            norm: self.norm.native(kind),
+            head: decode::Linear { weight: sound(Packed::along(&head.detach(), kind)), bias: None },
         }
     }
 

@@ -48,7 +48,7 @@ fn assert_same(a: &Generation, b: &Generation, exact: bool, what: &str) {
 #[test]
 fn company_and_places_change_nothing() {
     for (number, model) in models().iter().enumerate() {
-        let exact = model.compute() == Kind::BFloat16 && native::bf16::supported();
+        let exact = native::dense::supported(model.compute());
         if model.compute() == Kind::BFloat16 && !exact {
             continue; // libtorch's bfloat16 rounds differently in other company
         }
@@ -73,18 +73,17 @@ fn company_and_places_change_nothing() {
 
 #[test]
 fn threads_change_no_bit() {
-    if !native::bf16::supported() {
-        return;
-    }
-    let model = Model::load(&golden("llama"), Device::Cpu).unwrap().with_compute(Kind::BFloat16);
-    let run = |threads: i32| {
-        tch::set_num_threads(threads);
-        generate(&model, &prompts(7, 4), &Sampling { max_new: 20, seed: 2, ..Sampling::default() }).unwrap()
-    };
     let many = tch::get_num_threads();
-    let (one, three) = (run(1), run(3));
-    tch::set_num_threads(many);
-    assert_eq!(one, three);
+    for kind in [Kind::BFloat16, Kind::Float].into_iter().filter(|kind| native::dense::supported(*kind)) {
+        let model = Model::load(&golden("llama"), Device::Cpu).unwrap().with_compute(kind);
+        let run = |threads: i32| {
+            tch::set_num_threads(threads);
+            generate(&model, &prompts(7, 4), &Sampling { max_new: 20, seed: 2, ..Sampling::default() }).unwrap()
+        };
+        let (one, three) = (run(1), run(3));
+        tch::set_num_threads(many);
+        assert_eq!(one, three, "{kind:?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! A transformer's forward pass for generation in bfloat16, all blocks in one call: see `cpp/decode.cpp`. Asks for [`crate::bf16::supported`].
+//! A transformer's forward pass for generation, all blocks in one call: see `cpp/decode.cpp`. Asks for [`crate::dense::supported`].
 
-use crate::bf16::{Activation, Packed};
+use crate::dense::{Activation, Packed, absent, kernels_of};
 use crate::{NativeError, Range};
 use std::os::raw::c_int;
 use std::ptr::null;
@@ -85,6 +85,7 @@ pub struct Network {
 pub struct Cache {
     /// `[2·L, slots, K · words of a head]`
     words: Tensor,
+    kind: Kind,
     slots: i64,
     columns: i64,
     kv_heads: i64,
@@ -105,17 +106,18 @@ pub struct Tokens<'a> {
 
 impl Cache {
     /// Room for `slots` sequences of `places` tokens. The memory is not touched before it is written.
-    pub fn new(network: &Network, slots: i64, places: i64) -> Cache {
+    pub fn new(network: &Network, slots: i64, places: i64) -> Result<Cache, NativeError> {
         let columns = (places + 15) / 16 * 16;
-        let head = columns / 2 * ((network.head_width + 15) / 16 * 16); // decode_words of decode.h
+        let head = network.head_words(columns)?;
         let size = [2 * network.blocks.len() as i64, slots, network.kv_heads * head];
-        Cache { words: Tensor::empty(size, (Kind::Int, Device::Cpu)), slots, columns, kv_heads: network.kv_heads }
+        let words = Tensor::empty(size, (Kind::Int, Device::Cpu));
+        Ok(Cache { words, kind: network.kind(), slots, columns, kv_heads: network.kv_heads })
     }
 
     /// Makes the first `places` tokens of sequence `to` those of sequence `from`.
     pub fn copy(&mut self, from: i64, to: i64, places: i64) {
         let head = self.words.size()[2] / self.kv_heads;
-        // Keys stand by sixteen places and values by two: a beginning of a head's words holds a beginning of its places.
+        // Keys stand by sixteen places and values by one or two: a beginning of a head's words holds a beginning of its places.
         let words = head / self.columns * ((places + 15) / 16 * 16);
         let of = |slot: i64| self.words.select(1, slot).view([-1, self.kv_heads, head]).narrow(2, 0, words);
         of(to).copy_(&of(from));
@@ -184,14 +186,20 @@ struct RawDecode {
     out: *mut f32,
 }
 
-unsafe extern "C" {
-    fn rlhf_decode(decode: *const RawDecode, threads: c_int) -> c_int;
-}
-
 const NO_NORM: RawNorm = RawNorm { weight: null(), bias: null(), eps: 0.0 };
 const NO_LINEAR: RawLinear = RawLinear { words: null(), bias: null(), k: 0, n: 0 };
 
 impl Network {
+    /// The type of its activations.
+    pub fn kind(&self) -> Kind {
+        self.head.weight.kind()
+    }
+
+    /// `decode_words` of decode.h.
+    fn head_words(&self, columns: i64) -> Result<i64, NativeError> {
+        Ok(columns / kernels_of(self.kind())?.per * ((self.head_width + 15) / 16 * 16))
+    }
+
     /// Passes the tokens through the network, writes their keys and values to the cache, and puts the logits of those in `wanted` (each once) into `logits`,
     /// `[wanted, V]` row by row.
     pub fn feed(&self, cache: &mut Cache, tokens: Tokens<'_>, wanted: &[i64], logits: &mut Vec<f32>) -> Result<(), NativeError> {
@@ -221,8 +229,8 @@ impl Network {
             }
         }
         let blocks = self.blocks.iter().map(|b| self.block(b)).collect::<Result<Vec<_>, _>>()?;
-        let size = 2 * blocks.len() as i64 * cache.slots * self.kv_heads * (cache.columns / 2 * ((self.head_width + 15) / 16 * 16));
-        if cache.words.numel() as i64 != size || cache.kv_heads != self.kv_heads {
+        let size = 2 * blocks.len() as i64 * cache.slots * self.kv_heads * self.head_words(cache.columns)?;
+        if cache.words.numel() as i64 != size || cache.kv_heads != self.kv_heads || cache.kind != self.kind() {
             return Err(wrong("cache", "of another network".into()));
         }
         logits.resize(wanted.len() * vocabulary as usize, 0.0);
@@ -244,7 +252,7 @@ impl Network {
             embedding: floats(&self.embedding, &[self.embedding.size()[0], width])?,
             positions: self.positions.as_ref().map_or(Ok(null()), |p| floats(p, &[p.size()[0], width]))?,
             norm: norm(&self.norm, width)?,
-            logits: linear(&self.head, width, vocabulary)?,
+            logits: self.linear(&self.head, width, vocabulary)?,
             cache: cache.words.data_ptr().cast(),
             slots: cache.slots,
             columns: cache.columns,
@@ -258,8 +266,9 @@ impl Network {
             rows: wanted.as_ptr(),
             out: logits.as_mut_ptr(),
         };
+        let pass = kernels_of(self.kind())?.decode.ok_or_else(|| absent(self.kind()))?;
         // SAFETY: shapes, types, ids, places and slots were checked; all that the pointers name outlives the call; the cache is borrowed mutably.
-        match unsafe { rlhf_decode(&decode, tch::get_num_threads()) } {
+        match unsafe { pass((&raw const decode).cast(), tch::get_num_threads()) } {
             0 => Ok(()),
             _ => Err(wrong("tokens", format!("no memory for {n} of them"))),
         }
@@ -273,7 +282,7 @@ impl Network {
             return Err(wrong("qkv", format!("{} maps instead of one or three", b.qkv.len())));
         }
         for (raw, (map, &n)) in qkv.iter_mut().zip(b.qkv.iter().zip(outputs)) {
-            *raw = linear(map, width, n)?;
+            *raw = self.linear(map, width, n)?;
         }
         let inner = b.up.weight.columns();
         let head_norm = |pick: fn(&(Norm, Norm)) -> &Norm| b.qk_norm.as_ref().map_or(Ok(NO_NORM), |n| norm(pick(n), self.head_width));
@@ -283,27 +292,27 @@ impl Network {
             q_norm: head_norm(|n| &n.0)?,
             k_norm: head_norm(|n| &n.1)?,
             qkv,
-            out: linear(&b.out, q, width)?,
-            gate: b.gate.as_ref().map_or(Ok(NO_LINEAR), |g| linear(g, width, inner))?,
-            up: linear(&b.up, width, inner)?,
-            down: linear(&b.down, inner, width)?,
+            out: self.linear(&b.out, q, width)?,
+            gate: b.gate.as_ref().map_or(Ok(NO_LINEAR), |g| self.linear(g, width, inner))?,
+            up: self.linear(&b.up, width, inner)?,
+            down: self.linear(&b.down, inner, width)?,
             scale: b.scale as f32,
             window: b.window,
         })
+    }
+
+    fn linear(&self, l: &Linear, k: i64, n: i64) -> Result<RawLinear, NativeError> {
+        if (l.weight.rows(), l.weight.columns()) != (k, n) || k % 2 != 0 || l.weight.kind() != self.kind() {
+            return Err(wrong("weight", format!("[{}, {}] instead of [{k}, {n}] with an even {k}", l.weight.rows(), l.weight.columns())));
+        }
+        let bias = l.bias.as_ref().map_or(Ok(null()), |b| floats(b, &[n]))?;
+        Ok(RawLinear { words: l.weight.words(), bias, k, n })
     }
 }
 
 fn norm(n: &Norm, width: i64) -> Result<RawNorm, NativeError> {
     let bias = n.bias.as_ref().map_or(Ok(null()), |b| floats(b, &[width]))?;
     Ok(RawNorm { weight: floats(&n.weight, &[width])?, bias, eps: n.eps as f32 })
-}
-
-fn linear(l: &Linear, k: i64, n: i64) -> Result<RawLinear, NativeError> {
-    if (l.weight.rows(), l.weight.columns()) != (k, n) || k % 2 != 0 {
-        return Err(wrong("weight", format!("[{}, {}] instead of [{k}, {n}] with an even {k}", l.weight.rows(), l.weight.columns())));
-    }
-    let bias = l.bias.as_ref().map_or(Ok(null()), |b| floats(b, &[n]))?;
-    Ok(RawLinear { words: l.weight.words(), bias, k, n })
 }
 
 fn floats(t: &Tensor, shape: &[i64]) -> Result<*const f32, NativeError> {

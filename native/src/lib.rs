@@ -3,7 +3,7 @@
 //! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`]: multi-tensor optimiser kernels, through a C++ shim whose
 //!   exceptions become [`NativeError`].
 //! - [`cross_entropy_in_place`], [`token_log_probs`], [`exponentials`]: kernels of our own on rows of logits.
-//! - [`bf16`]: linear maps, MLP and attention in bfloat16, forward and backward.
+//! - [`dense`]: linear maps, MLP and attention in bfloat16 and float32, forward and backward.
 //! - [`lora`]: linear maps and MLP with low-rank adapters; [`recompute`](fn@recompute): activation checkpointing.
 //! - [`decode`]: a transformer's forward pass for generation, all blocks in one call.
 //! - [`quantised`]: products with weights of eight or four bits.
@@ -15,9 +15,9 @@
 //! - [`keep_freed_pages`]: an allocator setting that spares training steps the cost of page faults; [`release_freed_pages`]: what set-up freed goes back, once.
 
 mod alloc;
-pub mod bf16;
 mod c10d;
 pub mod decode;
+pub mod dense;
 mod kernels;
 pub mod lora;
 mod map;

@@ -1,8 +1,8 @@
-//! Linear maps and MLPs with low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) in bfloat16, where [`bf16`](crate::bf16) has kernels.
+//! Linear maps and MLPs with low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685), where [`dense`](crate::dense) has kernels.
 //!
 //! y = x·W + b + s·(x·Aᵀ)·Bᵀ. W and b are frozen: only A, B and x have gradients, those of A and B float32 that were never rounded.
 
-use crate::bf16::{Activation, Map, opt, ptr, take};
+use crate::dense::{Activation, Map, opt, ptr, take};
 use crate::{NativeError, Range};
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null;
@@ -44,7 +44,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// y = x·W + b + s·(z·Aᵀ)·Bᵀ: x `[N, in]` bfloat16 to `[N, out]`. `dropped` is z, x after the adapter's dropout; x itself where there is none.
+/// y = x·W + b + s·(z·Aᵀ)·Bᵀ: x `[N, in]` to `[N, out]`. `dropped` is z, x after the adapter's dropout; x itself where there is none.
 pub fn linear(x: &Tensor, dropped: Option<&Tensor>, map: Map<'_>, adapter: Adapter<'_>) -> Result<Tensor, NativeError> {
     let _call = Range::operator(c"rlhf::lora_linear");
     let dropped = dropped.map_or(null(), ptr);
@@ -53,7 +53,7 @@ pub fn linear(x: &Tensor, dropped: Option<&Tensor>, map: Map<'_>, adapter: Adapt
     take(|out| unsafe { rlhf_lora_linear(ptr(x), dropped, w, bias, a, b, adapter.scale, c_int::from(map.in_out), out) })
 }
 
-/// An MLP both maps of which have an adapter of one scale: x `[N, D]` bfloat16 to `[N, D]`. Like [`bf16::mlp`](crate::bf16::mlp) it keeps the inner values
+/// An MLP both maps of which have an adapter of one scale: x `[N, D]` to `[N, D]`. Like [`dense::mlp`](crate::dense::mlp) it keeps the inner values
 /// before the activation only.
 pub fn mlp(x: &Tensor, up: (Map<'_>, Adapter<'_>), down: (Map<'_>, Adapter<'_>), activation: Activation) -> Result<Tensor, NativeError> {
     let _call = Range::operator(c"rlhf::lora_mlp");

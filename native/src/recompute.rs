@@ -1,6 +1,6 @@
 //! Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): a part of a network that keeps its input and is worked out again in the backward pass.
 
-use crate::bf16::{ptr, take};
+use crate::dense::{ptr, take};
 use crate::{NativeError, Range};
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,46 +1,47 @@
-//! Linear maps and MLPs with adapters beside the same made of libtorch's float32 operators; tolerances as in `bf16.rs`.
+//! Linear maps and MLPs with adapters beside the same made of libtorch's float32 operators; tolerances as in `dense.rs`.
 
-use native::bf16::{self, Activation, Map};
+use native::dense::{self, Activation, Map};
 use native::lora::{self, Adapter};
 use tch::{Device, Kind, Tensor};
 
 const SCALE: f64 = 1.5;
 
-fn absent() -> bool {
-    if !bf16::supported() {
-        eprintln!("SKIPPED: this processor has no AVX512-BF16");
+/// The types that this processor has kernels for, and their tolerance.
+fn kinds() -> Vec<(Kind, f64)> {
+    let both = [(Kind::BFloat16, 0.012), (Kind::Float, 1e-5)];
+    let (here, absent): (Vec<_>, Vec<_>) = both.into_iter().partition(|(kind, _)| dense::supported(*kind));
+    for (kind, _) in absent {
+        eprintln!("SKIPPED: no kernels for {kind:?} on this processor");
     }
-    !bf16::supported()
+    here
 }
 
-fn normal(shape: &[i64]) -> Tensor {
-    Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16).to_kind(Kind::Float)
+fn normal(kind: Kind, shape: &[i64]) -> Tensor {
+    Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind).to_kind(Kind::Float)
 }
 
-fn close(name: &str, got: &Tensor, want: &Tensor) {
+fn close(name: &str, got: &Tensor, want: &Tensor, near: f64) {
     assert_eq!(got.size(), want.size(), "{name}");
     let (difference, largest) =
         ((got.to_kind(Kind::Float) - want.to_kind(Kind::Float)).abs().max().double_value(&[]), want.abs().max().double_value(&[]));
-    assert!(difference <= 0.012 * largest, "{name}: {difference:e} of {largest:e}");
-}
-
-fn half(x: &Tensor) -> Tensor {
-    x.to_kind(Kind::BFloat16)
+    assert!(difference <= near * largest, "{name}: {difference:e} of {largest:e}");
 }
 
 /// Values and gradients of two ways to compute `leaves` → a tensor.
-fn compare(name: &str, leaves: &[Tensor], ours: impl Fn(&[Tensor]) -> Tensor, theirs: impl Fn(&[Tensor]) -> Tensor) {
+fn compare((kind, near): (Kind, f64), name: &str, leaves: &[Tensor], ours: impl Fn(&[Tensor]) -> Tensor, theirs: impl Fn(&[Tensor]) -> Tensor) {
     let run = |f: &dyn Fn(&[Tensor]) -> Tensor| {
         let leaves: Vec<Tensor> = leaves.iter().map(|t| t.detach().copy().set_requires_grad(true)).collect();
         let y = f(&leaves);
-        let weights = half(&(Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7).sin()).to_kind(Kind::Float).view_as(&y);
+        let weights = (Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7).sin();
+        let weights = weights.to_kind(kind).to_kind(Kind::Float).view_as(&y);
         (y.to_kind(Kind::Float) * weights).sum(Kind::Float).backward();
         (y, leaves.into_iter().map(|t| t.grad()).collect::<Vec<_>>())
     };
     let ((y, grads), (want, expected)) = (run(&ours), run(&theirs));
-    close(name, &y, &want);
+    assert_eq!(y.kind(), kind, "{name}");
+    close(&format!("{name} in {kind:?}"), &y, &want, near);
     for (i, (g, e)) in grads.iter().zip(&expected).enumerate() {
-        close(&format!("{name}, gradient {i}"), g, e);
+        close(&format!("{name} in {kind:?}, gradient {i}"), g, e, near);
     }
     let free = tch::no_grad(|| ours(leaves));
     assert!(free.equal(&y.detach()) && !free.requires_grad(), "{name}: without autograd the same bits");
@@ -54,32 +55,26 @@ fn plain(x: &Tensor, z: &Tensor, w: &Tensor, bias: Option<&Tensor>, (a, b): (&Te
 
 #[test]
 fn linear_maps_with_an_adapter() {
-    if absent() {
-        return;
-    }
     tch::manual_seed(1);
-    for (n, i, o, r, in_out, bias) in
-        [(1, 2, 2, 2, false, false), (7, 64, 66, 4, false, true), (130, 96, 40, 8, true, true), (300, 1030, 128, 66, false, true)]
-    {
+    let shapes = [(1, 2, 2, 2, false, false), (7, 64, 66, 4, false, true), (130, 96, 40, 8, true, true), (300, 1030, 128, 66, false, true)];
+    for (of, (n, i, o, r, in_out, bias)) in kinds().into_iter().flat_map(|of| shapes.map(|s| (of, s))) {
+        let normal = |shape: &[i64]| normal(of.0, shape);
         let (w, bias) = (normal(&if in_out { [i, o] } else { [o, i] }) / 8.0, bias.then(|| normal(&[o])));
         let leaves = [normal(&[n, i]), normal(&[r, i]) / 8.0, normal(&[o, r]) / 4.0];
         let map = || Map { weight: &w, bias: bias.as_ref(), in_out };
-        let ours = |l: &[Tensor]| lora::linear(&half(&l[0]), None, map(), Adapter { a: &l[1], b: &l[2], scale: SCALE }).unwrap();
+        let ours = |l: &[Tensor]| lora::linear(&l[0].to_kind(of.0), None, map(), Adapter { a: &l[1], b: &l[2], scale: SCALE }).unwrap();
         let theirs = |l: &[Tensor]| plain(&l[0], &l[0], &w, bias.as_ref(), (&l[1], &l[2]), in_out);
-        compare(&format!("linear {n} {i} {o} {r} {in_out}"), &leaves, ours, theirs);
+        compare(of, &format!("linear {n} {i} {o} {r} {in_out}"), &leaves, ours, theirs);
         let leaves: Vec<Tensor> = leaves.into_iter().chain([normal(&[n, i])]).collect();
         let ours =
-            |l: &[Tensor]| lora::linear(&half(&l[0]), Some(&half(&l[3])), map(), Adapter { a: &l[1], b: &l[2], scale: SCALE }).unwrap();
+            |l: &[Tensor]| lora::linear(&l[0].to_kind(of.0), Some(&l[3].to_kind(of.0)), map(), Adapter { a: &l[1], b: &l[2], scale: SCALE }).unwrap();
         let theirs = |l: &[Tensor]| plain(&l[0], &l[3], &w, bias.as_ref(), (&l[1], &l[2]), in_out);
-        compare(&format!("linear with dropout {n} {i} {o} {r} {in_out}"), &leaves, ours, theirs);
+        compare(of, &format!("linear with dropout {n} {i} {o} {r} {in_out}"), &leaves, ours, theirs);
     }
 }
 
 #[test]
 fn mlps_with_adapters() {
-    if absent() {
-        return;
-    }
     tch::manual_seed(2);
     let apply = |a: Activation, x: &Tensor| match a {
         Activation::GeluTanh => x.gelu("tanh"),
@@ -87,7 +82,9 @@ fn mlps_with_adapters() {
         Activation::Relu => x.relu(),
         Activation::Silu => x.silu(),
     };
-    for activation in [Activation::GeluTanh, Activation::Gelu, Activation::Silu] {
+    let activations = [Activation::GeluTanh, Activation::Gelu, Activation::Silu];
+    for (of, activation) in kinds().into_iter().flat_map(|of| activations.map(|a| (of, a))) {
+        let normal = |shape: &[i64]| normal(of.0, shape);
         for in_out in [false, true] {
             let shape = |i: i64, o: i64| if in_out { [i, o] } else { [o, i] };
             let (w1, b1) = (normal(&shape(48, 100)) / 4.0, normal(&[100]));
@@ -97,28 +94,28 @@ fn mlps_with_adapters() {
             let ours = |l: &[Tensor]| {
                 let map = |weight, bias| Map { weight, bias: Some(bias), in_out };
                 let adapter = |i: usize| Adapter { a: &l[i], b: &l[i + 1], scale: SCALE };
-                lora::mlp(&half(&l[0]), (map(&w1, &b1), adapter(1)), (map(&w2, &b2), adapter(3)), activation).unwrap()
+                lora::mlp(&l[0].to_kind(of.0), (map(&w1, &b1), adapter(1)), (map(&w2, &b2), adapter(3)), activation).unwrap()
             };
             let theirs = |l: &[Tensor]| {
                 let inner = apply(activation, &plain(&l[0], &l[0], &w1, Some(&b1), (&l[1], &l[2]), in_out));
                 plain(&inner, &inner, &w2, Some(&b2), (&l[3], &l[4]), in_out)
             };
-            compare(&format!("{activation:?} {in_out}"), &leaves, ours, theirs);
+            compare(of, &format!("{activation:?} {in_out}"), &leaves, ours, theirs);
         }
     }
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    if absent() {
-        return;
+    for (kind, _) in kinds() {
+        let normal = |shape: &[i64]| normal(kind, shape);
+        let (x, w) = (normal(&[3, 8]).to_kind(kind), normal(&[4, 8]));
+        let (a, b) = (normal(&[3, 8]), normal(&[4, 3]));
+        let map = Map { weight: &w, bias: None, in_out: false };
+        assert!(lora::linear(&x, None, map, Adapter { a: &a, b: &b, scale: 1.0 }).is_err(), "an odd rank");
+        let learning = w.copy().set_requires_grad(true);
+        let (a, b) = (normal(&[2, 8]), normal(&[4, 2]));
+        let map = Map { weight: &learning, ..map };
+        assert!(lora::linear(&x, None, map, Adapter { a: &a, b: &b, scale: 1.0 }).is_err(), "a weight that learns");
     }
-    let (x, w) = (half(&normal(&[3, 8])), normal(&[4, 8]));
-    let (a, b) = (normal(&[3, 8]), normal(&[4, 3]));
-    let map = Map { weight: &w, bias: None, in_out: false };
-    assert!(lora::linear(&x, None, map, Adapter { a: &a, b: &b, scale: 1.0 }).is_err(), "an odd rank");
-    let learning = w.copy().set_requires_grad(true);
-    let (a, b) = (normal(&[2, 8]), normal(&[4, 2]));
-    let map = Map { weight: &learning, ..map };
-    assert!(lora::linear(&x, None, map, Adapter { a: &a, b: &b, scale: 1.0 }).is_err(), "a weight that learns");
 }

@@ -1,15 +1,16 @@
-// Causal attention of bfloat16 over packed sequences, forward and backward, for AVX512-BF16 (FlashAttention, arXiv 2205.14135: the scores never stand in
-// memory as a whole; here a few rows of them do, so that the softmax needs no second thoughts).
+// Causal attention over packed sequences, forward and backward, of bfloat16 for AVX512-BF16 and of float32 for AVX2 (FlashAttention, arXiv 2205.14135: the
+// scores never stand in memory as a whole; here a few rows of them do, so that the softmax needs no second thoughts).
 //
 //   S = scale · Q·Kᵀ;  P = softmax over what is visible;  O = P·V;  backward: dV = Pᵀ·dO;  dS = P ∘ (dO·Vᵀ − Σ dO∘O) · scale;  dQ = dS·K;  dK = dSᵀ·Q
 //
-// Scores, softmax, sums and the gradients of keys and values are float32; P and dS are rounded to bfloat16 for the products. One thread works off one group
-// for one key-value head, so results do not depend on the number of threads. A group's segments stand at columns that are multiples of 64; what lies between
+// Scores, softmax, sums and the gradients of keys and values are float32; P and dS are rounded to the activations' type for the products. One thread works off one group
+// for one key-value head, so results do not depend on the number of threads. A group's segments stand at columns that are multiples of TILE; what lies between
 // has weight 0.
 
 #include "attention.h"
+#include "vectors.h"
 
-#if defined(__AVX512BF16__) || defined(RLHF_EMULATED)
+#ifdef RLHF_KERNELS
 
 #include "tiles.h"
 #include <stdlib.h>
@@ -26,18 +27,15 @@ INLINE void turn(float *x, const Attention &a, int64_t token, float sign) {
   turn(x, a.cos + token * half, a.sin + token * half, half, sign);
 }
 
-INLINE const bf16 *row_at(const Heads &h, int64_t token, int64_t head) { return (const bf16 *)h.at + token * h.row + head * h.head; }
+INLINE const Number *row_at(const Heads &h, int64_t token, int64_t head) { return (const Number *)h.at + token * h.row + head * h.head; }
 
 // Copies rows of a head, turned if `rotate`; rows after `count` become 0, up to `fill`.
-INLINE void gather(bf16 *to, const Heads &h, const Attention &a, int64_t token, int64_t head, int64_t count, int64_t fill, bool rotate) {
+INLINE void gather(Number *to, const Heads &h, const Attention &a, int64_t token, int64_t head, int64_t count, int64_t fill, bool rotate) {
   float x[512];
   for (int64_t i = 0; i < count; ++i) {
-    const bf16 *from = row_at(h, token + i, head);
+    const Number *from = row_at(h, token + i, head);
     if (!rotate || !a.turning) {
-      for (int64_t c = 0; c < a.width; c += 32) {
-        const __mmask32 m = a.width - c >= 32 ? 0xffffffff : (1u << (a.width - c)) - 1;
-        _mm512_mask_storeu_epi16(to + i * a.width + c, m, _mm512_maskz_loadu_epi16(m, from + c));
-      }
+      copy(to + i * a.width, from, a.width);
       continue;
     }
     for (int64_t c = 0; c < a.width; c += 16) store(x + c, load(from + c, first(a.width - c)), first(a.width - c));
@@ -50,7 +48,7 @@ INLINE void gather(bf16 *to, const Heads &h, const Attention &a, int64_t token, 
 // Writes a row of gradients, turned back if `rotate`.
 INLINE void scatter(float *x, const Heads &h, const Attention &a, int64_t token, int64_t head, bool rotate) {
   if (rotate && a.turning) turn(x, a, token, -1.0f);
-  bf16 *to = (bf16 *)h.at + token * h.row + head * h.head;
+  Number *to = (Number *)h.at + token * h.row + head * h.head;
   for (int64_t c = 0; c < a.width; c += 16) store(to + c, load(x + c, first(a.width - c)), first(a.width - c));
 }
 
@@ -59,15 +57,15 @@ struct Work {
   const Attention *a;
   const int64_t *segment; // first tokens
   int64_t count, columns; // segments; columns of all, padded
-  int64_t pairs, spread;  // of a head's features; 64-column tiles of them
-  uint32_t *k_along, *v_along;   // [tile of 64 columns][pairs][64]
-  uint32_t *k_across, *v_across; // [spread][columns / 2][64]
+  int64_t words, spread;  // of a head's features; tiles of them
+  uint32_t *k_along, *v_along;   // [tile of columns][words][TILE]
+  uint32_t *k_across, *v_across; // [spread][columns / PER][TILE]
   float *dk, *dv;                // [columns][width]
   float *scores;                 // [6][columns]
-  bf16 *weights;                 // [48][columns]
-  uint32_t *p_pairs, *s_pairs;   // [24][columns]
-  bf16 *rows, *grad_rows;        // [64][width]
-  uint32_t *q_across, *g_across; // [spread][24][64]
+  Number *weights;                 // [48][columns]
+  uint32_t *p_words, *s_words;   // [48 / PER][columns]
+  Number *rows, *grad_rows;        // [TILE or 48][width]
+  uint32_t *q_across, *g_across; // [spread][48 / PER][TILE]
 
   int64_t first_token(int64_t s) const { return segment[s]; }
   int64_t length(int64_t s) const { return segment[s + 1] - segment[s]; }
@@ -80,7 +78,7 @@ struct Work {
 
 // The columns that queries of a segment see: all of the first segment, and their own up to themselves. Two runs of tiles, worked on as one row.
 struct Seen {
-  int64_t start[2], size[2]; // in columns, multiples of 64
+  int64_t start[2], size[2]; // in columns, multiples of TILE
   int64_t place[2], keys[2]; // place in the sequence of the run's first key; keys that exist
   int64_t columns() const { return size[0] + size[1]; }
 };
@@ -92,7 +90,7 @@ INLINE Seen seen_by(const Work &w, int64_t s, int64_t last_query) {
 }
 
 // Which of sixteen keys from `key` of a run the query at `place` sees.
-INLINE __mmask16 visible(const Seen &e, int run, int64_t key, int64_t place, int64_t window) {
+INLINE Mask visible(const Seen &e, int run, int64_t key, int64_t place, int64_t window) {
   const int64_t at = e.place[run] + key, end = least(place + 1 - at, e.keys[run] - key);
   if (end <= 0) return 0;
   const int64_t start = window ? place - window + 1 - at : 0;
@@ -100,35 +98,35 @@ INLINE __mmask16 visible(const Seen &e, int run, int64_t key, int64_t place, int
 }
 
 // 6 rows of float32 scores, scaled and with minus infinity where nothing is seen, in w.scores; and each row's largest.
-INLINE void score(const Work &w, const bf16 *rows, const Seen &e, int64_t place, float (&largest)[ROWS]) {
+INLINE void score(const Work &w, const Number *rows, const Seen &e, int64_t place, float (&largest)[ROWS]) {
   const Floats scale = all(w.a->scale), nothing = all(-__builtin_inff());
   Floats most[ROWS];
   for (int r = 0; r < ROWS; ++r) most[r] = nothing;
   int64_t column = 0;
   for (int run = 0; run < 2; ++run)
     for (int64_t t = 0; t < e.size[run]; t += TILE, column += TILE) {
-      Floats c[ROWS][4];
+      Floats c[ROWS][VECTORS];
       clear(c);
-      multiply(w.pairs, Left{(const uint32_t *)rows, w.pairs, 1}, w.k_along + (e.start[run] + t) * w.pairs, c);
+      multiply(w.words, Left{(const uint32_t *)rows, w.words, 1}, w.k_along + (e.start[run] + t) * w.words, c);
       for (int r = 0; r < ROWS; ++r)
-        for (int v = 0; v < 4; ++v) {
-          const __mmask16 m = visible(e, run, t + 16 * v, place + r, w.a->window);
-          const Floats x = _mm512_mask_mul_ps(nothing, m, c[r][v], scale);
+        for (int v = 0; v < VECTORS; ++v) {
+          const Mask m = visible(e, run, t + 16 * v, place + r, w.a->window);
+          const Floats x = select(m, mul(c[r][v], scale), nothing);
           store(w.scores + r * w.columns + column + 16 * v, x);
-          most[r] = _mm512_max_ps(most[r], x);
+          most[r] = larger(most[r], x);
         }
     }
-  for (int r = 0; r < ROWS; ++r) largest[r] = _mm512_reduce_max_ps(most[r]);
+  for (int r = 0; r < ROWS; ++r) largest[r] = most_of(most[r]);
 }
 
 // Sums of a row of left pairs over both runs: R rows times 16·V features of tile `f` of something packed across.
 template <int R, int V> INLINE void over(const Work &w, Left a, const uint32_t *across, int64_t f, const Seen &e, Floats (&c)[R][V]) {
-  const uint32_t *tile = across + f * (w.columns / 2) * TILE;
+  const uint32_t *tile = across + f * (w.columns / PER) * TILE;
   clear(c);
-  multiply(e.size[0] / 2, a, tile + e.start[0] / 2 * TILE, c);
+  multiply(e.size[0] / PER, a, tile + e.start[0] / PER * TILE, c);
   if (!e.size[1]) return;
-  a.at += e.size[0] / 2 * a.pair;
-  multiply(e.size[1] / 2, a, tile + e.start[1] / 2 * TILE, c);
+  a.at += e.size[0] / PER * a.word;
+  multiply(e.size[1] / PER, a, tile + e.start[1] / PER * TILE, c);
 }
 
 template <int V> void forward_head(const Work &w, int64_t head) {
@@ -143,33 +141,33 @@ template <int V> void forward_head(const Work &w, int64_t head) {
       score(w, w.rows, e, place, largest);
       for (int r = 0; r < n; ++r) {
         const float *x = w.scores + r * w.columns;
-        Floats sum = _mm512_setzero_ps();
+        Floats sum = zero();
         const Floats most = all(largest[r]), little = all(-1e30f);
         for (int64_t j = 0; j < columns; j += 16) {
           const Floats y = load(x + j);
-          const Floats p = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, little, _CMP_GT_OQ), exp_of(_mm512_sub_ps(y, most)));
-          sum = _mm512_add_ps(sum, p);
+          const Floats p = only(above(y, little), exp_of(sub(y, most)));
+          sum = add(sum, p);
           store(w.weights + r * w.columns + j, p);
         }
-        total[r] = _mm512_reduce_add_ps(sum);
+        total[r] = sum_of(sum);
         a.lse[head * a.tokens + token + r] = largest[r] + __builtin_logf(total[r]);
       }
       for (int64_t f = 0; f < w.spread; ++f) {
         Floats c[ROWS][V];
-        over(w, Left{(const uint32_t *)w.weights, w.columns / 2, 1}, w.v_across, f, e, c);
+        over(w, Left{(const uint32_t *)w.weights, w.columns / PER, 1}, w.v_across, f, e, c);
         for (int r = 0; r < n; ++r)
           for (int v = 0; v < V; ++v) {
             const int64_t at = f * TILE + 16 * v;
             if (at < a.width)
-              store((bf16 *)row_at(a.out, token + r, head) + at, _mm512_mul_ps(c[r][v], all(1.0f / total[r])), first(a.width - at));
+              store((Number *)row_at(a.out, token + r, head) + at, mul(c[r][v], all(1.0f / total[r])), first(a.width - at));
           }
       }
     }
 }
 
-// Adds M = columns of `left` (pairs of queries, [24][columns]) times `right` (a block packed across) to rows of float32.
+// Adds M = columns of `left` (pairs of queries, [48 / PER][columns]) times `right` (a block packed across) to rows of float32.
 template <int V> INLINE void gather_gradient(const Work &w, const uint32_t *left, const uint32_t *right, int64_t queries, const Seen &e, float *sums) {
-  const int64_t pairs = (queries + 1) / 2;
+  const int64_t words = (queries + PER - 1) / PER;
   int64_t column = 0;
   for (int run = 0; run < 2; ++run) {
     const int64_t keys = least(e.size[run], e.keys[run]);
@@ -177,19 +175,17 @@ template <int V> INLINE void gather_gradient(const Work &w, const uint32_t *left
       for (int64_t j = 0; j < keys; j += ROWS) {
         Floats c[ROWS][V];
         clear(c);
-        multiply(pairs, Left{left + column + j, 1, w.columns}, right + f * (BLOCK / 2) * TILE, c);
+        multiply(words, Left{left + column + j, 1, w.columns}, right + f * (BLOCK / PER) * TILE, c);
         for (int r = 0; r < least(ROWS, keys - j); ++r)
           for (int v = 0; v < V; ++v) {
             const int64_t at = f * TILE + 16 * v;
             float *to = sums + (e.start[run] + j + r) * w.a->width + at;
-            if (at < w.a->width) store(to, _mm512_add_ps(load(to, first(w.a->width - at)), c[r][v]), first(w.a->width - at));
+            if (at < w.a->width) store(to, add(load(to, first(w.a->width - at)), c[r][v]), first(w.a->width - at));
           }
       }
     column += e.size[run];
   }
 }
-
-INLINE __m512i words(Floats x) { return _mm512_cvtepu16_epi32(narrow(x)); }
 
 template <int V> void backward_head(const Work &w, int64_t head) {
   const Attention &a = *w.a;
@@ -201,8 +197,8 @@ template <int V> void backward_head(const Work &w, int64_t head) {
       gather(w.grad_rows, a.grad_out, a, token, head, n, BLOCK, false);
       for (int64_t f = 0; f < w.spread; ++f) {
         const int64_t left = least(TILE, a.width - f * TILE);
-        pack_across<bf16, NONE>(w.rows + f * TILE, a.width, BLOCK, left, w.q_across + f * (BLOCK / 2) * TILE, nullptr);
-        pack_across<bf16, NONE>(w.grad_rows + f * TILE, a.width, BLOCK, left, w.g_across + f * (BLOCK / 2) * TILE, nullptr);
+        pack_across<Number, NONE>(w.rows + f * TILE, a.width, BLOCK, left, w.q_across + f * (BLOCK / PER) * TILE, nullptr);
+        pack_across<Number, NONE>(w.grad_rows + f * TILE, a.width, BLOCK, left, w.g_across + f * (BLOCK / PER) * TILE, nullptr);
       }
       const Seen e = seen_by(w, s, i + n - 1);
       for (int64_t b = 0; b < n; b += ROWS) {
@@ -211,50 +207,50 @@ template <int V> void backward_head(const Work &w, int64_t head) {
           lse[r] = inner[r] = 0.0f;
           if (b + r >= n) continue;
           lse[r] = a.lse[head * a.tokens + token + b + r];
-          const bf16 *o = row_at(a.out, token + b + r, head), *g = row_at(a.grad_out, token + b + r, head);
-          Floats sum = _mm512_setzero_ps();
-          for (int64_t c = 0; c < a.width; c += 16) sum = _mm512_fmadd_ps(load(o + c, first(a.width - c)), load(g + c, first(a.width - c)), sum);
-          inner[r] = _mm512_reduce_add_ps(sum);
+          const Number *o = row_at(a.out, token + b + r, head), *g = row_at(a.grad_out, token + b + r, head);
+          Floats sum = zero();
+          for (int64_t c = 0; c < a.width; c += 16) sum = fmadd(load(o + c, first(a.width - c)), load(g + c, first(a.width - c)), sum);
+          inner[r] = sum_of(sum);
         }
         int64_t column = 0;
         for (int run = 0; run < 2; ++run)
           for (int64_t t = 0; t < e.size[run]; t += TILE, column += TILE) {
             float p[ROWS][TILE];
-            Floats c[ROWS][4];
+            Floats c[ROWS][VECTORS];
             clear(c);
-            multiply(w.pairs, Left{(const uint32_t *)(w.rows + b * a.width), w.pairs, 1}, w.k_along + (e.start[run] + t) * w.pairs, c);
+            multiply(w.words, Left{(const uint32_t *)(w.rows + b * a.width), w.words, 1}, w.k_along + (e.start[run] + t) * w.words, c);
             for (int r = 0; r < ROWS; ++r)
-              for (int v = 0; v < 4; ++v) {
-                const __mmask16 m = b + r < n ? visible(e, run, t + 16 * v, start + b + r, a.window) : 0;
-                store(p[r] + 16 * v, _mm512_maskz_mov_ps(m, exp_of(_mm512_fmsub_ps(c[r][v], scale, all(lse[r])))));
+              for (int v = 0; v < VECTORS; ++v) {
+                const Mask m = b + r < n ? visible(e, run, t + 16 * v, start + b + r, a.window) : 0;
+                store(p[r] + 16 * v, only(m, exp_of(fmsub(c[r][v], scale, all(lse[r])))));
               }
             clear(c);
-            multiply(w.pairs, Left{(const uint32_t *)(w.grad_rows + b * a.width), w.pairs, 1}, w.v_along + (e.start[run] + t) * w.pairs, c);
-            for (int r = 0; r < ROWS; r += 2)
-              for (int v = 0; v < 4; ++v) {
-                const int64_t at = column + 16 * v;
-                const Floats p0 = load(p[r] + 16 * v), p1 = load(p[r + 1] + 16 * v);
-                const Floats s0 = _mm512_mul_ps(_mm512_mul_ps(p0, _mm512_sub_ps(c[r][v], all(inner[r]))), scale);
-                const Floats s1 = _mm512_mul_ps(_mm512_mul_ps(p1, _mm512_sub_ps(c[r + 1][v], all(inner[r + 1]))), scale);
-                store(w.weights + (b + r) * w.columns + at, s0);
-                store(w.weights + (b + r + 1) * w.columns + at, s1);
-                const int64_t pair = (b + r) / 2 * w.columns + at;
-                _mm512_storeu_si512(w.p_pairs + pair, _mm512_or_si512(words(p0), _mm512_slli_epi32(words(p1), 16)));
-                _mm512_storeu_si512(w.s_pairs + pair, _mm512_or_si512(words(s0), _mm512_slli_epi32(words(s1), 16)));
+            multiply(w.words, Left{(const uint32_t *)(w.grad_rows + b * a.width), w.words, 1}, w.v_along + (e.start[run] + t) * w.words, c);
+            for (int r = 0; r < ROWS; r += PER)
+              for (int v = 0; v < VECTORS; ++v) {
+                const int64_t at = column + 16 * v, word = (b + r) / PER * w.columns + at;
+                Floats weight[PER], slope[PER];
+                for (int i = 0; i < PER; ++i) {
+                  weight[i] = load(p[r + i] + 16 * v);
+                  slope[i] = mul(mul(weight[i], sub(c[r + i][v], all(inner[r + i]))), scale);
+                  store(w.weights + (b + r + i) * w.columns + at, slope[i]);
+                }
+                store_words(w.p_words + word, weight);
+                store_words(w.s_words + word, slope);
               }
           }
         float dq[ROWS][512];
         for (int64_t f = 0; f < w.spread; ++f) {
           Floats c[ROWS][V];
-          over(w, Left{(const uint32_t *)(w.weights + b * w.columns), w.columns / 2, 1}, w.k_across, f, e, c);
+          over(w, Left{(const uint32_t *)(w.weights + b * w.columns), w.columns / PER, 1}, w.k_across, f, e, c);
           for (int r = 0; r < ROWS; ++r)
             for (int v = 0; v < V; ++v) store(dq[r] + f * TILE + 16 * v, c[r][v]);
         }
         for (int64_t r = 0; r < least(ROWS, n - b); ++r) scatter(dq[r], a.dq, a, token + b + r, head, true);
       }
       const int64_t queries = (n + ROWS - 1) / ROWS * ROWS; // rows after n have weight 0
-      gather_gradient<V>(w, w.p_pairs, w.g_across, queries, e, w.dv);
-      gather_gradient<V>(w, w.s_pairs, w.q_across, queries, e, w.dk);
+      gather_gradient<V>(w, w.p_words, w.g_across, queries, e, w.dv);
+      gather_gradient<V>(w, w.s_words, w.q_across, queries, e, w.dk);
     }
 }
 
@@ -264,27 +260,30 @@ void pack_head(const Work &w, const Heads &h, int64_t head, bool rotate, uint32_
     for (int64_t i = 0; i < w.length(s); i += TILE) {
       const int64_t n = least(TILE, w.length(s) - i), at = w.column(s) + i;
       gather(w.rows, h, *w.a, w.first_token(s) + i, head, n, TILE, rotate);
-      if (along) pack_along(w.rows, w.a->width, w.a->width, TILE, along + at * w.pairs);
+      if (along) pack_along(w.rows, w.a->width, w.a->width, TILE, along + at * w.words);
       if (across)
         for (int64_t f = 0; f < w.spread; ++f)
-          pack_across<bf16, NONE>(w.rows + f * TILE, w.a->width, TILE, least(TILE, w.a->width - f * TILE),
-                                  across + (f * w.columns + at) / 2 * TILE, nullptr);
+          pack_across<Number, NONE>(w.rows + f * TILE, w.a->width, TILE, least(TILE, w.a->width - f * TILE),
+                                  across + (f * w.columns + at) / PER * TILE, nullptr);
     }
 }
 
-// Heads of 16, 32 or more features: less of a tile of 64 need be multiplied.
-INLINE int vectors(int64_t width) { return width <= 16 ? 1 : width <= 32 ? 2 : 4; }
+// Heads of 16, 32 or more features: less of a wide tile need be multiplied.
+template <class F> INLINE void by_width(int64_t width, F &&f) {
+  if constexpr (VECTORS == 1) return f.template operator()<1>();
+  else if (width <= 16) f.template operator()<1>();
+  else if (width <= 32) f.template operator()<2>();
+  else f.template operator()<4>();
+}
 
 void forward(const Work &w, int64_t kv_head) {
   const Attention &a = *w.a;
   pack_head(w, a.k, kv_head, true, w.k_along, nullptr);
   pack_head(w, a.v, kv_head, false, nullptr, w.v_across);
   const int64_t shared = a.heads / a.kv_heads;
-  for (int64_t head = kv_head * shared; head < (kv_head + 1) * shared; ++head) switch (vectors(a.width)) {
-    case 1: forward_head<1>(w, head); break;
-    case 2: forward_head<2>(w, head); break;
-    default: forward_head<4>(w, head);
-    }
+  by_width(a.width, [&]<int V>() {
+    for (int64_t head = kv_head * shared; head < (kv_head + 1) * shared; ++head) forward_head<V>(w, head);
+  });
 }
 
 void backward(const Work &w, int64_t kv_head) {
@@ -293,11 +292,9 @@ void backward(const Work &w, int64_t kv_head) {
   pack_head(w, a.v, kv_head, false, w.v_along, nullptr);
   for (int64_t i = 0; i < w.columns * a.width; ++i) w.dk[i] = w.dv[i] = 0.0f;
   const int64_t shared = a.heads / a.kv_heads;
-  for (int64_t head = kv_head * shared; head < (kv_head + 1) * shared; ++head) switch (vectors(a.width)) {
-    case 1: backward_head<1>(w, head); break;
-    case 2: backward_head<2>(w, head); break;
-    default: backward_head<4>(w, head);
-    }
+  by_width(a.width, [&]<int V>() {
+    for (int64_t head = kv_head * shared; head < (kv_head + 1) * shared; ++head) backward_head<V>(w, head);
+  });
   for (int64_t s = 0; s < w.count; ++s)
     for (int64_t i = 0; i < w.length(s); ++i) {
       const int64_t at = (w.column(s) + i) * a.width;
@@ -315,24 +312,24 @@ template <class T> INLINE void cut(T *&part, char *&at, int64_t count, int64_t &
 }
 
 int64_t lay_out(Work &w, char *at, bool back) {
-  const int64_t columns = w.columns, width = w.a->width, tiles = w.spread * TILE;
+  const int64_t columns = w.columns, width = w.a->width, tiles = w.spread * TILE, most = TILE > BLOCK ? TILE : BLOCK;
   int64_t bytes = 0;
-  cut(w.k_along, at, columns * w.pairs, bytes);
-  cut(back ? w.v_along : w.v_across, at, back ? columns * w.pairs : columns / 2 * tiles, bytes);
-  cut(w.rows, at, TILE * width + 64, bytes);
+  cut(w.k_along, at, columns * w.words, bytes);
+  cut(back ? w.v_along : w.v_across, at, back ? columns * w.words : columns / PER * tiles, bytes);
+  cut(w.rows, at, most * width + 64, bytes);
   cut(w.weights, at, (back ? BLOCK : ROWS) * columns, bytes);
   if (!back) {
     cut(w.scores, at, ROWS * columns, bytes);
     return bytes;
   }
-  cut(w.k_across, at, columns / 2 * tiles, bytes);
+  cut(w.k_across, at, columns / PER * tiles, bytes);
   cut(w.dk, at, columns * width + 64, bytes);
   cut(w.dv, at, columns * width + 64, bytes);
-  cut(w.p_pairs, at, BLOCK / 2 * columns, bytes);
-  cut(w.s_pairs, at, BLOCK / 2 * columns, bytes);
-  cut(w.grad_rows, at, TILE * width + 64, bytes);
-  cut(w.q_across, at, BLOCK / 2 * tiles, bytes);
-  cut(w.g_across, at, BLOCK / 2 * tiles, bytes);
+  cut(w.p_words, at, BLOCK / PER * columns, bytes);
+  cut(w.s_words, at, BLOCK / PER * columns, bytes);
+  cut(w.grad_rows, at, most * width + 64, bytes);
+  cut(w.q_across, at, BLOCK / PER * tiles, bytes);
+  cut(w.g_across, at, BLOCK / PER * tiles, bytes);
   return bytes;
 }
 
@@ -350,7 +347,7 @@ int run(const Attention &a, int threads, bool back) {
       w.segment = a.segments + a.bounds[g];
       w.count = a.bounds[g + 1] - a.bounds[g];
       w.columns = w.column(w.count);
-      w.pairs = a.width / 2;
+      w.words = a.width / PER;
       w.spread = (a.width + TILE - 1) / TILE;
       const int64_t bytes = lay_out(w, nullptr, back);
       if (bytes > held) {
@@ -374,17 +371,8 @@ int run(const Attention &a, int threads, bool back) {
 
 extern "C" {
 
-int rlhf_attention(const Attention *a, int threads) { return run(*a, threads, false); }
-int rlhf_attention_backward(const Attention *a, int threads) { return run(*a, threads, true); }
-
-} // extern "C"
-
-#else // see matmul.cpp
-
-extern "C" {
-
-int rlhf_attention(const Attention *, int) { return 1; }
-int rlhf_attention_backward(const Attention *, int) { return 1; }
+int NAMED(attention)(const Attention *a, int threads) { return run(*a, threads, false); }
+int NAMED(attention_backward)(const Attention *a, int threads) { return run(*a, threads, true); }
 
 } // extern "C"
 

@@ -7,7 +7,7 @@
 extern "C" {
 #endif
 
-// Heads of one kind within rows of bfloat16: feature c of head h of token n is at[n · row + h · head + c].
+// Heads of one kind within rows of activations: feature c of head h of token n is at[n · row + h · head + c].
 struct Heads {
   void *at;
   int64_t row, head;
@@ -31,10 +31,6 @@ struct Attention {
   // Backward only: `out` holds the result of the forward pass.
   struct Heads grad_out, dq, dk, dv;
 };
-
-// Return 0, or 1 where memory ran out.
-int rlhf_attention(const struct Attention *a, int threads);
-int rlhf_attention_backward(const struct Attention *a, int threads);
 
 #ifdef __cplusplus
 }

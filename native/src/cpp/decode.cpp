@@ -1,15 +1,16 @@
-// One forward pass for generation, for AVX512-BF16: a few tokens through all blocks in one parallel region. With one token the weights are read once and that
+// One forward pass for generation, in bfloat16 for AVX512-BF16 and in float32 for AVX2: a few tokens through all blocks in one parallel region. With one token the weights are read once and that
 // is the bound; nothing here may cost more than a little beside it.
 //
-// Roundings are those of the training pass (attention.cpp, and libtorch's norms): activations, keys, values and attention weights are bfloat16, sums float32. A
+// Roundings are those of the training pass (attention.cpp, and libtorch's norms): activations, keys, values and attention weights are of the one type, sums float32. A
 // token's numbers depend on its own sequence alone, bit for bit, whatever else is in the pass and however many threads there are.
 //
-// The cache: keys by sixteen places, [columns / 16][head / 2][16] words of two features, so that one vector of sums is sixteen scores; values by two places,
-// [columns / 2][features, rounded up to 16] words of two places, so that it is sixteen features of the result.
+// The cache: keys by sixteen places, [columns / 16][words of a head][16] of neighbouring features, so that one vector of sums is sixteen scores; values
+// [columns / PER][features, rounded up to 16] words of neighbouring places, so that it is sixteen features of the result.
 
 #include "decode.h"
+#include "vectors.h"
 
-#if defined(__AVX512BF16__) || defined(RLHF_EMULATED)
+#ifdef RLHF_KERNELS
 
 #include "products.h"
 #include <omp.h>
@@ -21,16 +22,16 @@ namespace {
 constexpr int64_t ALONE = 1 << 21; // multiplications below which one thread works: some ten microseconds
 constexpr int64_t QUERIES = 4; // heads that share keys and values and are worked on together
 
-// Rows between the stages, all bfloat16.
+// Rows between the stages.
 struct Work {
-  bf16 *x;      // residual stream, [tokens][width]
-  bf16 *branch; // what is to be added to it, [tokens][width]
-  bf16 *normed, *normed2;
-  bf16 *kept;   // the wanted rows of x
-  bf16 *qkv;    // [tokens][(heads + 2 · kv_heads) · head]
-  bf16 *seen;   // attention's result, [tokens][heads · head]
-  bf16 *mixed;  // the same after its projection, where both branches are parallel
-  bf16 *gate, *inner;
+  Number *x;      // residual stream, [tokens][width]
+  Number *branch; // what is to be added to it, [tokens][width]
+  Number *normed, *normed2;
+  Number *kept;   // the wanted rows of x
+  Number *qkv;    // [tokens][(heads + 2 · kv_heads) · head]
+  Number *seen;   // attention's result, [tokens][heads · head]
+  Number *mixed;  // the same after its projection, where both branches are parallel
+  Number *gate, *inner;
 };
 
 // Where threads wait for one another, some sixty times a token. It gives way sooner than OpenMP's: where other programs run, a thread that spins keeps the
@@ -49,52 +50,48 @@ struct Meeting {
 };
 
 INLINE float sum_of(const float *x, int64_t n) {
-  Floats sum = _mm512_setzero_ps();
-  for (int64_t i = 0; i < n; i += 16) sum = _mm512_add_ps(sum, load(x + i, first(n - i)));
-  return _mm512_reduce_add_ps(sum);
+  Floats sum = zero();
+  for (int64_t i = 0; i < n; i += 16) sum = add(sum, load(x + i, first(n - i)));
+  return sum_of(sum);
 }
 
-// A row of bfloat16 under a norm. `x`: room for a row.
-INLINE void norm(const DecodeNorm &w, const bf16 *from, bf16 *to, float *x, int64_t n) {
-  Floats squares = _mm512_setzero_ps();
+// A row under a norm. `x`: room for a row.
+INLINE void norm(const DecodeNorm &w, const Number *from, Number *to, float *x, int64_t n) {
+  Floats squares = zero();
   for (int64_t i = 0; i < n; i += 16) store(x + i, load(from + i, first(n - i)));
   const float mean = w.bias ? sum_of(x, n) / float(n) : 0.0f;
   for (int64_t i = 0; i < n; i += 16) {
-    const Floats y = _mm512_maskz_sub_ps(first(n - i), load(x + i), all(mean));
-    squares = _mm512_fmadd_ps(y, y, squares);
+    const Floats y = only(first(n - i), sub(load(x + i), all(mean)));
+    squares = fmadd(y, y, squares);
   }
-  const Floats rate = all(1.0f / __builtin_sqrtf(_mm512_reduce_add_ps(squares) / float(n) + w.eps));
+  const Floats rate = all(1.0f / __builtin_sqrtf(sum_of(squares) / float(n) + w.eps));
   for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 m = first(n - i);
-    const Floats y = _mm512_mul_ps(_mm512_sub_ps(load(x + i), all(mean)), rate);
-    store(to + i, w.bias ? _mm512_fmadd_ps(y, load(w.weight + i, m), load(w.bias + i, m)) : _mm512_mul_ps(y, load(w.weight + i, m)), m);
+    const Mask m = first(n - i);
+    const Floats y = mul(sub(load(x + i), all(mean)), rate);
+    store(to + i, w.bias ? fmadd(y, load(w.weight + i, m), load(w.bias + i, m)) : mul(y, load(w.weight + i, m)), m);
   }
 }
 
-INLINE void add(bf16 *x, const bf16 *y, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) store(x + i, _mm512_add_ps(load(x + i, first(n - i)), load(y + i, first(n - i))), first(n - i));
-}
-
-INLINE void copy(bf16 *to, const bf16 *from, int64_t n) {
-  for (int64_t i = 0; i < n; i += 16) _mm256_mask_storeu_epi16(to + i, first(n - i), _mm256_maskz_loadu_epi16(first(n - i), from + i));
+INLINE void add(Number *x, const Number *y, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) store(x + i, add(load(x + i, first(n - i)), load(y + i, first(n - i))), first(n - i));
 }
 
 // rows · W into rows `stride` apart.
 template <class Put, int A>
-INLINE void multiply_rows(const bf16 *x, int64_t rows, const DecodeLinear &w, void *to, int64_t stride, void *inner, int thread, int threads) {
-  const Product p{rows, w.n, w.k, (const uint32_t *)x, w.k / 2, 0, w.words};
+INLINE void multiply_rows(const Number *x, int64_t rows, const DecodeLinear &w, void *to, int64_t stride, void *inner, int thread, int threads) {
+  const Product p{rows, w.n, w.k, (const uint32_t *)x, w.k / PER, 0, w.words};
   const Out o{0, 0, 0, to, stride, w.bias, inner};
   share<Put, A>(p, o, thread, threads);
 }
 
-template <int A> void up_as(const Work &w, int64_t rows, const DecodeBlock &b, const bf16 *x, int t, int threads) {
+template <int A> void up_as(const Work &w, int64_t rows, const DecodeBlock &b, const Number *x, int t, int threads) {
   const int64_t n = b.up.n;
   if (!b.gate.words) return multiply_rows<Activate, A>(x, rows, b.up, w.inner, n, nullptr, t, threads);
   multiply_rows<Activate, A>(x, rows, b.gate, w.gate, n, nullptr, t, threads);
   multiply_rows<Times, NONE>(x, rows, b.up, w.inner, n, w.gate, t, threads); // the same rows and columns as this thread's of the gate
 }
 
-void up(const Work &w, int64_t rows, const Decode &d, const DecodeBlock &b, const bf16 *x, int t, int threads) {
+void up(const Work &w, int64_t rows, const Decode &d, const DecodeBlock &b, const Number *x, int t, int threads) {
   switch (d.activation) {
   case GELU_TANH: return up_as<GELU_TANH>(w, rows, b, x, t, threads);
   case GELU: return up_as<GELU>(w, rows, b, x, t, threads);
@@ -104,13 +101,13 @@ void up(const Work &w, int64_t rows, const Decode &d, const DecodeBlock &b, cons
 }
 
 // Where a head of a token's queries (part 0), keys (1) or values (2) begins.
-INLINE const bf16 *head_of(const Work &w, const Decode &d, int64_t token, int part, int64_t head) {
+INLINE const Number *head_of(const Work &w, const Decode &d, int64_t token, int part, int64_t head) {
   const int64_t skip = part == 0 ? 0 : part == 1 ? d.heads : d.heads + d.kv_heads;
   return w.qkv + (token * (d.heads + 2 * d.kv_heads) + (d.by_head ? 3 * head + part : skip + head)) * d.head;
 }
 
 // A query or key, normed and turned.
-INLINE void prepare(const Decode &d, const DecodeNorm &w, const bf16 *from, bf16 *to, int64_t token) {
+INLINE void prepare(const Decode &d, const DecodeNorm &w, const Number *from, Number *to, int64_t token) {
   float x[512 + 16];
   if (w.weight) {
     norm(w, from, to, x, d.head);
@@ -123,41 +120,35 @@ INLINE void prepare(const Decode &d, const DecodeNorm &w, const bf16 *from, bf16
 }
 
 INLINE uint32_t *cached(const Decode &d, int64_t layer, int part, int64_t slot, int64_t head) {
-  return d.cache + (((2 * layer + part) * d.slots + slot) * d.kv_heads + head) * decode_words(d.columns, d.head);
+  return d.cache + (((2 * layer + part) * d.slots + slot) * d.kv_heads + head) * decode_words(d.columns, d.head, PER);
 }
 
 // Writes the tokens' keys and values of one head.
 void keep(const Work &w, const Decode &d, const DecodeBlock &b, int64_t layer, int64_t head) {
-  alignas(64) bf16 key[512 + 16];
-  const int64_t pairs = d.head / 2, features = (d.head + 15) / 16 * 16;
+  alignas(64) Number key[512 + 16];
+  const int64_t words = d.head / PER, features = (d.head + 15) / 16 * 16;
   for (int64_t i = 0; i < d.tokens; ++i) {
     const int64_t place = d.place[i];
     prepare(d, b.k_norm, head_of(w, d, i, 1, head), key, i);
-    uint32_t *keys = cached(d, layer, 0, d.slot[i], head) + place / 16 * pairs * 16 + place % 16;
-    for (int64_t p = 0; p < pairs; ++p) keys[p * 16] = ((const uint32_t *)key)[p];
-    uint32_t *values = cached(d, layer, 1, d.slot[i], head) + place / 2 * features;
-    const bf16 *value = head_of(w, d, i, 2, head);
-    for (int64_t c = 0; c < d.head; c += 16) { // the later of two places is finite, and has the weight 0, until its token comes
-      const __mmask16 m = first(d.head - c);
-      const __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, value + c));
-      const __m512i before = _mm512_and_si512(_mm512_maskz_loadu_epi32(m, values + c), _mm512_set1_epi32(0xffff));
-      const __m512i word = place % 2 ? _mm512_or_si512(before, _mm512_slli_epi32(x, 16)) : x;
-      _mm512_mask_storeu_epi32(values + c, m, word);
-    }
+    uint32_t *keys = cached(d, layer, 0, d.slot[i], head) + place / 16 * words * 16 + place % 16;
+    for (int64_t p = 0; p < words; ++p) keys[p * 16] = ((const uint32_t *)key)[p];
+    uint32_t *values = cached(d, layer, 1, d.slot[i], head) + place / PER * features;
+    const Number *value = head_of(w, d, i, 2, head);
+    for (int64_t c = 0; c < d.head; c += 16) put_row(values + c, value + c, place, first(d.head - c)); // what no token has taken yet has the weight 0
   }
 }
 
 // Scores of R queries with V times sixteen keys.
-template <int R, int V> INLINE void score(int64_t pairs, const uint32_t *const *q, const uint32_t *keys, Floats (&c)[R][V]) {
+template <int R, int V> INLINE void score(int64_t words, const uint32_t *const *q, const uint32_t *keys, Floats (&c)[R][V]) {
   clear(c);
-  for (int64_t p = 0; p < pairs; ++p) {
-    __m512bh y[V];
+  for (int64_t p = 0; p < words; ++p) {
+    Words y[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) y[v] = (__m512bh)_mm512_loadu_si512(keys + (v * pairs + p) * 16);
+    for (int v = 0; v < V; ++v) y[v] = words_at(keys + (v * words + p) * 16);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) c[r][v] = _mm512_dpbf16_ps(c[r][v], (__m512bh)_mm512_set1_epi32(int(q[r][p])), y[v]);
+      for (int v = 0; v < V; ++v) c[r][v] = dot(c[r][v], word_at(q[r] + p), y[v]);
   }
 }
 
@@ -165,21 +156,22 @@ template <int R, int V> INLINE void score(int64_t pairs, const uint32_t *const *
 template <int R, int V> INLINE void mix(int64_t from, int64_t to, const uint32_t *const *weights, const uint32_t *values, int64_t features, Floats (&c)[R][V]) {
   clear(c);
   for (int64_t j = from; j < to; ++j) {
-    __m512bh y[V];
+    Words y[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) y[v] = (__m512bh)_mm512_loadu_si512(values + j * features + 16 * v);
+    for (int v = 0; v < V; ++v) y[v] = words_at(values + j * features + 16 * v);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) c[r][v] = _mm512_dpbf16_ps(c[r][v], (__m512bh)_mm512_set1_epi32(int(weights[r][j])), y[v]);
+      for (int v = 0; v < V; ++v) c[r][v] = dot(c[r][v], word_at(weights[r] + j), y[v]);
   }
 }
 
 // R queries of one token that share keys and values. `scores`, `weights`: room for R rows of columns.
 template <int R>
-void look(const Decode &d, const DecodeBlock &b, const bf16 *const (&q)[R], const uint32_t *keys, const uint32_t *values, int64_t place, float *scores,
-          bf16 *weights, bf16 *out) {
-  const int64_t pairs = d.head / 2, features = (d.head + 15) / 16 * 16;
+void look(const Decode &d, const DecodeBlock &b, const Number *const (&q)[R], const uint32_t *keys, const uint32_t *values, int64_t place, float *scores,
+          Number *weights, Number *out) {
+  const int64_t words = d.head / PER, features = (d.head + 15) / 16 * 16;
+  constexpr int V = registers(R);
   const int64_t oldest = b.window && place >= b.window ? place - b.window + 1 : 0, begin = oldest / 16 * 16, end = (place + 16) / 16 * 16;
   const Floats scale = all(b.scale), nothing = all(-__builtin_inff());
   const uint32_t *query[R], *weight[R];
@@ -190,61 +182,61 @@ void look(const Decode &d, const DecodeBlock &b, const bf16 *const (&q)[R], cons
     most[r] = nothing;
   }
   const auto put = [&](int r, int64_t j, Floats x) {
-    const __mmask16 seen = first(place + 1 - j) & ~first(oldest - j);
-    x = _mm512_mask_mul_ps(nothing, seen, x, scale);
+    const Mask seen = first(place + 1 - j) & ~first(oldest - j);
+    x = select(seen, mul(x, scale), nothing);
     store(scores + r * d.columns + j, x);
-    most[r] = _mm512_max_ps(most[r], x);
+    most[r] = larger(most[r], x);
   };
   int64_t j = begin;
-  for (; j + 64 <= end; j += 64) {
-    Floats c[R][4];
-    score(pairs, query, keys + j * pairs, c);
+  for (; j + 16 * V <= end; j += 16 * V) {
+    Floats c[R][V];
+    score(words, query, keys + j * words, c);
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < 4; ++v) put(r, j + 16 * v, c[r][v]);
+      for (int v = 0; v < V; ++v) put(r, j + 16 * v, c[r][v]);
   }
   for (; j < end; j += 16) {
     Floats c[R][1];
-    score(pairs, query, keys + j * pairs, c);
+    score(words, query, keys + j * words, c);
     for (int r = 0; r < R; ++r) put(r, j, c[r][0]);
   }
   float total[R];
   for (int r = 0; r < R; ++r) {
-    const Floats largest = all(_mm512_reduce_max_ps(most[r])), little = all(-1e30f);
-    Floats sum = _mm512_setzero_ps();
+    const Floats largest = all(most_of(most[r])), little = all(-1e30f);
+    Floats sum = zero();
     for (j = begin; j < end; j += 16) {
       const Floats y = load(scores + r * d.columns + j);
-      const Floats p = _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y, little, _CMP_GT_OQ), exp_of(_mm512_sub_ps(y, largest)));
-      sum = _mm512_add_ps(sum, p);
+      const Floats p = only(above(y, little), exp_of(sub(y, largest)));
+      sum = add(sum, p);
       store(weights + r * d.columns + j, p);
     }
-    total[r] = _mm512_reduce_add_ps(sum);
+    total[r] = sum_of(sum);
   }
   const auto give = [&](int r, int64_t f, Floats x) {
-    store(out + r * d.head + f, _mm512_mul_ps(x, all(1.0f / total[r])), first(d.head - f));
+    store(out + r * d.head + f, mul(x, all(1.0f / total[r])), first(d.head - f));
   };
   int64_t f = 0;
-  for (; f + 64 <= features; f += 64) {
-    Floats c[R][4];
-    mix(begin / 2, place / 2 + 1, weight, values + f, features, c);
+  for (; f + 16 * V <= features; f += 16 * V) {
+    Floats c[R][V];
+    mix(begin / PER, place / PER + 1, weight, values + f, features, c);
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < 4; ++v) give(r, f + 16 * v, c[r][v]);
+      for (int v = 0; v < V; ++v) give(r, f + 16 * v, c[r][v]);
   }
   for (; f < features; f += 16) {
     Floats c[R][1];
-    mix(begin / 2, place / 2 + 1, weight, values + f, features, c);
+    mix(begin / PER, place / PER + 1, weight, values + f, features, c);
     for (int r = 0; r < R; ++r) give(r, f, c[r][0]);
   }
 }
 
 // All queries of one token that read one head of keys and values. `to`: the token's row of results.
-void attend(const Work &w, const Decode &d, const DecodeBlock &b, int64_t layer, int64_t token, int64_t kv_head, float *scores, bf16 *weights, bf16 *to) {
+void attend(const Work &w, const Decode &d, const DecodeBlock &b, int64_t layer, int64_t token, int64_t kv_head, float *scores, Number *weights, Number *to) {
   const int64_t shared = d.heads / d.kv_heads;
   const uint32_t *keys = cached(d, layer, 0, d.slot[token], kv_head), *values = cached(d, layer, 1, d.slot[token], kv_head);
-  alignas(64) bf16 rows[QUERIES][512 + 16];
+  alignas(64) Number rows[QUERIES][512 + 16];
   for (int64_t h = kv_head * shared; h < (kv_head + 1) * shared; h += QUERIES) {
     const int64_t n = least(QUERIES, (kv_head + 1) * shared - h);
     for (int64_t r = 0; r < n; ++r) prepare(d, b.q_norm, head_of(w, d, token, 0, h + r), rows[r], token);
-    bf16 *out = to + h * d.head;
+    Number *out = to + h * d.head;
     const int64_t place = d.place[token];
     switch (n) {
     case 1: look<1>(d, b, {rows[0]}, keys, values, place, scores, weights, out); break;
@@ -258,7 +250,7 @@ void attend(const Work &w, const Decode &d, const DecodeBlock &b, int64_t layer,
 // One thread's part of everything.
 void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *memory) {
   float *scores = (float *)memory, *row = scores + QUERIES * d.columns;
-  bf16 *weights = (bf16 *)(row + d.width + 16);
+  Number *weights = (Number *)(row + d.width + 16);
   const int64_t width = d.width, qkv_width = (d.heads + 2 * d.kv_heads) * d.head, seen_width = d.heads * d.head;
   int64_t n = d.tokens; // rows: in the last block, once keys and values are written, those that are wanted
   const auto rows = [&](auto &&body) {
@@ -266,9 +258,9 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
   };
   rows([&](int64_t i) {
     for (int64_t c = 0; c < width; c += 16) {
-      const __mmask16 m = first(width - c);
+      const Mask m = first(width - c);
       Floats x = load(d.embedding + d.ids[i] * width + c, m);
-      if (d.positions) x = _mm512_add_ps(x, load(d.positions + d.place[i] * width + c, m));
+      if (d.positions) x = add(x, load(d.positions + d.place[i] * width + c, m));
       store(w.x + i * width + c, x, m);
     }
   });
@@ -276,7 +268,7 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
     const DecodeBlock &b = d.blocks[l];
     const bool last = l + 1 == d.layers;
     rows([&](int64_t i) {
-      bf16 *x = w.x + i * width;
+      Number *x = w.x + i * width;
       if (l) add(x, w.branch + i * width, width);
       norm(b.norm1, x, w.normed + i * width, row, width);
       if (d.parallel) norm(b.norm2, x, w.normed2 + i * width, row, width);
@@ -312,7 +304,7 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
     } else {
       meeting.wait(threads);
       rows([&](int64_t i) {
-        bf16 *x = w.x + i * width;
+        Number *x = w.x + i * width;
         add(x, w.branch + i * width, width);
         norm(b.norm2, x, w.normed + i * width, row, width);
       });
@@ -324,7 +316,7 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
     meeting.wait(threads);
   }
   rows([&](int64_t i) {
-    bf16 *x = w.x + i * width;
+    Number *x = w.x + i * width;
     add(x, w.branch + i * width, width);
     norm(d.norm, x, w.normed + i * width, row, width);
   });
@@ -336,16 +328,16 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
 
 extern "C" {
 
-int rlhf_decode(const Decode *decode, int threads) {
+int NAMED(decode)(const Decode *decode, int threads) {
   const Decode &d = *decode;
   const int64_t wide = d.tokens * d.width, inner = d.tokens * d.blocks[0].up.n, qkv = d.tokens * (d.heads + 2 * d.kv_heads) * d.head;
-  const int64_t each = (QUERIES * d.columns * 6 + (d.width + 16) * 4 + 191) / 64 * 64; // a thread's scores, weights and row
+  const int64_t each = (QUERIES * d.columns * (4 + sizeof(Number)) + (d.width + 16) * 4 + 191) / 64 * 64; // a thread's scores, weights and row
   const int64_t rows = (6 * wide + d.wanted * d.width + qkv + d.tokens * d.heads * d.head + 2 * inner + 10 * 64 + 31) / 32 * 32;
-  char *memory = (char *)aligned_alloc(64, rows * 2 + threads * each);
+  char *memory = (char *)aligned_alloc(64, rows * sizeof(Number) + threads * each);
   if (!memory) return 1;
-  bf16 *at = (bf16 *)memory;
+  Number *at = (Number *)memory;
   const auto cut = [&](int64_t n) {
-    bf16 *start = at;
+    Number *start = at;
     at += (n + 31) / 32 * 32;
     return start;
   };
@@ -358,18 +350,10 @@ int rlhf_decode(const Decode *decode, int threads) {
   if (weights * d.tokens < ALONE) threads = 1;
   Meeting meeting;
 #pragma omp parallel num_threads(threads)
-  pass(w, d, meeting, omp_get_thread_num(), omp_get_num_threads(), memory + rows * 2 + omp_get_thread_num() * each);
+  pass(w, d, meeting, omp_get_thread_num(), omp_get_num_threads(), memory + rows * sizeof(Number) + omp_get_thread_num() * each);
   free(memory);
   return 0;
 }
-
-} // extern "C"
-
-#else // see matmul.cpp
-
-extern "C" {
-
-int rlhf_decode(const Decode *, int) { return 1; }
 
 } // extern "C"
 

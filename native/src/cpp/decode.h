@@ -39,7 +39,7 @@ struct Decode {
   struct DecodeNorm norm;
   struct DecodeLinear logits;
 
-  // Layer by layer keys then values, and in those `slots` sequences of kv_heads heads of decode_words(columns, head) words. Written here, read here.
+  // Layer by layer keys then values, and in those `slots` sequences of kv_heads heads of decode_words(columns, head, per) words. Written here, read here.
   uint32_t *cache;
   int64_t slots, columns; // columns: places of a sequence, a multiple of 16
 
@@ -53,11 +53,8 @@ struct Decode {
   float *out; // [wanted, V]
 };
 
-// Words of one head's keys, or values, of a sequence.
-static inline int64_t decode_words(int64_t columns, int64_t head) { return columns / 2 * ((head + 15) / 16 * 16); }
-
-// Returns 0, or 1 where memory ran out.
-int rlhf_decode(const struct Decode *d, int threads);
+// Words of one head's keys, or values, of a sequence. `per`: numbers of a word.
+static inline int64_t decode_words(int64_t columns, int64_t head, int64_t per) { return columns / per * ((head + 15) / 16 * 16); }
 
 #ifdef __cplusplus
 }

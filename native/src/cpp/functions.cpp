@@ -1,8 +1,7 @@
-// Differentiable functions on bfloat16 activations with float32 weights, made of the kernels in matmul.cpp, attention.cpp and kernels.cpp.
+// Differentiable functions on activations of bfloat16 or float32 with float32 weights, made of the kernels in matmul.cpp, attention.cpp and kernels.cpp.
 //
 // A weight that does not learn costs no gradient, and what only that would need is not kept.
 
-#include "attention.h"
 #include "functions.h"
 #include "kernels.h"
 
@@ -12,7 +11,7 @@ namespace {
 struct Linear : Function<Linear> {
   static Tensor forward(AutogradContext *ctx, const Tensor &input, const Tensor &w, const std::optional<Tensor> &b, bool in_out) {
     const Tensor x = rows_of(input);
-    const Packed weight = forward_weight(w, in_out);
+    const Packed weight = forward_weight(x, w, in_out);
     if (ctx) {
       ctx->save_for_backward({w.requires_grad() ? x : Tensor(), w, b.value_or(Tensor())});
       ctx->saved_data["in_out"] = in_out;
@@ -28,9 +27,9 @@ struct Linear : Function<Linear> {
     Tensor dx, dw, db;
     if (ctx->needs_input_grad(1)) {
       if (b.defined()) db = at::empty_like(b);
-      dw = weight_gradient(pack(x, false), pack(dy, false, 0, data_of(db)), in_out);
+      dw = weight_gradient(pack_rows(x), pack_rows(dy, 0, data_of(db)), in_out);
     }
-    if (ctx->needs_input_grad(0)) dx = multiply(dy, backward_weight(w, in_out), Out{OUT_PLAIN});
+    if (ctx->needs_input_grad(0)) dx = multiply(dy, backward_weight(dy, w, in_out), Out{OUT_PLAIN});
     return {dx, dw, db, Tensor()};
   }
 };
@@ -40,10 +39,10 @@ struct Mlp : Function<Mlp> {
   static Tensor forward(AutogradContext *ctx, const Tensor &input, const Tensor &w1, const std::optional<Tensor> &b1, const Tensor &w2,
                         const std::optional<Tensor> &b2, bool in_out, int64_t activation) {
     const Tensor x = rows_of(input);
-    const Packed up = forward_weight(w1, in_out);
+    const Packed up = forward_weight(x, w1, in_out);
     const Tensor inner = ctx ? at::empty({x.size(0), up.n}, x.options()) : Tensor();
     const Tensor active = multiply(x, up, Out{OUT_ACTIVATE, int(activation), 0, nullptr, 0, bias_of(b1, up.n), ctx ? inner.data_ptr() : nullptr});
-    const Packed down = forward_weight(w2, in_out);
+    const Packed down = forward_weight(x, w2, in_out);
     if (ctx) {
       ctx->save_for_backward({w1.requires_grad() ? x : Tensor(), inner, w1, b1.value_or(Tensor()), w2, b2.value_or(Tensor())});
       ctx->saved_data["in_out"] = in_out;
@@ -61,15 +60,15 @@ struct Mlp : Function<Mlp> {
     Tensor dx, dw1, db1, dw2, db2;
     if (train) {
       if (b2.defined()) db2 = at::empty_like(b2);
-      const Packed active = pack(inner, false, activation);
-      dw2 = weight_gradient(active, pack(dy, false, 0, data_of(db2)), in_out);
+      const Packed active = pack_rows(inner, activation);
+      dw2 = weight_gradient(active, pack_rows(dy, 0, data_of(db2)), in_out);
     }
-    const Tensor di = multiply(dy, backward_weight(w2, in_out), Out{OUT_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
+    const Tensor di = multiply(dy, backward_weight(dy, w2, in_out), Out{OUT_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
     if (train) {
       if (b1.defined()) db1 = at::empty_like(b1);
-      dw1 = weight_gradient(pack(x, false), pack(di, false, 0, data_of(db1)), in_out);
+      dw1 = weight_gradient(pack_rows(x), pack_rows(di, 0, data_of(db1)), in_out);
     }
-    if (ctx->needs_input_grad(0)) dx = multiply(di, backward_weight(w1, in_out), Out{OUT_PLAIN});
+    if (ctx->needs_input_grad(0)) dx = multiply(di, backward_weight(di, w1, in_out), Out{OUT_PLAIN});
     return {dx, dw1, db1, dw2, db2, Tensor(), Tensor()};
   }
 };
@@ -85,7 +84,7 @@ struct Shape {
 Attention describe(const Shape &s, const variable_list &qkv) {
   Attention a{};
   const auto heads = [&](const Tensor &t, int64_t skip, int64_t step) {
-    return Heads{static_cast<char *>(const_cast<void *>(t.const_data_ptr())) + 2 * skip, t.stride(0), step};
+    return Heads{static_cast<char *>(const_cast<void *>(t.const_data_ptr())) + t.element_size() * skip, t.stride(0), step};
   };
   const int64_t w = s.width;
   if (qkv.size() == 3) {
@@ -111,9 +110,9 @@ void check(const Shape &s, const variable_list &qkv) {
   for (size_t i = 0; i < qkv.size(); ++i) {
     const int64_t want = qkv.size() == 1 ? q + 2 * kv : i == 0 ? q : kv;
     const Tensor &t = qkv[i];
-    TORCH_CHECK(t.dim() == 2 && t.size(1) == want && t.stride(1) == 1 && t.stride(0) % 2 == 0 && t.scalar_type() == at::kBFloat16 &&
+    TORCH_CHECK(t.dim() == 2 && t.size(1) == want && t.stride(1) == 1 && t.stride(0) % 2 == 0 && t.scalar_type() == qkv[0].scalar_type() &&
                     t.size(0) == qkv[0].size(0),
-                "rows of ", want, " bfloat16, not ", t.sizes(), " of ", t.scalar_type());
+                "rows of ", want, " activations, not ", t.sizes(), " of ", t.scalar_type());
   }
   TORCH_CHECK(bounds.scalar_type() == at::kLong && segments.scalar_type() == at::kLong && bounds.is_contiguous() && segments.is_contiguous() &&
                   bounds.numel() > 0 && segments.numel() > 0,
@@ -139,7 +138,7 @@ struct Attend : Function<Attend> {
     Tensor lse = at::empty({shape.heads, a.tokens}, qkv[0].options().dtype(at::kFloat));
     a.out = Heads{out.data_ptr(), out.stride(0), shape.width};
     a.lse = lse.data_ptr<float>();
-    TORCH_CHECK(rlhf_attention(&a, at::get_num_threads()) == 0, "out of memory");
+    TORCH_CHECK(kernels_of(qkv[0]).attention(&a, at::get_num_threads()) == 0, "out of memory");
     if (ctx) {
       variable_list saved = qkv;
       saved.insert(saved.end(), {shape.cos, shape.sin, shape.bounds, shape.segments, out, lse});
@@ -165,7 +164,7 @@ struct Attend : Function<Attend> {
     a.grad_out = Heads{const_cast<void *>(dout.const_data_ptr()), dout.stride(0), shape.width};
     a.lse = const_cast<float *>(rest[5].const_data_ptr<float>());
     a.dq = d.q, a.dk = d.k, a.dv = d.v;
-    TORCH_CHECK(rlhf_attention_backward(&a, at::get_num_threads()) == 0, "out of memory");
+    TORCH_CHECK(kernels_of(dout).attention_backward(&a, at::get_num_threads()) == 0, "out of memory");
     dqkv.resize(parts + 1);
     return dqkv;
   }

@@ -1,10 +1,11 @@
 // What the differentiable functions are made of: packed matrices and products of them as tensors.
 //
-// Products are of bfloat16, sums float32; the gradients of weights and biases are float32 and never rounded. Activations are [N, features], contiguous.
+// Activations are bfloat16 or float32, [N, features], contiguous; products are of their type, sums float32, and the gradients of weights and biases float32
+// and never rounded.
 #pragma once
 
 #include "guarded.h"
-#include "matmul.h"
+#include "rows.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -18,29 +19,39 @@ using torch::autograd::variable_list;
 
 namespace {
 
-constexpr int64_t TILE = 64;
+// The kernels for activations of this type.
+const Kernels &kernels_of(const Tensor &x) {
+  TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "activations of float32 or bfloat16, not ", x.scalar_type());
+  const Kernels &of = x.scalar_type() == at::kFloat ? rlhf_f32_kernels : rlhf_bf16_kernels;
+  TORCH_CHECK(of.product, "no kernels for ", x.scalar_type(), " on this kind of processor");
+  return of;
+}
 
 // A matrix in tiles. `k`: the dimension summed over.
 struct Packed {
+  const Kernels &of;
   Tensor words;
   int64_t k, n;
   const uint32_t *at() const { return static_cast<const uint32_t *>(words.const_data_ptr()); }
 };
 
 // Of w [n, k] (`along`) or [k, n], after an activation; `sums` receives those of the columns.
-Packed pack(const Tensor &w, bool along, int activation = 0, float *sums = nullptr) {
+Packed pack(const Kernels &of, const Tensor &w, bool along, int activation = 0, float *sums = nullptr) {
   TORCH_CHECK(w.dim() == 2 && w.stride(1) == 1, "a matrix with contiguous rows, not ", w.sizes(), " with strides ", w.strides());
-  TORCH_CHECK(w.scalar_type() == at::kFloat || w.scalar_type() == at::kBFloat16, "float32 or bfloat16, not ", w.scalar_type());
-  const int64_t k = w.size(along ? 1 : 0), n = w.size(along ? 0 : 1);
-  Packed out{at::empty({(n + TILE - 1) / TILE * ((k + 1) / 2) * TILE}, w.options().dtype(at::kInt).requires_grad(false)), k, n};
+  TORCH_CHECK(w.scalar_type() == at::kFloat || (w.scalar_type() == at::kBFloat16 && of.per == 2), "a matrix of ", w.scalar_type());
+  const int64_t k = w.size(along ? 1 : 0), n = w.size(along ? 0 : 1), words = (n + of.tile - 1) / of.tile * ((k + of.per - 1) / of.per) * of.tile;
+  Packed out{of, at::empty({words}, w.options().dtype(at::kInt).requires_grad(false)), k, n};
   const Matrix matrix{w.const_data_ptr(), w.scalar_type() == at::kBFloat16, along, activation, k, n, w.stride(0)};
-  rlhf_bf16_pack(&matrix, static_cast<uint32_t *>(out.words.data_ptr()), sums, at::get_num_threads());
+  of.pack(&matrix, static_cast<uint32_t *>(out.words.data_ptr()), sums, at::get_num_threads());
   return out;
 }
 
+// Activations, which are summed over where they are multiplied with a transposed matrix.
+Packed pack_rows(const Tensor &x, int activation = 0, float *sums = nullptr) { return pack(kernels_of(x), x, false, activation, sums); }
+
 Tensor rows_of(const Tensor &x) {
-  TORCH_CHECK(x.dim() == 2 && x.scalar_type() == at::kBFloat16 && x.size(1) % 2 == 0, "rows of bfloat16 of even width, not ", x.scalar_type(), " ",
-              x.sizes());
+  kernels_of(x);
+  TORCH_CHECK(x.dim() == 2 && x.size(1) % 2 == 0, "rows of even width, not ", x.sizes());
   return x.contiguous();
 }
 
@@ -53,10 +64,11 @@ const float *bias_of(const std::optional<Tensor> &bias, int64_t n) {
 // A · B of rows A into C.
 void multiply_into(const Tensor &c, const Tensor &a, const Packed &b, Out out) {
   TORCH_CHECK(a.size(1) == b.k && c.size(1) == b.n && c.size(0) == a.size(0), "rows of ", a.size(1), " times a matrix of ", b.k, " rows");
-  const Product product{a.size(0), b.n, b.k, static_cast<const uint32_t *>(a.const_data_ptr()), b.k / 2, 0, b.at()};
+  TORCH_CHECK(&kernels_of(a) == &b.of, "a matrix packed for other rows than of ", a.scalar_type());
+  const Product product{a.size(0), b.n, b.k, static_cast<const uint32_t *>(a.const_data_ptr()), b.k / b.of.per, 0, b.at()};
   out.c = c.data_ptr();
   out.stride = b.n;
-  rlhf_bf16_product(&product, &out, at::get_num_threads());
+  b.of.product(&product, &out, at::get_num_threads());
 }
 
 // C = A · B of rows A.
@@ -71,13 +83,14 @@ Tensor multiply_transposed(const Packed &a, const Packed &b) {
   Tensor c = at::empty({a.n, b.n}, a.words.options().dtype(at::kFloat));
   const Product product{a.n, b.n, a.k, a.at(), 0, 1, b.at()};
   const Out out{OUT_EXACT, 0, 0, c.data_ptr(), b.n, nullptr, nullptr};
-  rlhf_bf16_product(&product, &out, at::get_num_threads());
+  a.of.product(&product, &out, at::get_num_threads());
   return c;
 }
 
 // The weight maps [N, K] to [N, M]; it is stored as [K, M] (`in_out`) or [M, K].
-Packed forward_weight(const Tensor &w, bool in_out) { return pack(w, !in_out); }
-Packed backward_weight(const Tensor &w, bool in_out) { return pack(w, in_out); }
+// `x`: the rows that it is for.
+Packed forward_weight(const Tensor &x, const Tensor &w, bool in_out) { return pack(kernels_of(x), w, !in_out); }
+Packed backward_weight(const Tensor &x, const Tensor &w, bool in_out) { return pack(kernels_of(x), w, in_out); }
 Tensor weight_gradient(const Packed &x, const Packed &dy, bool in_out) { return in_out ? multiply_transposed(x, dy) : multiply_transposed(dy, x); }
 
 float *data_of(const Tensor &t) { return t.defined() ? t.data_ptr<float>() : nullptr; }

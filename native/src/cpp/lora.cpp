@@ -1,4 +1,4 @@
-// Linear maps and MLPs with low-rank adapters (LoRA, arXiv 2106.09685) on bfloat16 activations: y = x·W + b + s·(z·Aᵀ)·Bᵀ, z = x or x after dropout.
+// Linear maps and MLPs with low-rank adapters (LoRA, arXiv 2106.09685): y = x·W + b + s·(z·Aᵀ)·Bᵀ, z = x or x after dropout.
 //
 // W and b do not learn: the backward pass works out the gradients of A [r, in], B [out, r] and x alone. The low-rank sum joins the other in the
 // product's epilogue, so that nothing of [N, out] is read or written more often than without an adapter, but for that once.
@@ -23,18 +23,18 @@ void check(const Adapter &p, const Tensor &w, bool in_out) {
 }
 
 // z·Aᵀ
-Tensor down(const Tensor &z, const Adapter &p) { return multiply(z, pack(p.a.detach(), true)); }
+Tensor down(const Tensor &z, const Adapter &p) { return multiply(z, forward_weight(z, p.a.detach(), false)); }
 // s·dy·B: the gradient of z·Aᵀ
-Tensor down_gradient(const Tensor &dy, const Adapter &p) { return multiply(dy, pack(p.scaled(), false)); }
+Tensor down_gradient(const Tensor &dy, const Adapter &p) { return multiply(dy, backward_weight(dy, p.scaled(), false)); }
 // s·dyᵀ·h
-Tensor b_gradient(const Packed &dy, const Tensor &h, const Adapter &p) { return multiply_transposed(dy, pack(h, false)).mul_(p.scale); }
+Tensor b_gradient(const Packed &dy, const Tensor &h, const Adapter &p) { return multiply_transposed(dy, pack_rows(h)).mul_(p.scale); }
 // y += s·h·Bᵀ
 void add_up(const Tensor &y, const Tensor &h, const Adapter &p) {
-  multiply_into(y, h, pack(p.scaled(), true), Out{OUT_PLUS, 0, 0, nullptr, 0, nullptr, y.data_ptr()});
+  multiply_into(y, h, forward_weight(h, p.scaled(), false), Out{OUT_PLUS, 0, 0, nullptr, 0, nullptr, y.data_ptr()});
 }
 // dx += dh·A
 void add_down_gradient(const Tensor &dx, const Tensor &dh, const Adapter &p) {
-  multiply_into(dx, dh, pack(p.a.detach(), false), Out{OUT_PLUS, 0, 0, nullptr, 0, nullptr, dx.data_ptr()});
+  multiply_into(dx, dh, backward_weight(dh, p.a.detach(), false), Out{OUT_PLUS, 0, 0, nullptr, 0, nullptr, dx.data_ptr()});
 }
 
 struct AdaptedLinear : Function<AdaptedLinear> {
@@ -43,7 +43,7 @@ struct AdaptedLinear : Function<AdaptedLinear> {
     const Adapter p{a, b, scale};
     check(p, w, in_out);
     const Tensor x = rows_of(input), z = dropped.is_same(input) ? x : rows_of(dropped);
-    const Packed weight = forward_weight(w, in_out);
+    const Packed weight = forward_weight(x, w, in_out);
     const Tensor y = multiply(x, weight, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(bias, weight.n), nullptr});
     const Tensor h = down(z, p);
     add_up(y, h, p);
@@ -62,12 +62,12 @@ struct AdaptedLinear : Function<AdaptedLinear> {
     const Adapter p{saved[2], saved[3], ctx->saved_data["scale"].toDouble()};
     const bool in_out = ctx->saved_data["in_out"].toBool(), apart = ctx->saved_data["apart"].toBool();
     const Tensor dy = rows_of(grads[0]);
-    const Tensor db = b_gradient(pack(dy, false), h, p), dh = down_gradient(dy, p);
-    const Tensor da = multiply_transposed(pack(dh, false), pack(z, false));
+    const Tensor db = b_gradient(pack_rows(dy), h, p), dh = down_gradient(dy, p);
+    const Tensor da = multiply_transposed(pack_rows(dh), pack_rows(z));
     Tensor dx, dz;
     if (ctx->needs_input_grad(0)) {
-      dx = multiply(dy, backward_weight(w, in_out));
-      if (apart) dz = multiply(dh, pack(p.a.detach(), false));
+      dx = multiply(dy, backward_weight(dy, w, in_out));
+      if (apart) dz = multiply(dh, backward_weight(dh, p.a.detach(), false));
       else add_down_gradient(dx, dh, p);
     }
     return {dx, da, db, Tensor(), dz, Tensor(), Tensor(), Tensor()};
@@ -82,11 +82,11 @@ struct AdaptedMlp : Function<AdaptedMlp> {
     const Adapter p1{a1, b1, scale}, p2{a2, b2, scale};
     check(p1, w1, in_out), check(p2, w2, in_out);
     const Tensor x = rows_of(input);
-    const Packed up = forward_weight(w1, in_out);
+    const Packed up = forward_weight(x, w1, in_out);
     const Tensor inner = multiply(x, up, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(bias1, up.n), nullptr});
     const Tensor h1 = down(x, p1), active = at::empty_like(inner);
-    multiply_into(active, h1, pack(p1.scaled(), true), Out{OUT_PLUS_ACTIVATE, int(activation), 0, nullptr, 0, nullptr, inner.data_ptr()});
-    const Packed out = forward_weight(w2, in_out);
+    multiply_into(active, h1, forward_weight(h1, p1.scaled(), false), Out{OUT_PLUS_ACTIVATE, int(activation), 0, nullptr, 0, nullptr, inner.data_ptr()});
+    const Packed out = forward_weight(x, w2, in_out);
     const Tensor y = multiply(active, out, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(bias2, out.n), nullptr});
     const Tensor h2 = down(active, p2);
     add_up(y, h2, p2);
@@ -107,15 +107,15 @@ struct AdaptedMlp : Function<AdaptedMlp> {
     const bool in_out = ctx->saved_data["in_out"].toBool();
     const int activation = int(ctx->saved_data["activation"].toInt());
     const Tensor dy = rows_of(grads[0]);
-    const Tensor db2 = b_gradient(pack(dy, false), h2, p2), dh2 = down_gradient(dy, p2);
-    const Tensor da2 = multiply_transposed(pack(dh2, false), pack(inner, false, activation));
-    const Tensor di = multiply(dy, backward_weight(w2, in_out));
-    multiply_into(di, dh2, pack(p2.a.detach(), false), Out{OUT_PLUS_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
-    const Tensor db1 = b_gradient(pack(di, false), h1, p1), dh1 = down_gradient(di, p1);
-    const Tensor da1 = multiply_transposed(pack(dh1, false), pack(x, false));
+    const Tensor db2 = b_gradient(pack_rows(dy), h2, p2), dh2 = down_gradient(dy, p2);
+    const Tensor da2 = multiply_transposed(pack_rows(dh2), pack_rows(inner, activation));
+    const Tensor di = multiply(dy, backward_weight(dy, w2, in_out));
+    multiply_into(di, dh2, backward_weight(dh2, p2.a.detach(), false), Out{OUT_PLUS_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
+    const Tensor db1 = b_gradient(pack_rows(di), h1, p1), dh1 = down_gradient(di, p1);
+    const Tensor da1 = multiply_transposed(pack_rows(dh1), pack_rows(x));
     Tensor dx;
     if (ctx->needs_input_grad(0)) {
-      dx = multiply(di, backward_weight(w1, in_out));
+      dx = multiply(di, backward_weight(di, w1, in_out));
       add_down_gradient(dx, dh1, p1);
     }
     return {dx, da1, db1, da2, db2, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};

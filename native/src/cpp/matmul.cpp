@@ -1,8 +1,8 @@
-// Matrix products of bfloat16 with sums in float32, for AVX512-BF16.
+// Matrix products with sums in float32, of bfloat16 for AVX512-BF16 and of float32 for AVX2.
 
-#include "matmul.h"
+#include "vectors.h"
 
-#if defined(__AVX512BF16__) || defined(RLHF_EMULATED)
+#ifdef RLHF_KERNELS
 
 #include "products.h"
 
@@ -23,20 +23,31 @@ template <class Put> void by_activation(int activation, const Product &p, const 
   }
 }
 
+constexpr int64_t STRIP = 64; // rows that are packed at a time
+
+// Tiles [from, to), where K runs across the rows.
+template <class T, int A> void pack_tiles(const T *w, const Matrix &s, uint32_t *out, float *sums, int64_t from, int64_t to) {
+  const int64_t words = (s.k + PER - 1) / PER * TILE;
+  if (sums)
+    for (int64_t i = from * TILE; i < least(to * TILE, s.n); ++i) sums[i] = 0.0f;
+  for (int64_t k = 0; k < s.k; k += STRIP)
+    for (int64_t t = from; t < to; ++t)
+      pack_across<T, A>(w + k * s.stride + t * TILE, s.stride, least(STRIP, s.k - k), least(TILE, s.n - t * TILE), out + t * words + k / PER * TILE,
+                        sums ? sums + t * TILE : nullptr);
+}
+
 template <class T> void pack(const T *w, const Matrix &s, uint32_t *out, float *sums, int threads) {
-  const int64_t tiles = (s.n + TILE - 1) / TILE, words = (s.k + 1) / 2 * TILE;
+  const int64_t tiles = (s.n + TILE - 1) / TILE, words = (s.k + PER - 1) / PER * TILE;
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t t = 0; t < tiles; ++t) {
-    const int64_t left = least(TILE, s.n - t * TILE);
-    const T *from = w + t * TILE * (s.along ? s.stride : 1);
-    uint32_t *to = out + t * words;
-    float *sum = sums ? sums + t * TILE : nullptr;
-    if (s.along) pack_along(from, s.stride, s.k, left, to);
-    else if (s.activation == GELU_TANH) pack_across<T, GELU_TANH>(from, s.stride, s.k, left, to, sum);
-    else if (s.activation == GELU) pack_across<T, GELU>(from, s.stride, s.k, left, to, sum);
-    else if (s.activation == RELU) pack_across<T, RELU>(from, s.stride, s.k, left, to, sum);
-    else if (s.activation == SILU) pack_across<T, SILU>(from, s.stride, s.k, left, to, sum);
-    else pack_across<T, NONE>(from, s.stride, s.k, left, to, sum);
+  for (int64_t t = 0; t < tiles; t += ABREAST) {
+    const int64_t to = least(t + ABREAST, tiles);
+    if (s.along)
+      for (int64_t i = t; i < to; ++i) pack_along(w + i * TILE * s.stride, s.stride, s.k, least(TILE, s.n - i * TILE), out + i * words);
+    else if (s.activation == GELU_TANH) pack_tiles<T, GELU_TANH>(w, s, out, sums, t, to);
+    else if (s.activation == GELU) pack_tiles<T, GELU>(w, s, out, sums, t, to);
+    else if (s.activation == RELU) pack_tiles<T, RELU>(w, s, out, sums, t, to);
+    else if (s.activation == SILU) pack_tiles<T, SILU>(w, s, out, sums, t, to);
+    else pack_tiles<T, NONE>(w, s, out, sums, t, to);
   }
 }
 
@@ -44,14 +55,14 @@ template <class T> void pack(const T *w, const Matrix &s, uint32_t *out, float *
 
 extern "C" {
 
-void rlhf_bf16_pack(const Matrix *s, uint32_t *out, float *sums, int threads) {
-  if (s->is_bf16)
-    pack((const bf16 *)s->w, *s, out, sums, threads);
-  else
-    pack((const float *)s->w, *s, out, sums, threads);
+void NAMED(pack)(const Matrix *s, uint32_t *out, float *sums, int threads) {
+#ifndef RLHF_F32
+  if (s->is_bf16) return pack((const bf16 *)s->w, *s, out, sums, threads);
+#endif
+  pack((const float *)s->w, *s, out, sums, threads);
 }
 
-void rlhf_bf16_product(const Product *p, const Out *o, int threads) {
+void NAMED(product)(const Product *p, const Out *o, int threads) {
   switch (o->kind) {
   case OUT_EXACT: return product<Exact, NONE>(*p, *o, threads);
   case OUT_ACTIVATE: return by_activation<Activate>(o->activation, *p, *o, threads);
@@ -62,15 +73,6 @@ void rlhf_bf16_product(const Product *p, const Out *o, int threads) {
   default: return product<Plain, NONE>(*p, *o, threads);
   }
 }
-
-} // extern "C"
-
-#else // built for another kind of processor: bf16::supported() says no, and nobody calls these
-
-extern "C" {
-
-void rlhf_bf16_pack(const Matrix *, uint32_t *, float *, int) {}
-void rlhf_bf16_product(const Product *, const Out *, int) {}
 
 } // extern "C"
 

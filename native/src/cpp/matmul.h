@@ -1,4 +1,4 @@
-// Products of bfloat16 matrices: see matmul.cpp. Plain C, so that both sides of the instruction set can read it.
+// Products of matrices: see matmul.cpp. Plain C, so that both sides of the instruction set can read it.
 #pragma once
 
 #include <stdint.h>
@@ -7,9 +7,9 @@
 extern "C" {
 #endif
 
-// A matrix [k, n] to be packed into tiles; it holds (k + 1) / 2 · 64 words for each 64 columns.
+// A matrix [k, n] to be packed into tiles: k / per words, rounded up, of each of TILE columns.
 struct Matrix {
-  const void *w;   // float32 or bfloat16
+  const void *w;   // float32; for bfloat16 words either
   int is_bf16;
   int along;       // 1: element (k, n) is w[n · stride + k]; 0: w[k · stride + n]
   int activation;  // applied on the way (across only)
@@ -19,21 +19,21 @@ struct Matrix {
 // C[m, n] = A[m, k] · B[k, n].
 struct Product {
   int64_t m, n, k;
-  const uint32_t *a; // rows of k/2 words (k even), `stride` words apart; or packed as a Matrix [k, m]
+  const uint32_t *a; // rows of k / per words (a whole number), `stride` words apart; or packed as a Matrix [k, m]
   int64_t stride;
   int tiled;         // A is packed
   const uint32_t *b; // packed
 };
 
 enum OutKind {
-  OUT_PLAIN = 0,    // bfloat16: sum + bias
+  OUT_PLAIN = 0,    // sum + bias
   OUT_EXACT = 1,    // float32: sum + bias, added to what is there if `add`
-  OUT_ACTIVATE = 2, // bfloat16: activation(sum + bias), the sum itself in `inner` if not null
-  OUT_SLOPE = 3,    // bfloat16: sum · activation'(inner)
+  OUT_ACTIVATE = 2, // activation(sum + bias), the sum itself in `inner` if not null
+  OUT_SLOPE = 3,    // sum · activation'(inner)
   // Of a sum that comes second to what is there, as a low-rank product does:
-  OUT_PLUS = 4,          // bfloat16: (sum + bias) + inner; c may be inner
-  OUT_PLUS_ACTIVATE = 5, // bfloat16: inner += sum, c = activation(inner)
-  OUT_PLUS_SLOPE = 6,    // bfloat16: c = (sum + c) · activation'(inner)
+  OUT_PLUS = 4,          // (sum + bias) + inner; c may be inner
+  OUT_PLUS_ACTIVATE = 5, // inner += sum, c = activation(inner)
+  OUT_PLUS_SLOPE = 6,    // c = (sum + c) · activation'(inner)
 };
 
 struct Out {
@@ -43,10 +43,6 @@ struct Out {
   const float *bias;
   void *inner;
 };
-
-// `sums`, if not null: the columns' sums over k (n of them; not for `along`).
-void rlhf_bf16_pack(const struct Matrix *matrix, uint32_t *out, float *sums, int threads);
-void rlhf_bf16_product(const struct Product *product, const struct Out *out, int threads);
 
 #ifdef __cplusplus
 }

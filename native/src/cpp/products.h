@@ -1,4 +1,4 @@
-// Products of rows of bfloat16 with packed matrices, and what becomes of the sums: the parts of matmul.cpp and decode.cpp.
+// Products of rows with packed matrices, and what becomes of the sums: the parts of matmul.cpp and decode.cpp.
 //
 // C[M, N] = A[M, K] · B[K, N]. B is packed into tiles (tiles.h), the rest of the last one 0. A is rows as they lie in memory, or packed into the same
 // tiles (those of its transpose) where K runs across its rows.
@@ -11,107 +11,104 @@
 
 namespace {
 
-constexpr int64_t DEPTH = 512; // pairs of K that are worked off at a time where sums stand in memory
-constexpr int64_t CACHED = 96 * 1024; // words of A that stay in the second-level cache while B passes
-
 // What becomes of sums. `i`, `j`: row and first column of the sixteen.
 struct Plain { // c = sum + bias
-  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
-    if (o.bias) x = _mm512_add_ps(x, load(o.bias + j, m));
-    store((bf16 *)o.c + i * o.stride + j, x, m);
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, Mask m, Floats x) {
+    if (o.bias) x = add(x, load(o.bias + j, m));
+    store((Number *)o.c + i * o.stride + j, x, m);
   }
 };
 struct Exact { // float32: c += sum, or c = sum
-  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, Mask m, Floats x) {
     float *c = (float *)o.c + i * o.stride + j;
-    if (o.bias) x = _mm512_add_ps(x, load(o.bias + j, m));
-    store(c, o.add ? _mm512_add_ps(x, load(c, m)) : x, m);
+    if (o.bias) x = add(x, load(o.bias + j, m));
+    store(c, o.add ? add(x, load(c, m)) : x, m);
   }
 };
 struct Activate { // inner = sum + bias, c = activation(inner)
-  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
-    if (o.bias) x = _mm512_add_ps(x, load(o.bias + j, m));
-    if (o.inner) store((bf16 *)o.inner + i * o.stride + j, x, m);
-    store((bf16 *)o.c + i * o.stride + j, activate<A>(rounded(x)), m);
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, Mask m, Floats x) {
+    if (o.bias) x = add(x, load(o.bias + j, m));
+    if (o.inner) store((Number *)o.inner + i * o.stride + j, x, m);
+    store((Number *)o.c + i * o.stride + j, activate<A>(rounded(x)), m);
   }
 };
 struct Plus { // c = (sum + bias) + inner
-  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
-    if (o.bias) x = _mm512_add_ps(x, load(o.bias + j, m));
-    x = _mm512_add_ps(rounded(x), load((const bf16 *)o.inner + i * o.stride + j, m));
-    store((bf16 *)o.c + i * o.stride + j, x, m);
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, Mask m, Floats x) {
+    if (o.bias) x = add(x, load(o.bias + j, m));
+    x = add(rounded(x), load((const Number *)o.inner + i * o.stride + j, m));
+    store((Number *)o.c + i * o.stride + j, x, m);
   }
 };
 struct Times { // c = (sum + bias) · inner
-  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
-    if (o.bias) x = _mm512_add_ps(x, load(o.bias + j, m));
-    x = _mm512_mul_ps(rounded(x), load((const bf16 *)o.inner + i * o.stride + j, m));
-    store((bf16 *)o.c + i * o.stride + j, x, m);
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, Mask m, Floats x) {
+    if (o.bias) x = add(x, load(o.bias + j, m));
+    x = mul(rounded(x), load((const Number *)o.inner + i * o.stride + j, m));
+    store((Number *)o.c + i * o.stride + j, x, m);
   }
 };
 struct Slope { // c = sum · activation'(inner)
-  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
-    x = _mm512_mul_ps(x, slope<A>(load((const bf16 *)o.inner + i * o.stride + j, m)));
-    store((bf16 *)o.c + i * o.stride + j, x, m);
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, Mask m, Floats x) {
+    x = mul(x, slope<A>(load((const Number *)o.inner + i * o.stride + j, m)));
+    store((Number *)o.c + i * o.stride + j, x, m);
   }
 };
 struct PlusActivate { // inner += sum, c = activation(inner)
-  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
-    bf16 *inner = (bf16 *)o.inner + i * o.stride + j;
-    x = rounded(_mm512_add_ps(rounded(x), load(inner, m)));
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, Mask m, Floats x) {
+    Number *inner = (Number *)o.inner + i * o.stride + j;
+    x = rounded(add(rounded(x), load(inner, m)));
     store(inner, x, m);
-    store((bf16 *)o.c + i * o.stride + j, activate<A>(x), m);
+    store((Number *)o.c + i * o.stride + j, activate<A>(x), m);
   }
 };
 struct PlusSlope { // c = (sum + c) · activation'(inner)
-  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, __mmask16 m, Floats x) {
-    bf16 *c = (bf16 *)o.c + i * o.stride + j;
-    x = _mm512_add_ps(rounded(x), load(c, m));
-    x = _mm512_mul_ps(x, slope<A>(load((const bf16 *)o.inner + i * o.stride + j, m)));
+  template <int A> INLINE void put(const Out &o, int64_t i, int64_t j, Mask m, Floats x) {
+    Number *c = (Number *)o.c + i * o.stride + j;
+    x = add(rounded(x), load(c, m));
+    x = mul(x, slope<A>(load((const Number *)o.inner + i * o.stride + j, m)));
     store(c, x, m);
   }
 };
 
-template <class Put, int A, int R> INLINE void block(int64_t pairs, Left a, const uint32_t *b, const Out &o, int64_t i, int64_t j, int64_t n) {
-  Floats c[R][4];
+template <class Put, int A, int R> INLINE void block(int64_t words, Left a, const uint32_t *b, const Out &o, int64_t i, int64_t j, int64_t n) {
+  Floats c[R][VECTORS];
   clear(c);
-  multiply(pairs, a, b, c);
+  multiply(words, a, b, c);
   for (int r = 0; r < R; ++r)
-    for (int q = 0; q < 4; ++q)
+    for (int q = 0; q < VECTORS; ++q)
       if (j + 16 * q < n) Put::template put<A>(o, i + r, j + 16 * q, first(n - j - 16 * q), c[r][q]);
 }
 
 // Rows i to end, at most a tile of them, by one tile of B.
-template <class Put, int A> INLINE void rows(int64_t pairs, Left a, const uint32_t *b, const Out &o, int64_t i, int64_t end, int64_t j, int64_t n) {
-  for (; i + ROWS <= end; i += ROWS, a.at += ROWS * a.row) block<Put, A, ROWS>(pairs, a, b, o, i, j, n);
+template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32_t *b, const Out &o, int64_t i, int64_t end, int64_t j, int64_t n) {
+  for (; i + ROWS <= end; i += ROWS, a.at += ROWS * a.row) block<Put, A, ROWS>(words, a, b, o, i, j, n);
   switch (end - i) {
-  case 5: return block<Put, A, 5>(pairs, a, b, o, i, j, n);
-  case 4: return block<Put, A, 4>(pairs, a, b, o, i, j, n);
-  case 3: return block<Put, A, 3>(pairs, a, b, o, i, j, n);
-  case 2: return block<Put, A, 2>(pairs, a, b, o, i, j, n);
-  case 1: return block<Put, A, 1>(pairs, a, b, o, i, j, n);
+  case 5: return block<Put, A, 5>(words, a, b, o, i, j, n);
+  case 4: return block<Put, A, 4>(words, a, b, o, i, j, n);
+  case 3: return block<Put, A, 3>(words, a, b, o, i, j, n);
+  case 2: return block<Put, A, 2>(words, a, b, o, i, j, n);
+  case 1: return block<Put, A, 1>(words, a, b, o, i, j, n);
   }
 }
 
 // Rows [from, to) and tiles [first, last) of C.
 template <class Put, int A>
 void part(const Product &p, const Out &whole, int64_t from, int64_t to, int64_t first_tile, int64_t last_tile) {
-  const int64_t pairs = (p.k + 1) / 2, depth = whole.kind == OUT_EXACT ? DEPTH : pairs; // only sums in memory can be worked off in pieces
+  const int64_t words = (p.k + PER - 1) / PER, depth = whole.kind == OUT_EXACT ? DEPTH : words; // only sums in memory can be worked off in pieces
   Out o = whole;
   const int64_t group = p.tiled ? TILE : ROWS;
-  for (int64_t k = 0; k < pairs; k += depth, o.add = 1) {
-    const int64_t deep = least(depth, pairs - k);
+  for (int64_t k = 0; k < words; k += depth, o.add = 1) {
+    const int64_t deep = least(depth, words - k);
     int64_t height = CACHED / deep / group * group;
     if (height < group) height = group;
     for (int64_t top = from; top < to; top += height) {
       const int64_t bottom = least(top + height, to);
       for (int64_t t = first_tile; t < last_tile; ++t) {
-        const uint32_t *b = p.b + (t * pairs + k) * TILE;
+        const uint32_t *b = p.b + (t * words + k) * TILE;
         if (!p.tiled) {
           rows<Put, A>(deep, Left{p.a + top * p.stride + k, p.stride, 1}, b, o, top, bottom, t * TILE, p.n);
         } else { // top is at the start of a tile of A
           for (int64_t i = top; i < bottom; i += TILE)
-            rows<Put, A>(deep, Left{p.a + (i / TILE * pairs + k) * TILE, 1, TILE}, b, o, i, least(i + TILE, bottom), t * TILE, p.n);
+            rows<Put, A>(deep, Left{p.a + (i / TILE * words + k) * TILE, 1, TILE}, b, o, i, least(i + TILE, bottom), t * TILE, p.n);
         }
       }
     }

@@ -1,21 +1,25 @@
-//! The bfloat16 functions beside libtorch's float32 operators on the same rounded inputs.
+//! Products and attention of both types beside libtorch's float32 operators on the same inputs.
 //!
-//! Tolerance: a result is rounded to bfloat16 (2⁻⁹ of it), and so are intermediate values; errors of the latter add up like noise. So differences are
-//! measured as a share of the result's largest value: 1% for results and gradients. Gradients of weights are not rounded, their inputs are.
+//! Tolerance: a result in bfloat16 is rounded (2⁻⁹ of it), and so are intermediate values; errors of the latter add up like noise. So differences are measured
+//! as a share of the result's largest value: 1% for results and gradients. Gradients of weights are not rounded, their inputs are. In float32 only the order
+//! of sums differs (at most 1,030 terms: 2⁻²⁴ · √1030, some tens of it at worst) and exponentials by 2 ulp: 1e-5.
 
-use native::bf16::{self, Activation, Heads, Map, Packed};
+use native::dense::{self, Activation, Heads, Map, Packed};
 use tch::{Device, Kind, Tensor};
 
-fn absent() -> bool {
-    if !bf16::supported() {
-        eprintln!("SKIPPED: this processor has no AVX512-BF16");
+/// The types that this processor has kernels for, and their tolerance.
+fn kinds() -> Vec<(Kind, f64)> {
+    let both = [(Kind::BFloat16, 0.01), (Kind::Float, 1e-5)];
+    let (here, absent): (Vec<_>, Vec<_>) = both.into_iter().partition(|(kind, _)| dense::supported(*kind));
+    for (kind, _) in absent {
+        eprintln!("SKIPPED: no kernels for {kind:?} on this processor");
     }
-    !bf16::supported()
+    here
 }
 
-/// Normal numbers that are bfloat16 already.
-fn normal(shape: &[i64]) -> Tensor {
-    Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16).to_kind(Kind::Float)
+/// Normal numbers that are of this type already, in float32.
+fn normal(kind: Kind, shape: &[i64]) -> Tensor {
+    Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind).to_kind(Kind::Float)
 }
 
 fn close(name: &str, got: &Tensor, want: &Tensor, share: f64) {
@@ -26,52 +30,41 @@ fn close(name: &str, got: &Tensor, want: &Tensor, share: f64) {
 }
 
 /// Values and gradients of the two ways to compute `leaves` → a tensor, under the same weighting of its elements.
-fn compare(name: &str, leaves: &[Tensor], ours: impl Fn(&[Tensor]) -> Tensor, theirs: impl Fn(&[Tensor]) -> Tensor) {
+fn compare((kind, near): (Kind, f64), name: &str, leaves: &[Tensor], ours: impl Fn(&[Tensor]) -> Tensor, theirs: impl Fn(&[Tensor]) -> Tensor) {
     let run = |f: &dyn Fn(&[Tensor]) -> Tensor| {
         let leaves: Vec<Tensor> = leaves.iter().map(|t| t.detach().copy().set_requires_grad(true)).collect();
         let y = f(&leaves);
         let weights = (Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7).sin().view(y.size().as_slice());
-        let weights = weights.to_kind(Kind::BFloat16).to_kind(Kind::Float);
+        let weights = weights.to_kind(kind).to_kind(Kind::Float);
         (y.to_kind(Kind::Float) * weights).sum(Kind::Float).backward();
         (y, leaves.into_iter().map(|t| t.grad()).collect::<Vec<_>>())
     };
     let ((y, grads), (want, expected)) = (run(&ours), run(&theirs));
-    assert_eq!(y.kind(), Kind::BFloat16, "{name}");
-    close(name, &y, &want, 0.01);
+    assert_eq!(y.kind(), kind, "{name}");
+    close(&format!("{name} in {kind:?}"), &y, &want, near);
     for (i, (g, e)) in grads.iter().zip(&expected).enumerate() {
-        close(&format!("{name}, gradient {i}"), g, e, 0.01);
+        close(&format!("{name} in {kind:?}, gradient {i}"), g, e, near);
     }
     let free = tch::no_grad(|| ours(leaves));
     assert!(free.equal(&y.detach()) && !free.requires_grad(), "{name}: without autograd the same bits");
 }
 
-fn half(x: &Tensor) -> Tensor {
-    x.to_kind(Kind::BFloat16)
-}
-
 #[test]
 fn linear_maps_and_their_gradients() {
-    if absent() {
-        return;
-    }
     tch::manual_seed(1);
-    for (n, i, o, in_out, bias) in
-        [(1, 2, 2, false, false), (7, 64, 66, false, true), (130, 96, 40, true, true), (300, 1030, 128, false, true)]
-    {
+    let shapes = [(1, 2, 2, false, false), (7, 64, 66, false, true), (130, 96, 40, true, true), (300, 1030, 128, false, true)];
+    for (of, (n, i, o, in_out, bias)) in kinds().into_iter().flat_map(|of| shapes.map(|s| (of, s))) {
         let shape = if in_out { [i, o] } else { [o, i] };
-        let (x, w, b) = (normal(&[n, i]), normal(&shape) / 8.0, normal(&[o]));
+        let (x, w, b) = (normal(of.0, &[n, i]), normal(of.0, &shape) / 8.0, normal(of.0, &[o]));
         let leaves = if bias { vec![x, w, b] } else { vec![x, w] };
-        let ours = |l: &[Tensor]| bf16::linear(&half(&l[0]), Map { weight: &l[1], bias: l.get(2), in_out }).unwrap();
+        let ours = |l: &[Tensor]| dense::linear(&l[0].to_kind(of.0), Map { weight: &l[1], bias: l.get(2), in_out }).unwrap();
         let theirs = |l: &[Tensor]| l[0].linear(&if in_out { l[1].tr() } else { l[1].shallow_clone() }, l.get(2));
-        compare(&format!("linear {n} {i} {o} {in_out}"), &leaves, ours, theirs);
+        compare(of, &format!("linear {n} {i} {o} {in_out}"), &leaves, ours, theirs);
     }
 }
 
 #[test]
 fn mlps_of_every_activation() {
-    if absent() {
-        return;
-    }
     tch::manual_seed(2);
     let apply = |a: Activation, x: &Tensor| match a {
         Activation::GeluTanh => x.gelu("tanh"),
@@ -79,17 +72,20 @@ fn mlps_of_every_activation() {
         Activation::Relu => x.relu(),
         Activation::Silu => x.silu(),
     };
-    for a in [Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Silu] {
+    let activations = [Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Silu];
+    for (of, a) in kinds().into_iter().flat_map(|of| activations.map(|a| (of, a))) {
+        let normal = |shape: &[i64]| normal(of.0, shape);
         for in_out in [false, true] {
             let shape = |i: i64, o: i64| if in_out { [i, o] } else { [o, i] };
             let leaves = [normal(&[50, 48]), normal(&shape(48, 100)) / 4.0, normal(&[100]), normal(&shape(100, 48)) / 8.0, normal(&[48])];
             let turned = |w: &Tensor| if in_out { w.tr() } else { w.shallow_clone() };
             compare(
+                of,
                 &format!("{a:?} {in_out}"),
                 &leaves,
                 |l| {
                     let map = |i: usize| Map { weight: &l[i], bias: Some(&l[i + 1]), in_out };
-                    bf16::mlp(&half(&l[0]), map(1), map(3), a).unwrap()
+                    dense::mlp(&l[0].to_kind(of.0), map(1), map(3), a).unwrap()
                 },
                 |l| apply(a, &l[0].linear(&turned(&l[1]), Some(&l[2]))).linear(&turned(&l[3]), Some(&l[4])),
             );
@@ -123,9 +119,6 @@ fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
 
 #[test]
 fn attention_over_packed_sequences() {
-    if absent() {
-        return;
-    }
     tch::manual_seed(3);
     /// Heads, key-value heads, width, features that turn, window, by head; groups by the lengths of their segments.
     type Case = (i64, i64, i64, i64, i64, bool, &'static [&'static [i64]]);
@@ -138,7 +131,7 @@ fn attention_over_packed_sequences() {
         (1, 1, 80, 20, 0, true, &[&[67, 3]]),
         (3, 3, 8, 0, 100, false, &[&[200, 60, 61]]),
     ];
-    for (heads, kv_heads, width, turning, window, by_head, groups) in cases {
+    for (of, (heads, kv_heads, width, turning, window, by_head, groups)) in kinds().into_iter().flat_map(|of| cases.map(|c| (of, c))) {
         let (bounds, starts, sequences) = layout(groups);
         let n = starts.int64_value(&[-1]);
         let angle = Tensor::rand([n, turning / 2], (Kind::Float, Device::Cpu)) * 3.0;
@@ -170,62 +163,66 @@ fn attention_over_packed_sequences() {
         };
         let tables = (turning > 0).then_some((&cos, &sin));
         let name = format!("{heads}/{kv_heads} heads of {width}, window {window}");
-        let all = normal(&[n, (heads + 2 * kv_heads) * width]);
-        compare(&name, std::slice::from_ref(&all), |l| bf16::attend(&[&half(&l[0])], shape, tables, &bounds, &starts).unwrap(), theirs);
+        let all = normal(of.0, &[n, (heads + 2 * kv_heads) * width]);
+        compare(of, &name, std::slice::from_ref(&all), |l| dense::attend(&[&l[0].to_kind(of.0)], shape, tables, &bounds, &starts).unwrap(), theirs);
         if by_head {
             continue;
         }
         // The same from three tensors.
         let split = |x: &Tensor| x.split_with_sizes([heads * width, kv_heads * width, kv_heads * width], 1);
-        let one = bf16::attend(&[&half(&all)], shape, tables, &bounds, &starts).unwrap();
-        let three: Vec<Tensor> = split(&half(&all)).iter().map(Tensor::contiguous).collect();
-        let three = bf16::attend(&three.iter().collect::<Vec<_>>(), shape, tables, &bounds, &starts).unwrap();
+        let one = dense::attend(&[&all.to_kind(of.0)], shape, tables, &bounds, &starts).unwrap();
+        let three: Vec<Tensor> = split(&all.to_kind(of.0)).iter().map(Tensor::contiguous).collect();
+        let three = dense::attend(&three.iter().collect::<Vec<_>>(), shape, tables, &bounds, &starts).unwrap();
         assert!(one.equal(&three), "{name}");
     }
 }
 
 #[test]
 fn products_of_packed_matrices() {
-    if absent() {
-        return;
-    }
     tch::manual_seed(4);
-    for (m, n, k) in [(1, 17, 2), (5, 65, 34), (130, 64, 256), (33, 201, 70)] {
-        let (x, w, b) = (normal(&[m, k]), normal(&[k, n]), normal(&[n]));
-        let packed = Packed::across(&w).unwrap();
-        let along = Packed::along(&half(&w.tr().contiguous())).unwrap();
+    let shapes = [(1, 17, 2), (5, 65, 34), (130, 64, 256), (33, 201, 70)];
+    for ((kind, _), (m, n, k)) in kinds().into_iter().flat_map(|of| shapes.map(|s| (of, s))) {
+        let (x, w, b) = (normal(kind, &[m, k]), normal(kind, &[k, n]), normal(kind, &[n]));
+        let rows = x.to_kind(kind);
+        let packed = Packed::across(&w, kind).unwrap();
+        let along = Packed::along(&w.tr().contiguous().to_kind(kind), kind).unwrap();
         let want = x.mm(&w) + &b;
-        let exact = packed.multiply(&half(&x), Some(&b), Kind::Float).unwrap();
+        let exact = packed.multiply(&rows, Some(&b), Kind::Float).unwrap();
         close("float32", &exact, &want, 1e-5); // sums of the same products in another order
-        assert!(along.multiply(&half(&x), Some(&b), Kind::Float).unwrap().equal(&exact), "both layouts are one matrix");
-        close("bfloat16", &packed.multiply(&half(&x), Some(&b), Kind::BFloat16).unwrap(), &want, 0.004);
+        assert!(along.multiply(&rows, Some(&b), Kind::Float).unwrap().equal(&exact), "both layouts are one matrix");
+        close("rounded", &packed.multiply(&rows, Some(&b), kind).unwrap(), &want, 0.004);
         // Rows of an odd width go on with a column of 0 behind them.
-        let even = packed.multiply_even(&half(&x)).unwrap();
-        assert_eq!(even.size(), [m, n + n % 2]);
-        let back = Packed::across(&half(&w.tr().contiguous())).unwrap().multiply(&even, None, Kind::Float).unwrap();
+        let even = packed.multiply_even(&rows).unwrap();
+        assert_eq!((even.size(), even.kind()), (vec![m, n + n % 2], kind));
+        let back = Packed::across(&w.tr().contiguous(), kind).unwrap().multiply(&even, None, Kind::Float).unwrap();
         close("back", &back, &even.narrow(1, 0, n).to_kind(Kind::Float).mm(&w.tr()), 1e-5);
         let mut sum = Tensor::ones([k, n], (Kind::Float, Device::Cpu));
         let y = even.narrow(1, 0, n);
-        Packed::across(&half(&x)).unwrap().add_transposed(&Packed::across(&y).unwrap(), &mut sum).unwrap();
+        Packed::across(&rows, kind).unwrap().add_transposed(&Packed::across(&y, kind).unwrap(), &mut sum).unwrap();
         close("transposed", &sum, &(x.tr().mm(&y.to_kind(Kind::Float)) + 1.0), 1e-5);
     }
 }
 
 #[test]
 fn wrong_tensors_are_refused() {
-    if absent() {
-        return;
+    for (kind, _) in kinds() {
+        let other = if kind == Kind::Float { Kind::BFloat16 } else { Kind::Float };
+        let float = Tensor::zeros([4, 4], (Kind::Float, Device::Cpu));
+        let rows = float.to_kind(kind);
+        let wide = Tensor::zeros([4, 6], (Kind::Float, Device::Cpu));
+        let double = float.to_kind(Kind::Double);
+        assert!(dense::linear(&double, Map { weight: &float, bias: None, in_out: false }).is_err(), "rows of another type");
+        assert!(dense::linear(&rows, Map { weight: &wide, bias: None, in_out: false }).is_err(), "another width");
+        let heads = Heads { heads: 1, kv_heads: 1, width: 2, window: 0, scale: 1.0, by_head: false };
+        let six = wide.to_kind(kind);
+        let [bounds, short, whole] = [&[0i64, 1][..], &[0, 3], &[0, 4]].map(Tensor::from_slice);
+        assert!(dense::attend(&[&six], heads, None, &bounds, &short).unwrap_err().to_string().contains("segments"));
+        assert!(dense::attend(&[&six], heads, None, &bounds, &whole).is_ok());
+        assert!(dense::attend(&[&rows], heads, None, &bounds, &whole).is_err());
+        let packed = Packed::along(&float, kind).unwrap();
+        assert!(packed.multiply(&six, None, Kind::Float).is_err(), "another width");
+        assert!(packed.multiply(&float.to_kind(other), None, Kind::Float).is_err(), "rows of the other type");
+        assert!(Packed::along(&double, kind).is_err(), "a matrix of another type");
     }
-    let float = Tensor::zeros([4, 4], (Kind::Float, Device::Cpu));
-    let rows = half(&float);
-    let wide = Tensor::zeros([4, 6], (Kind::Float, Device::Cpu));
-    assert!(bf16::linear(&float, Map { weight: &float, bias: None, in_out: false }).is_err(), "float32 rows");
-    assert!(bf16::linear(&rows, Map { weight: &wide, bias: None, in_out: false }).is_err(), "another width");
-    let heads = Heads { heads: 1, kv_heads: 1, width: 2, window: 0, scale: 1.0, by_head: false };
-    let six = half(&wide);
-    let [bounds, short, whole] = [&[0i64, 1][..], &[0, 3], &[0, 4]].map(Tensor::from_slice);
-    assert!(bf16::attend(&[&six], heads, None, &bounds, &short).unwrap_err().to_string().contains("segments"));
-    assert!(bf16::attend(&[&six], heads, None, &bounds, &whole).is_ok());
-    assert!(bf16::attend(&[&rows], heads, None, &bounds, &whole).is_err());
-    assert!(Packed::along(&float).unwrap().multiply(&six, None, Kind::Float).is_err());
+    assert!(Packed::along(&Tensor::zeros([2, 2], (Kind::Float, Device::Cpu)), Kind::Double).is_err(), "no kernels for it");
 }

@@ -1,0 +1,28 @@
+// The kernels on rows of activations, once for each type of these: bfloat16 and float32.
+#pragma once
+
+#include "attention.h"
+#include "decode.h"
+#include "matmul.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct Kernels {
+  int64_t per, tile; // numbers of a word, columns of a tile
+  // `sums`, if not null: the columns' sums over k (n of them; not for `along`).
+  void (*pack)(const struct Matrix *matrix, uint32_t *out, float *sums, int threads);
+  void (*product)(const struct Product *product, const struct Out *out, int threads);
+  // These return 0, or 1 where memory ran out.
+  int (*attention)(const struct Attention *a, int threads);
+  int (*attention_backward)(const struct Attention *a, int threads);
+  int (*decode)(const struct Decode *d, int threads);
+};
+
+// All null where they were built for another kind of processor.
+extern const struct Kernels rlhf_bf16_kernels, rlhf_f32_kernels;
+
+#ifdef __cplusplus
+}
+#endif

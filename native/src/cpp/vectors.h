@@ -1,0 +1,35 @@
+// What the kernels are written in: vectors of sixteen float32, and words. A word is what the kernel multiplies at once of a row: two bfloat16 that are
+// neighbours (bf16.h, for AVX512-BF16), or one float32 (f32.h, for AVX2). The same sources are compiled for each (build.rs).
+//
+// No C++ library: what such a file would instantiate of it could be chosen by the linker for everybody else, on processors that do not know the instructions.
+#pragma once
+
+#include <stdint.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int64_t ROWS = 6; // rows of sums in registers
+
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+} // namespace
+
+#ifdef RLHF_F32
+#define NAMED(name) rlhf_f32_##name
+#ifdef __AVX2__
+#define RLHF_KERNELS
+#include "f32.h"
+#endif
+#else
+#define NAMED(name) rlhf_bf16_##name
+#if defined(__AVX512BF16__) || defined(RLHF_EMULATED)
+#define RLHF_KERNELS
+#include "bf16.h"
+#endif
+#endif
+
+#ifdef RLHF_KERNELS
+#include "activations.h"
+#endif
