@@ -2,11 +2,11 @@
 
 use crate::cache::{Cache, Places};
 use crate::config::Config;
-use crate::layers::{Linear, NormLayer, kernels, sound};
+use crate::layers::{Linear, NormLayer, has_kernels, sound};
 use crate::rotary::Rotary;
 use crate::segments::Segments;
-use native::dense::{self, Heads};
 use native::decode;
+use native::dense::{self, Heads};
 use tch::{Device, Kind, Tensor};
 
 /// One forward pass.
@@ -237,7 +237,7 @@ impl Attention {
     }
 
     fn has_kernels(&self, x: &Tensor, train: bool) -> bool {
-        kernels(x.kind(), x.device()) && self.head_dim % 2 == 0 && self.head_dim <= 512 && !(train && self.dropout > 0.0)
+        has_kernels(x.kind(), x.device()) && self.head_dim % 2 == 0 && self.head_dim <= 512 && !(train && self.dropout > 0.0)
     }
 
     /// Whole sequences by our own kernel, `[N, H·C]`.

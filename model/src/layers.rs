@@ -149,7 +149,7 @@ impl Linear {
 
     /// Do our own kernels take these rows and this weight?
     pub fn has_kernels(&self, x: &Tensor) -> bool {
-        kernels(x.kind(), x.device()) && self.can_pack()
+        has_kernels(x.kind(), x.device()) && self.can_pack()
     }
 
     /// For the kernels.
@@ -158,8 +158,8 @@ impl Linear {
     }
 }
 
-/// Are there kernels of our own for activations of this kind, here?
-pub(crate) fn kernels(kind: Kind, device: Device) -> bool {
+/// Are there kernels of our own for activations of this kind, here? Elsewhere libtorch's operators do the same.
+pub fn has_kernels(kind: Kind, device: Device) -> bool {
     device == Device::Cpu && dense::supported(kind)
 }
 

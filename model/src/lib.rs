@@ -54,6 +54,7 @@ pub use config::{Config, Kind, kind_of};
 pub use error::{ModelError, is_input};
 pub use files::resolve;
 pub use generate::{Generation, Sampling, generate, generate_rows};
+pub use layers::has_kernels;
 pub use model::{HeadKind, Model, Parameter};
 pub use peft::resolve_adapter;
 pub use quantise::Fit;

@@ -4,7 +4,7 @@
 
 use crate::error::ModelError;
 use crate::init::{Init, fresh};
-use crate::layers::{Linear, cast, fits, kernels};
+use crate::layers::{Linear, cast, fits, has_kernels};
 use crate::model::{HeadKind, Model, Parameter};
 use crate::peft;
 use data::config::Lora;
@@ -31,7 +31,7 @@ impl Adapter {
 
     /// Do our own kernels take it, beside a map that they take?
     pub fn has_kernels(&self, x: &Tensor) -> bool {
-        kernels(x.kind(), x.device()) && fits(&self.a) && fits(&self.b)
+        has_kernels(x.kind(), x.device()) && fits(&self.a) && fits(&self.b)
     }
 
     /// What the adapter reads of `x`, where that is not `x` itself.

@@ -5,7 +5,7 @@ use crate::config::{self, Config, Dropout};
 use crate::error::ModelError;
 use crate::files::{self, Weight, WeightFiles};
 use crate::init::{Builder, Init, Supply};
-use crate::layers::{Linear, cast, fits, kernels, sound};
+use crate::layers::{Linear, cast, fits, has_kernels, sound};
 use crate::lora::{Adapters, module_of};
 use crate::names::{self, Names, SCALAR_HEAD};
 use crate::quantise::Head;
@@ -349,7 +349,7 @@ impl Model {
             let shape = [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
             return sound(weight.linear(&hidden.reshape([-1, self.config.width as i64]), None)).view(shape.as_slice());
         }
-        if kernels(hidden.kind(), self.device) && fits(&self.head_weight) {
+        if has_kernels(hidden.kind(), self.device) && fits(&self.head_weight) {
             let map = dense::Map { weight: &self.head_weight, bias: None, in_out: false };
             let shape = [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
             return sound(dense::linear(&hidden.reshape([-1, self.config.width as i64]), map)).view(shape.as_slice());

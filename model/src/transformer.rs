@@ -6,7 +6,7 @@ use crate::attention::{Attention, Pass, Qkv, Tokens};
 use crate::config::{Activation, Config, Dropout, Family, Position};
 use crate::error::ModelError;
 use crate::init::{Builder, Init};
-use crate::layers::{Linear, LinearShape, NormLayer, cast, kernels, sound};
+use crate::layers::{Linear, LinearShape, NormLayer, cast, has_kernels, sound};
 use crate::names::Names;
 use crate::rotary::{Reach, Rotary};
 use crate::segments::Segments;
@@ -209,7 +209,7 @@ impl Transformer {
     pub fn can_decode(&self) -> bool {
         let width = self.embedding.size()[1];
         let block = |b: &Block| b.attention.can_decode() && b.mlp.linears().all(Linear::can_pack);
-        kernels(self.compute, self.embedding.device())
+        has_kernels(self.compute, self.embedding.device())
             && self.embedding.kind() == Kind::Float
             && width % 2 == 0
             && self.blocks.iter().all(block)
@@ -306,7 +306,7 @@ impl Transformer {
 
 /// A block that keeps its input alone and is worked out again in the backward pass, from handles of its own of all that it uses.
 fn again(block: &Block, x: &Tensor, pass: &Pass<'_>, segments: &Segments, index: usize) -> Tensor {
-    if !kernels(x.kind(), x.device()) && segments.rows().is_none() {
+    if !has_kernels(x.kind(), x.device()) && segments.rows().is_none() {
         segments.padded(); // made once and shared, not by every block
     }
     let (own, segments, train) = (block.share(), segments.share(), pass.train);

@@ -335,7 +335,8 @@ impl Packed {
         let to = Out { kind, activation: 0, add: 0, c: out.data_ptr(), stride: out.stride()[0], bias, inner: std::ptr::null_mut() };
         let a = x.data_ptr().cast_const().cast();
         let inner = (self.k + kernels.per - 1) / kernels.per * kernels.per;
-        let product = Product { m, n: self.n, k: inner, a, stride: k / kernels.per, tiled: 0, b: self.words.data_ptr().cast_const().cast() };
+        let product =
+            Product { m, n: self.n, k: inner, a, stride: k / kernels.per, tiled: 0, b: self.words.data_ptr().cast_const().cast() };
         let multiply = kernels.product.ok_or_else(|| absent(self.kind))?;
         // SAFETY: shapes and types were checked; `out` was made for the result.
         unsafe { multiply(&product, &to, tch::get_num_threads()) };
@@ -346,7 +347,12 @@ impl Packed {
     pub fn add_transposed(&self, other: &Packed, sum: &mut Tensor) -> Result<(), NativeError> {
         let _call = Range::operator(c"rlhf::product");
         let kernels = kernels_of(self.kind)?;
-        if self.k != other.k || self.kind != other.kind || sum.size() != [self.n, other.n] || sum.kind() != Kind::Float || !sum.is_contiguous() {
+        if self.k != other.k
+            || self.kind != other.kind
+            || sum.size() != [self.n, other.n]
+            || sum.kind() != Kind::Float
+            || !sum.is_contiguous()
+        {
             return Err(wrong("sum", format!("{:?} of {:?}, instead of {:?} float32", sum.size(), sum.kind(), [self.n, other.n])));
         }
         let out = Out { kind: EXACT, activation: 0, add: 1, c: sum.data_ptr(), stride: other.n, bias: null(), inner: std::ptr::null_mut() };

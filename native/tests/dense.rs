@@ -30,7 +30,13 @@ fn close(name: &str, got: &Tensor, want: &Tensor, share: f64) {
 }
 
 /// Values and gradients of the two ways to compute `leaves` → a tensor, under the same weighting of its elements.
-fn compare((kind, near): (Kind, f64), name: &str, leaves: &[Tensor], ours: impl Fn(&[Tensor]) -> Tensor, theirs: impl Fn(&[Tensor]) -> Tensor) {
+fn compare(
+    (kind, near): (Kind, f64),
+    name: &str,
+    leaves: &[Tensor],
+    ours: impl Fn(&[Tensor]) -> Tensor,
+    theirs: impl Fn(&[Tensor]) -> Tensor,
+) {
     let run = |f: &dyn Fn(&[Tensor]) -> Tensor| {
         let leaves: Vec<Tensor> = leaves.iter().map(|t| t.detach().copy().set_requires_grad(true)).collect();
         let y = f(&leaves);
@@ -164,7 +170,13 @@ fn attention_over_packed_sequences() {
         let tables = (turning > 0).then_some((&cos, &sin));
         let name = format!("{heads}/{kv_heads} heads of {width}, window {window}");
         let all = normal(of.0, &[n, (heads + 2 * kv_heads) * width]);
-        compare(of, &name, std::slice::from_ref(&all), |l| dense::attend(&[&l[0].to_kind(of.0)], shape, tables, &bounds, &starts).unwrap(), theirs);
+        compare(
+            of,
+            &name,
+            std::slice::from_ref(&all),
+            |l| dense::attend(&[&l[0].to_kind(of.0)], shape, tables, &bounds, &starts).unwrap(),
+            theirs,
+        );
         if by_head {
             continue;
         }

@@ -28,7 +28,13 @@ fn close(name: &str, got: &Tensor, want: &Tensor, near: f64) {
 }
 
 /// Values and gradients of two ways to compute `leaves` → a tensor.
-fn compare((kind, near): (Kind, f64), name: &str, leaves: &[Tensor], ours: impl Fn(&[Tensor]) -> Tensor, theirs: impl Fn(&[Tensor]) -> Tensor) {
+fn compare(
+    (kind, near): (Kind, f64),
+    name: &str,
+    leaves: &[Tensor],
+    ours: impl Fn(&[Tensor]) -> Tensor,
+    theirs: impl Fn(&[Tensor]) -> Tensor,
+) {
     let run = |f: &dyn Fn(&[Tensor]) -> Tensor| {
         let leaves: Vec<Tensor> = leaves.iter().map(|t| t.detach().copy().set_requires_grad(true)).collect();
         let y = f(&leaves);
@@ -66,8 +72,9 @@ fn linear_maps_with_an_adapter() {
         let theirs = |l: &[Tensor]| plain(&l[0], &l[0], &w, bias.as_ref(), (&l[1], &l[2]), in_out);
         compare(of, &format!("linear {n} {i} {o} {r} {in_out}"), &leaves, ours, theirs);
         let leaves: Vec<Tensor> = leaves.into_iter().chain([normal(&[n, i])]).collect();
-        let ours =
-            |l: &[Tensor]| lora::linear(&l[0].to_kind(of.0), Some(&l[3].to_kind(of.0)), map(), Adapter { a: &l[1], b: &l[2], scale: SCALE }).unwrap();
+        let ours = |l: &[Tensor]| {
+            lora::linear(&l[0].to_kind(of.0), Some(&l[3].to_kind(of.0)), map(), Adapter { a: &l[1], b: &l[2], scale: SCALE }).unwrap()
+        };
         let theirs = |l: &[Tensor]| plain(&l[0], &l[3], &w, bias.as_ref(), (&l[1], &l[2]), in_out);
         compare(of, &format!("linear with dropout {n} {i} {o} {r} {in_out}"), &leaves, ours, theirs);
     }

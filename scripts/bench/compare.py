@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed and memory beside the Python programs a user would run instead: alternating runs, median of the ratios.
 
-    scripts/bench/compare.py --peers DIR pretrain|sft|reward|generate|ppo|ppo-default [--pairs 3] [--dtype bfloat16] [--shape small] [--batch 32] [--data ../shared/data]
+    scripts/bench/compare.py --peers DIR pretrain|sft|reward|generate|ppo|ppo-default [--pairs 3] [--dtype float32] [--shape small] [--batch 32] [--data ../shared/data]
         [--try-settings] [--jemalloc FILE] [--json FILE]
 
 DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
@@ -12,6 +12,8 @@ with `--jemalloc` its allocator too) and keeps the quickest. `--json` adds one l
 import argparse, gzip, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Without its instructions bfloat16 takes the peers many times as long: it is not tried there.
+TYPES = ["float32", "bfloat16"] if " avx512_bf16 " in open("/proc/cpuinfo").read() else ["float32"]
 
 
 def run(command, **more):
@@ -101,8 +103,8 @@ keep_best = false
         a.peer_share = found["mfu"]
         return found["tokens_per_s"], mib
     ours()  # trains the tokenizer and writes the shards once
-    other = "float32" if a.dtype == "bfloat16" else "bfloat16"
-    settings = [(f"{mode} {dtype}".strip(), ["--dtype", dtype, *more]) for dtype in (a.dtype, other) for mode, more in (("eager", []), ("compiled", ["--compile"]))]
+    types = [a.dtype] + [t for t in TYPES if t != a.dtype]
+    settings = [(f"{mode} {dtype}".strip(), ["--dtype", dtype, *more]) for dtype in types for mode, more in (("eager", []), ("compiled", ["--compile"]))]
     return "tokens/s", ours, settled(a, settings, peer)
 
 
@@ -223,7 +225,7 @@ json.dump([t(r['prompt'])['input_ids'] for r in rows], open({str(work / 'ids.jso
         return best, mib
     def peer():
         runs = []
-        for more in (["--bf16"], []):
+        for more in [["--bf16"]] * ("bfloat16" in TYPES) + [[]]:
             text, mib, _ = run([python, a.peers / "trl_stage.py", "generate", "--model", work / "base", "--data", work / "pairs.jsonl",
                                 "--rollout", a.batch, "--response-length", a.new, *more])
             runs.append((json.loads(text.splitlines()[-1])["tokens_per_s"], mib))
@@ -269,7 +271,7 @@ keep_best = false
         _, mib, _ = run([ROOT / "target/release/ppo", "--config", config, "--out", out, "--set", f"precision={a.dtype}"])
         return steady(out, "episodes_per_s"), mib
     arguments = ["ppo", "--model", work / "base", "--reward-model", work / "reward", "--data", work / "pairs.jsonl"]
-    settings = [("float32", []), ("bfloat16", ["--bf16"])]
+    settings = [("float32", []), ("bfloat16", ["--bf16"])][:len(TYPES)]
     return "episodes/s", ours, peer_stage(a, python, arguments, "episodes_per_s", settings)
 
 
@@ -283,7 +285,7 @@ p.add_argument("what", choices=["pretrain", "sft", "reward", "generate", "ppo", 
 p.add_argument("--peers", type=pathlib.Path, required=True)
 p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
 p.add_argument("--pairs", type=int, default=3)
-p.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of both; of ours alone for ppo, where bfloat16 does not help the peer, and generate, where the peer takes its better one")
+p.add_argument("--dtype", choices=["float32", "bfloat16"], default=TYPES[-1], help="of both [default: bfloat16 where the processor multiplies it]; of ours alone for ppo, where bfloat16 does not help the peer, and generate, where the peer takes its better one")
 p.add_argument("--shape", choices=SHAPES, default="small", help="of pretrain")
 p.add_argument("--batch", type=int, default=32, help="prompts of generate")
 p.add_argument("--new", type=int, default=64, help="tokens that generate writes after each")

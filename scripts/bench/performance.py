@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Everything that docs/performance.md's table says, in one command: ours and each peer in alternation, the ratios with their spread.
 
-    scripts/bench/performance.py --peers DIR [--pairs 3] [--only pretrain generate ...] [--jemalloc FILE] [--json docs/performance/results.jsonl]
+    scripts/bench/performance.py --peers DIR [--pairs 3] [--only pretrain generate ...] [--jemalloc FILE] [--dtype float32] [--json docs/performance/results.jsonl]
 
 Runs scripts/bench/compare.py once a row, with the peer in the quickest of its settings, adds what was found to the JSON file, and writes the table between the marks in
-docs/performance.md: of each row the newest finding. --table alone writes the table without measuring. Two hours on two cores with three pairs; nothing else should run meanwhile.
+docs/performance.md: of each row the newest finding, for bfloat16 and float32 apart. --table alone writes the table without measuring. Two hours on two cores with three pairs; nothing else should run meanwhile.
 """
 import argparse, json, pathlib, statistics, subprocess, sys
 
@@ -22,7 +22,10 @@ ROWS = [  # what, more arguments, its name in the table, wanted
     ("ppo", [], "PPO, equal work (separate value network, 4 passes), episodes/s", "2.5×"),
     ("ppo-default", [], "PPO, our default objective, episodes/s", "4×"),
 ]
-MARKS = ("<!-- table: scripts/bench/performance.py -->", "<!-- end of table -->")
+MARKS = {  # of the table of each precision of ours
+    "bfloat16": ("<!-- table: scripts/bench/performance.py -->", "<!-- end of table -->"),
+    "float32": ("<!-- float32 table: scripts/bench/performance.py -->", "<!-- end of float32 table -->"),
+}
 
 
 def key(what, shape, batch):
@@ -34,9 +37,9 @@ def row_key(row):
     return key(row[0], options.get("--shape"), int(options.get("--batch", 0)) or None)
 
 
-def table(records):
+def table(records, dtype):
     newest = {key(r["what"], r["shape"], r["batch"]): r for r in records}
-    lines = ["| work | ours | peer | ratio | memory | share of the bf16 peak, ours and peer | pairs, day | wanted |", "|---|---|---|---|---|---|---|---|"]
+    lines = [f"| work | ours | peer | ratio | memory | share of the {dtype} peak, ours and peer | pairs, day | wanted |", "|---|---|---|---|---|---|---|---|"]
     number = lambda x: f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
     for row in ROWS:
         r = newest.get(row_key(row))
@@ -46,7 +49,7 @@ def table(records):
         ratio = statistics.median(r["ratios"])
         spread = f" ({min(r['ratios']):.2f} to {max(r['ratios']):.2f})" if len(r["ratios"]) > 1 else ""
         share = ""
-        if r["peer_share_of_peak"] and "bfloat16" in r["peer_setting"]:
+        if r["peer_share_of_peak"] and dtype in r["peer_setting"]:
             share = f"{r['peer_share_of_peak'] * r['ratios'][-1]:.2f}, {r['peer_share_of_peak']:.2f}"
         peer = f"{number(statistics.median(r['peer']))} ({r['peer_setting']})" if r["peer_setting"] else number(statistics.median(r["peer"]))
         lines.append(f"| {row[2]} | {number(statistics.median(r['ours']))} | {peer} | **{ratio:.2f}×**{spread} | {statistics.median(r['memory']):.2f}× "
@@ -59,6 +62,7 @@ p.add_argument("--peers", type=pathlib.Path)
 p.add_argument("--pairs", default="3")
 p.add_argument("--only", nargs="*", help="works, as compare.py names them")
 p.add_argument("--jemalloc")
+p.add_argument("--dtype", choices=list(MARKS), help="as compare.py's")
 p.add_argument("--json", type=pathlib.Path, default=ROOT / "docs/performance/results.jsonl")
 p.add_argument("--table", action="store_true", help="write the table from what is there, without measuring")
 a = p.parse_args()
@@ -70,9 +74,13 @@ if not a.table:
             continue
         command = [sys.executable, ROOT / "scripts/bench/compare.py", what, *more, "--peers", a.peers, "--pairs", a.pairs, "--json", a.json, "--try-settings"]
         command += ["--jemalloc", a.jemalloc] if a.jemalloc else []
+        command += ["--dtype", a.dtype] if a.dtype else []
         print(" ".join(map(str, command[1:])), flush=True)
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
 page = ROOT / "docs/performance.md"
 text = page.read_text()
-begin, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
-page.write_text(text[:begin] + "\n" + table([json.loads(line) for line in open(a.json)]) + "\n" + text[end:])
+records = [json.loads(line) for line in open(a.json)]
+for dtype, (first, last) in MARKS.items():
+    begin, end = text.index(first) + len(first), text.index(last)
+    text = text[:begin] + "\n" + table([r for r in records if r["dtype"] == dtype], dtype) + "\n" + text[end:]
+page.write_text(text)

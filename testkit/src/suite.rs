@@ -3,6 +3,7 @@
 use crate::{Stage, metrics};
 use std::path::Path;
 use std::time::Instant;
+use tch::{Device, Kind};
 
 /// Kills of one stage. Most come before its end: each start is given a random share of an undisturbed run's time.
 const KILLS: usize = 12;
@@ -113,9 +114,19 @@ pub struct Budget {
     pub peak_mib: f64,
 }
 
+/// What it may cost in float32 on either kind of processor.
+#[derive(Debug, Clone, Copy)]
+pub struct Budgets {
+    /// By libtorch's operators.
+    pub operators: Budget,
+    /// By our kernels: fewer calls, and weights packed for each.
+    pub kernels: Budget,
+}
+
 /// `--profile` leaves a trace and a summary with these phases, and a step keeps to its budget: not above it, and not so far below that the budget says
 /// nothing any more.
-pub fn profiled(stage: &Stage, phases: &[&str], budget: Budget) {
+pub fn profiled(stage: &Stage, phases: &[&str], budgets: Budgets) {
+    let budget = if model::has_kernels(Kind::Float, Device::Cpu) { budgets.kernels } else { budgets.operators };
     stage.run_ok("run", &["--profile=4"]);
     let read = |name: &str| std::fs::read_to_string(stage.out("run").join("profile").join(name)).expect("profile");
     let trace: serde_json::Value = serde_json::from_str(&read("trace.json")).expect("a Chrome trace");
@@ -163,7 +174,7 @@ pub fn recomputed(stage: &Stage, key: &str) {
 }
 
 /// The tests of a stage: `stage` makes a [`Stage`] whose run has `length` steps by the key `key`; `reads` are files below its folder that it
-/// reads; `wrong` are overrides that must be refused; `profile` are the phases of a step and its [`Budget`].
+/// reads; `wrong` are overrides that must be refused; `profile` are the phases of a step and its [`Budgets`].
 #[macro_export]
 macro_rules! stage_tests {
     ($stage:expr, $key:literal = $length:literal, reads: $reads:expr, wrong: $wrong:expr, profile: $phases:expr, $budget:expr) => {
