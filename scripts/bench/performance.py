@@ -82,5 +82,6 @@ text = page.read_text()
 records = [json.loads(line) for line in open(a.json)]
 for dtype, (first, last) in MARKS.items():
     begin, end = text.index(first) + len(first), text.index(last)
-    text = text[:begin] + "\n" + table([r for r in records if r["dtype"] == dtype], dtype) + "\n" + text[end:]
+    found = [r for r in records if r["dtype"] == dtype]
+    text = text[:begin] + "\n" + (table(found, dtype) + "\n" if found else "") + text[end:]
 page.write_text(text)

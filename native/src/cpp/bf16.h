@@ -21,6 +21,7 @@ constexpr int64_t TILE = 64;           // columns of a tile
 constexpr int64_t DEPTH = 512;         // words of K that are worked off at a time where sums stand in memory
 constexpr int64_t CACHED = 96 * 1024;  // words of A that stay in the second-level cache while B passes
 constexpr int64_t ABREAST = 1;         // tiles that are packed together
+constexpr bool FETCH = false;             // not tried
 constexpr int registers(int) { return 4; } // vectors of sums a row where so many rows are worked on
 
 INLINE Mask first(int64_t n) { return n >= 16 ? Mask(0xffff) : n <= 0 ? Mask(0) : Mask((1u << n) - 1); }

@@ -65,8 +65,6 @@ EMU __mmask16 emu_cmp_ps_mask(__m512 a, __m512 b, int how) {
 }
 EMU __m512 emu_mask_blend_ps(__mmask16 m, __m512 a, __m512 b) { return emu_map([&](int i) { return m >> i & 1 ? emu_at(b, i) : emu_at(a, i); }); }
 EMU __m512 emu_maskz_mov_ps(__mmask16 m, __m512 a) { return emu_mask_blend_ps(m, emu_setzero_ps(), a); }
-EMU __m512 emu_maskz_sub_ps(__mmask16 m, __m512 a, __m512 b) { return emu_maskz_mov_ps(m, emu_sub_ps(a, b)); }
-EMU __m512 emu_mask_mul_ps(__m512 other, __mmask16 m, __m512 a, __m512 b) { return emu_mask_blend_ps(m, other, emu_mul_ps(a, b)); }
 EMU float emu_reduce_add_ps(__m512 a) {
   float s[16];
   memcpy(s, &a, 64);
@@ -203,8 +201,6 @@ template <class... T> EMU __m512i emu_set_epi16(T... x) {
 #define _mm512_cmp_ps_mask emu_cmp_ps_mask
 #define _mm512_mask_blend_ps emu_mask_blend_ps
 #define _mm512_maskz_mov_ps emu_maskz_mov_ps
-#define _mm512_maskz_sub_ps emu_maskz_sub_ps
-#define _mm512_mask_mul_ps emu_mask_mul_ps
 #define _mm512_reduce_add_ps emu_reduce_add_ps
 #define _mm512_reduce_max_ps emu_reduce_max_ps
 #define _mm512_loadu_ps emu_loadu_ps

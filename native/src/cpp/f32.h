@@ -17,6 +17,7 @@ constexpr int64_t TILE = 16;          // columns of a tile
 constexpr int64_t DEPTH = 256;        // words of K that are worked off at a time where sums stand in memory
 constexpr int64_t CACHED = 48 * 1024; // words of A that stay in the second-level cache while B passes
 constexpr int64_t ABREAST = 8;        // tiles that are packed together, so that more than a line of each row is read at a time
+constexpr bool FETCH = true;          // weights that no cache holds are read a tile ahead
 constexpr int registers(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; } // vectors of sums a row where so many rows are worked on
 
 INLINE Mask first(int64_t n) { return n >= 16 ? Mask(0xffff) : n <= 0 ? Mask(0) : Mask((1u << n) - 1); }

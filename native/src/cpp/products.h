@@ -69,24 +69,24 @@ struct PlusSlope { // c = (sum + c) · activation'(inner)
   }
 };
 
-template <class Put, int A, int R> INLINE void block(int64_t words, Left a, const uint32_t *b, const Out &o, int64_t i, int64_t j, int64_t n) {
+template <class Put, int A, int R> INLINE void block(int64_t words, Left a, const uint32_t *b, int64_t next, const Out &o, int64_t i, int64_t j, int64_t n) {
   Floats c[R][VECTORS];
   clear(c);
-  multiply(words, a, b, c);
+  multiply<FETCH>(words, a, b, c, next);
   for (int r = 0; r < R; ++r)
     for (int q = 0; q < VECTORS; ++q)
       if (j + 16 * q < n) Put::template put<A>(o, i + r, j + 16 * q, first(n - j - 16 * q), c[r][q]);
 }
 
 // Rows i to end, at most a tile of them, by one tile of B.
-template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32_t *b, const Out &o, int64_t i, int64_t end, int64_t j, int64_t n) {
-  for (; i + ROWS <= end; i += ROWS, a.at += ROWS * a.row) block<Put, A, ROWS>(words, a, b, o, i, j, n);
+template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32_t *b, int64_t next, const Out &o, int64_t i, int64_t end, int64_t j, int64_t n) {
+  for (; i + ROWS <= end; i += ROWS, a.at += ROWS * a.row) block<Put, A, ROWS>(words, a, b, next, o, i, j, n);
   switch (end - i) {
-  case 5: return block<Put, A, 5>(words, a, b, o, i, j, n);
-  case 4: return block<Put, A, 4>(words, a, b, o, i, j, n);
-  case 3: return block<Put, A, 3>(words, a, b, o, i, j, n);
-  case 2: return block<Put, A, 2>(words, a, b, o, i, j, n);
-  case 1: return block<Put, A, 1>(words, a, b, o, i, j, n);
+  case 5: return block<Put, A, 5>(words, a, b, next, o, i, j, n);
+  case 4: return block<Put, A, 4>(words, a, b, next, o, i, j, n);
+  case 3: return block<Put, A, 3>(words, a, b, next, o, i, j, n);
+  case 2: return block<Put, A, 2>(words, a, b, next, o, i, j, n);
+  case 1: return block<Put, A, 1>(words, a, b, next, o, i, j, n);
   }
 }
 
@@ -105,10 +105,10 @@ void part(const Product &p, const Out &whole, int64_t from, int64_t to, int64_t 
       for (int64_t t = first_tile; t < last_tile; ++t) {
         const uint32_t *b = p.b + (t * words + k) * TILE;
         if (!p.tiled) {
-          rows<Put, A>(deep, Left{p.a + top * p.stride + k, p.stride, 1}, b, o, top, bottom, t * TILE, p.n);
+          rows<Put, A>(deep, Left{p.a + top * p.stride + k, p.stride, 1}, b, words * TILE, o, top, bottom, t * TILE, p.n);
         } else { // top is at the start of a tile of A
           for (int64_t i = top; i < bottom; i += TILE)
-            rows<Put, A>(deep, Left{p.a + (i / TILE * words + k) * TILE, 1, TILE}, b, o, i, least(i + TILE, bottom), t * TILE, p.n);
+            rows<Put, A>(deep, Left{p.a + (i / TILE * words + k) * TILE, 1, TILE}, b, words * TILE, o, i, least(i + TILE, bottom), t * TILE, p.n);
         }
       }
     }
