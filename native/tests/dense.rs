@@ -4,55 +4,15 @@
 //! as a share of the result's largest value: 1% for results and gradients. Gradients of weights are not rounded, their inputs are. In float32 only the order
 //! of sums differs (at most 1,030 terms: 2⁻²⁴ · √1030, some tens of it at worst) and exponentials by 2 ulp: 1e-5.
 
+mod common;
+
+use common::{close, compare, normal};
 use native::dense::{self, Activation, Heads, Map, Packed};
 use tch::{Device, Kind, Tensor};
 
-/// The types that this processor has kernels for, and their tolerance.
+/// The types with kernels, and their tolerance.
 fn kinds() -> Vec<(Kind, f64)> {
-    let both = [(Kind::BFloat16, 0.01), (Kind::Float, 1e-5)];
-    let (here, absent): (Vec<_>, Vec<_>) = both.into_iter().partition(|(kind, _)| dense::supported(*kind));
-    for (kind, _) in absent {
-        eprintln!("SKIPPED: no kernels for {kind:?} on this processor");
-    }
-    here
-}
-
-/// Normal numbers that are of this type already, in float32.
-fn normal(kind: Kind, shape: &[i64]) -> Tensor {
-    Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind).to_kind(Kind::Float)
-}
-
-fn close(name: &str, got: &Tensor, want: &Tensor, share: f64) {
-    assert_eq!(got.size(), want.size(), "{name}");
-    let (got, want) = (got.to_kind(Kind::Float), want.to_kind(Kind::Float));
-    let (difference, largest) = ((&got - &want).abs().max().double_value(&[]), want.abs().max().double_value(&[]));
-    assert!(difference <= share * largest, "{name}: {difference:e} of {largest:e}");
-}
-
-/// Values and gradients of the two ways to compute `leaves` → a tensor, under the same weighting of its elements.
-fn compare(
-    (kind, near): (Kind, f64),
-    name: &str,
-    leaves: &[Tensor],
-    ours: impl Fn(&[Tensor]) -> Tensor,
-    theirs: impl Fn(&[Tensor]) -> Tensor,
-) {
-    let run = |f: &dyn Fn(&[Tensor]) -> Tensor| {
-        let leaves: Vec<Tensor> = leaves.iter().map(|t| t.detach().copy().set_requires_grad(true)).collect();
-        let y = f(&leaves);
-        let weights = (Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7).sin().view(y.size().as_slice());
-        let weights = weights.to_kind(kind).to_kind(Kind::Float);
-        (y.to_kind(Kind::Float) * weights).sum(Kind::Float).backward();
-        (y, leaves.into_iter().map(|t| t.grad()).collect::<Vec<_>>())
-    };
-    let ((y, grads), (want, expected)) = (run(&ours), run(&theirs));
-    assert_eq!(y.kind(), kind, "{name}");
-    close(&format!("{name} in {kind:?}"), &y, &want, near);
-    for (i, (g, e)) in grads.iter().zip(&expected).enumerate() {
-        close(&format!("{name} in {kind:?}, gradient {i}"), g, e, near);
-    }
-    let free = tch::no_grad(|| ours(leaves));
-    assert!(free.equal(&y.detach()) && !free.requires_grad(), "{name}: without autograd the same bits");
+    common::kinds(0.01)
 }
 
 #[test]

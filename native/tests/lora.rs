@@ -1,56 +1,17 @@
 //! Linear maps and MLPs with adapters beside the same made of libtorch's float32 operators; tolerances as in `dense.rs`.
 
-use native::dense::{self, Activation, Map};
+mod common;
+
+use common::{compare, normal};
+use native::dense::{Activation, Map};
 use native::lora::{self, Adapter};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 const SCALE: f64 = 1.5;
 
-/// The types that this processor has kernels for, and their tolerance.
+/// The types with kernels, and their tolerance.
 fn kinds() -> Vec<(Kind, f64)> {
-    let both = [(Kind::BFloat16, 0.012), (Kind::Float, 1e-5)];
-    let (here, absent): (Vec<_>, Vec<_>) = both.into_iter().partition(|(kind, _)| dense::supported(*kind));
-    for (kind, _) in absent {
-        eprintln!("SKIPPED: no kernels for {kind:?} on this processor");
-    }
-    here
-}
-
-fn normal(kind: Kind, shape: &[i64]) -> Tensor {
-    Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind).to_kind(Kind::Float)
-}
-
-fn close(name: &str, got: &Tensor, want: &Tensor, near: f64) {
-    assert_eq!(got.size(), want.size(), "{name}");
-    let (difference, largest) =
-        ((got.to_kind(Kind::Float) - want.to_kind(Kind::Float)).abs().max().double_value(&[]), want.abs().max().double_value(&[]));
-    assert!(difference <= near * largest, "{name}: {difference:e} of {largest:e}");
-}
-
-/// Values and gradients of two ways to compute `leaves` → a tensor.
-fn compare(
-    (kind, near): (Kind, f64),
-    name: &str,
-    leaves: &[Tensor],
-    ours: impl Fn(&[Tensor]) -> Tensor,
-    theirs: impl Fn(&[Tensor]) -> Tensor,
-) {
-    let run = |f: &dyn Fn(&[Tensor]) -> Tensor| {
-        let leaves: Vec<Tensor> = leaves.iter().map(|t| t.detach().copy().set_requires_grad(true)).collect();
-        let y = f(&leaves);
-        let weights = (Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7).sin();
-        let weights = weights.to_kind(kind).to_kind(Kind::Float).view_as(&y);
-        (y.to_kind(Kind::Float) * weights).sum(Kind::Float).backward();
-        (y, leaves.into_iter().map(|t| t.grad()).collect::<Vec<_>>())
-    };
-    let ((y, grads), (want, expected)) = (run(&ours), run(&theirs));
-    assert_eq!(y.kind(), kind, "{name}");
-    close(&format!("{name} in {kind:?}"), &y, &want, near);
-    for (i, (g, e)) in grads.iter().zip(&expected).enumerate() {
-        close(&format!("{name} in {kind:?}, gradient {i}"), g, e, near);
-    }
-    let free = tch::no_grad(|| ours(leaves));
-    assert!(free.equal(&y.detach()) && !free.requires_grad(), "{name}: without autograd the same bits");
+    common::kinds(0.012)
 }
 
 /// x·W + b + s·(z·Aᵀ)·Bᵀ in float32.

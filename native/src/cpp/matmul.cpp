@@ -23,7 +23,7 @@ template <class Put> void by_activation(int activation, const Product &p, const 
   }
 }
 
-constexpr int64_t STRIP = 64; // rows that are packed at a time
+constexpr int64_t STRIP = ABREAST > 1 ? 64 : INT64_MAX; // rows of the tiles that are packed together
 
 // Tiles [from, to), where K runs across the rows.
 template <class T, int A> void pack_tiles(const T *w, const Matrix &s, uint32_t *out, float *sums, int64_t from, int64_t to) {
