@@ -63,12 +63,12 @@ fn kernels() {
         build.cpp(true).std("c++20").pic(true).opt_level(3).flag("-fopenmp").flag("-fno-math-errno").flag("-fno-trapping-math");
         build
     };
-    build().file("src/cpp/kernels.cpp").compile("rlhf_kernels");
+    build().file("src/cpp/kernels.cpp").file("src/cpp/choice.cpp").compile("rlhf_kernels");
     // Sums of whole numbers stay in the order in which they are written: in another, GCC runs out of registers. And GCC 12 warns of its own headers.
     let mut quantised = build();
     quantised.flag_if_supported("-fno-tree-reassoc").flag_if_supported("-Wno-maybe-uninitialized");
     quantised.file("src/cpp/quantised.cpp").compile("rlhf_quantised");
-    // Once for activations of bfloat16 and once of float32; the program asks before it calls (`dense::supported`). No C++ library: see vectors.h. Words are
+    // Once for activations of bfloat16, and of float32 for AVX2 and for AVX-512; the program asks before it calls (`dense::supported`). No C++ library: see vectors.h. Words are
     // written as one type and read as another.
     let rows = || {
         let mut rows = build();
@@ -90,11 +90,13 @@ fn kernels() {
         bf16.flag("-march=x86-64-v4").flag("-mavx512bf16");
     }
     bf16.compile("rlhf_bf16");
-    let mut f32 = rows();
-    f32.define("RLHF_F32", None);
-    if x86 {
-        f32.flag("-march=x86-64-v3");
+    for (bits, march) in [("256", "-march=x86-64-v3"), ("512", "-march=x86-64-v4")] {
+        let mut f32 = rows();
+        f32.define("RLHF_F32", bits);
+        if x86 {
+            f32.flag(march);
+        }
+        f32.compile(&format!("rlhf_f32_{bits}"));
     }
-    f32.compile("rlhf_f32");
     println!("cargo:rustc-link-lib=gomp");
 }

@@ -190,13 +190,15 @@ impl Partition {
         Ok(self.units.as_ref().map_or_else(|| Ok(self.params[i].shallow_clone()), |units| units.fetch(i))?)
     }
 
-    /// Sets all gradients to zero.
+    /// Sets all gradients to zero; of one process to none at all.
     pub fn zero_grad(&mut self) -> Result<(), Error> {
         for sum in &mut self.sums {
             _ = sum.f_zero_()?;
         }
-        if self.shard == Shard::Nothing {
-            self.params.iter_mut().for_each(Tensor::zero_grad);
+        match self.shard {
+            Shard::Nothing if self.size == 1 => native::drop_gradients(&self.params)?,
+            Shard::Nothing => self.params.iter_mut().for_each(Tensor::zero_grad), // they are views of what is sent
+            _ => {}
         }
         Ok(())
     }

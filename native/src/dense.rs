@@ -1,9 +1,11 @@
-//! Products and attention of activations in bfloat16 on processors with AVX512-BF16, two to five times as fast as libtorch's at a transformer's shapes; and in
-//! float32 on processors with AVX2, up to three times as fast for few rows.
+//! Products and attention of activations in bfloat16 on processors with AVX512-BF16 and in float32 on processors with AVX2 or AVX-512: at a transformer's shapes up to
+//! several times as fast as libtorch's (docs/performance.md).
 //!
 //! Products are of the activations' type, their sums float32. [`linear`], [`mlp`] and [`attend`] take float32 weights, work with autograd, and give weights and
 //! biases float32 gradients that were never rounded. [`Packed`] is the bare product, for weights that are used again and again.
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu;
 use crate::{NativeError, Range, check};
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null;
@@ -11,28 +13,42 @@ use tch::{Device, Kind, Tensor};
 
 /// Does this processor have what the functions here need for activations of this type? Elsewhere they must not be called.
 ///
-/// For float32 the answer is no where there is AVX-512: libtorch's own operators use it.
+/// For bfloat16 the answer is no where there is AMX: libtorch's own operators use it, and the functions here do not.
 pub fn supported(kind: Kind) -> bool {
     #[cfg(target_arch = "x86_64")]
-    {
-        let wide = is_x86_feature_detected!("avx512f");
-        match kind {
-            Kind::BFloat16 => {
-                let all = wide
-                    && is_x86_feature_detected!("avx512bf16")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl");
-                all || cfg!(emulated)
-            }
-            Kind::Float => !wide && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            _ => false,
-        }
+    match kind {
+        Kind::BFloat16 => (multiplies_pairs() && !cpu::has("amx_bf16")) || cfg!(emulated),
+        Kind::Float => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        _ => false,
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
         cfg!(emulated) && kind == Kind::BFloat16
     }
+}
+
+/// Columns of a tile of the kernels for this type, by which packed weights are padded; none without kernels.
+pub fn tile(kind: Kind) -> Option<i64> {
+    kernels_of(kind).ok().map(|kernels| kernels.tile)
+}
+
+/// Does this processor multiply bfloat16 faster than float32? With AMX it does, and AMD's AVX512-BF16 does twice the work of float32 in a cycle; Intel's does half of it
+/// (measured on both: docs/performance.md).
+pub fn prefers_bfloat16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return cpu::has("amx_bf16") || (multiplies_pairs() && cpu::has("AuthenticAMD"));
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// AVX512-BF16, and what of AVX-512 the kernels use besides.
+#[cfg(target_arch = "x86_64")]
+fn multiplies_pairs() -> bool {
+    is_x86_feature_detected!("avx512bf16")
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
 }
 
 /// A non-linearity.
@@ -97,7 +113,7 @@ unsafe extern "C" {
         out: *mut *mut c_void,
     ) -> *mut c_char;
     static rlhf_bf16_kernels: Kernels;
-    static rlhf_f32_kernels: Kernels;
+    fn rlhf_f32_kernels() -> *const Kernels;
 }
 
 /// `rows.h`: the kernels for activations of one type. All null where they were built for another kind of processor.
@@ -123,7 +139,7 @@ pub(crate) fn kernels_of(kind: Kind) -> Result<&'static Kernels, NativeError> {
         return Err(wrong("activations", format!("{kind:?}, for which there are no kernels here")));
     }
     // SAFETY: immutable tables of the static library.
-    Ok(unsafe { if kind == Kind::Float { &rlhf_f32_kernels } else { &rlhf_bf16_kernels } })
+    Ok(unsafe { if kind == Kind::Float { &*rlhf_f32_kernels() } else { &rlhf_bf16_kernels } })
 }
 
 /// y = x·W + b: x `[N, in]` to `[N, out]`.

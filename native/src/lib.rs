@@ -1,6 +1,6 @@
 //! What tch does not bind of libtorch, and the few system calls that need `unsafe`. The only crate where `unsafe` is allowed.
 //!
-//! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`]: multi-tensor optimiser kernels, through a C++ shim whose
+//! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`], [`drop_gradients`]: multi-tensor optimiser kernels, through a C++ shim whose
 //!   exceptions become [`NativeError`].
 //! - [`cross_entropy_in_place`], [`token_log_probs`], [`exponentials`]: kernels of our own on rows of logits.
 //! - [`dense`]: linear maps, MLP and attention in bfloat16 and float32, forward and backward.
@@ -16,6 +16,8 @@
 
 mod alloc;
 mod c10d;
+#[cfg(target_arch = "x86_64")]
+mod cpu;
 pub mod decode;
 pub mod dense;
 mod kernels;
@@ -33,7 +35,7 @@ pub use alloc::{keep_freed_pages, release_freed_pages};
 pub use c10d::{Group, HAS_NCCL, Joining, Reducer, Reduction, Store, quiet_logging};
 pub use kernels::{RUN, cross_entropy_in_place, exponentials, token_log_probs};
 pub use map::MappedFile;
-pub use optim::{AdamWStep, clip, fused_adamw, global_grad_norm, scale};
+pub use optim::{AdamWStep, clip, drop_gradients, fused_adamw, global_grad_norm, scale};
 pub use process::{Signal, die_with_parent, exit_now, signal_process};
 pub use profile::{Event, EventKind, Profiler, Range};
 pub use recompute::recompute;

@@ -23,6 +23,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn rlhf_global_norm(tensors: *const TensorPtr, n: usize, out: *mut f64) -> *mut c_char;
     fn rlhf_scale(tensors: *const TensorPtr, n: usize, factor: f64) -> *mut c_char;
+    fn rlhf_drop_gradients(tensors: *const TensorPtr, n: usize) -> *mut c_char;
 }
 
 /// The numbers of one AdamW step (Loshchilov and Hutter, arXiv 1711.05101), as PyTorch names them.
@@ -113,6 +114,14 @@ pub fn scale(tensors: &[Tensor], factor: f64) -> Result<(), NativeError> {
     let list = ptrs(tensors);
     // SAFETY: `list` holds `tensors.len()` pointers to live, defined tensors.
     check(unsafe { rlhf_scale(list.as_ptr(), tensors.len(), factor) })
+}
+
+/// Forgets the gradients of these leaves: undefined afterwards, not zero. The next backward pass then keeps what it computes instead of adding it to zeros, and until it
+/// comes there no gradients take memory.
+pub fn drop_gradients(tensors: &[Tensor]) -> Result<(), NativeError> {
+    let list = ptrs(tensors);
+    // SAFETY: `list` holds `tensors.len()` pointers to live tensors.
+    check(unsafe { rlhf_drop_gradients(list.as_ptr(), tensors.len()) })
 }
 
 fn ptrs(tensors: &[Tensor]) -> Vec<TensorPtr> {

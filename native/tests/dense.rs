@@ -198,3 +198,8 @@ fn wrong_tensors_are_refused() {
     }
     assert!(Packed::along(&Tensor::zeros([2, 2], (Kind::Float, Device::Cpu)), Kind::Double).is_err(), "no kernels for it");
 }
+
+#[test]
+fn the_narrower_kernels_do_the_same() {
+    common::narrower();
+}

@@ -87,3 +87,8 @@ fn what_does_not_fit_is_refused() {
         assert!(lora::linear(&x, None, map, Adapter { a: &a, b: &b, scale: 1.0 }).is_err(), "a weight that learns");
     }
 }
+
+#[test]
+fn the_narrower_kernels_do_the_same() {
+    common::narrower();
+}

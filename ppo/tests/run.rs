@@ -71,10 +71,7 @@ testkit::stage_tests!(
         "device=cuda",
     ],
     profile: ["roll-out", "score", "observe", "policy forward", "policy head", "critic forward", "backward", "optimiser", "pre-training mix"],
-    testkit::suite::Budgets {
-        operators: testkit::suite::Budget { calls: 26000.0, mib: 15.2, peak_mib: 0.37 },
-        kernels: testkit::suite::Budget { calls: 14000.0, mib: 21.2, peak_mib: 0.325 },
-    }
+    testkit::suite::Budget { calls: 12600.0, mib: 10.2, peak_mib: 0.59 }
 );
 
 // Four micro-batches a step. The ratio of each rank's first step is exactly 1, or the run would stop; a larger ε keeps Adam from making steps of rounding.

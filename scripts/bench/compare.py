@@ -6,14 +6,17 @@
 
 DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
 trl_stage.py and make_model.py. Build first (cargo build --release, and --example generation -p model for generate). Nothing else should run meanwhile. Prints one JSON line a run and
-a summary; exit code 0 whatever the ratio, since this measures and does not judge. `--try-settings` runs the peer once in each of its settings (eager or compiled, packed or not, and
+a summary; exit code 0 whatever the ratio, since this measures and does not judge. `--try-settings` runs the peer once in each of its settings (eager or compiled, packed or not, float32 or bfloat16, and
 with `--jemalloc` its allocator too) and keeps the quickest. `--json` adds one line of the pairs to a file.
 """
 import argparse, gzip, json, os, pathlib, shutil, statistics, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROCESSOR = set(open("/proc/cpuinfo").read().split())
 # Without its instructions bfloat16 takes the peers many times as long: it is not tried there.
-TYPES = ["float32", "bfloat16"] if " avx512_bf16 " in open("/proc/cpuinfo").read() else ["float32"]
+TYPES = ["float32", "bfloat16"] if "avx512_bf16" in PROCESSOR else ["float32"]
+# As `precision = "auto"` has it (native::dense::prefers_bfloat16): Intel's instructions without AMX do half of float32's work in a cycle.
+QUICKER = "bfloat16" if "amx_bf16" in PROCESSOR or {"avx512_bf16", "AuthenticAMD"} <= PROCESSOR else "float32"
 
 
 def run(command, **more):
@@ -103,8 +106,7 @@ keep_best = false
         a.peer_share = found["mfu"]
         return found["tokens_per_s"], mib
     ours()  # trains the tokenizer and writes the shards once
-    types = [a.dtype] + [t for t in TYPES if t != a.dtype]
-    settings = [(f"{mode} {dtype}".strip(), ["--dtype", dtype, *more]) for dtype in types for mode, more in (("eager", []), ("compiled", ["--compile"]))]
+    settings = [(f"{mode} {dtype}", ["--dtype", dtype, *more]) for dtype in types(a) for mode, more in (("eager", []), ("compiled", ["--compile"]))]
     return "tokens/s", ours, settled(a, settings, peer)
 
 
@@ -176,16 +178,21 @@ def peer_stage(a, python, arguments, key, settings):
     return settled(a, settings, peer)
 
 
-def precision(a):
-    """TRL's argument for the precision of both."""
-    return ["--bf16"] if a.dtype == "bfloat16" else []
+def types(a):
+    """Those of the peer: ours first."""
+    return [a.dtype] + [t for t in TYPES if t != a.dtype]
+
+
+def precisions(a, more=[("", [])]):
+    """TRL's settings of each precision, each with and without more arguments."""
+    return [(f"{name} {dtype}".strip(), [*arguments, *(["--bf16"] if dtype == "bfloat16" else [])]) for dtype in types(a) for name, arguments in more]
 
 
 def sft(a, work):
     """Ours lays rows end to end without padding. Ours learns the answers, TRL every token of the text: our output head has less to do."""
     python = folders(a, work, 8, 200)
     sources = f'[model]\ninit = "{work}/base"\n[[data.sources]]\npath = "{work}/pairs.jsonl"\ncolumns = {{ response = "chosen" }}\n'
-    settings = [("unpacked", precision(a)), ("packed", ["--packing", *precision(a)])]
+    settings = precisions(a, [("unpacked", []), ("packed", ["--packing"])])
     peer = peer_stage(a, python, ["sft", "--model", work / "base", "--data", work / "pairs.jsonl"], "tokens_per_s", settings)
     return "real tokens/s", stage(a, work, "sft", sources + LEARN, "tokens_per_s"), peer
 
@@ -194,7 +201,7 @@ def reward(a, work):
     python = folders(a, work, 8, 200)
     sources = f'[model]\ninit = "{work}/reward"\n[[data.sources]]\npath = "{work}/pairs.jsonl"\n[centre]\nsamples = 0\n'
     ours = stage(a, work, "reward", sources + LEARN, "answers_per_s")
-    peer = peer_stage(a, python, ["reward", "--model", work / "reward", "--data", work / "pairs.jsonl"], "pairs_per_s", [("", precision(a))])
+    peer = peer_stage(a, python, ["reward", "--model", work / "reward", "--data", work / "pairs.jsonl"], "pairs_per_s", precisions(a))
     return "pairs/s", lambda: halved(ours), peer
 
 
@@ -271,8 +278,7 @@ keep_best = false
         _, mib, _ = run([ROOT / "target/release/ppo", "--config", config, "--out", out, "--set", f"precision={a.dtype}"])
         return steady(out, "episodes_per_s"), mib
     arguments = ["ppo", "--model", work / "base", "--reward-model", work / "reward", "--data", work / "pairs.jsonl"]
-    settings = [("float32", []), ("bfloat16", ["--bf16"])][:len(TYPES)]
-    return "episodes/s", ours, peer_stage(a, python, arguments, "episodes_per_s", settings)
+    return "episodes/s", ours, peer_stage(a, python, arguments, "episodes_per_s", precisions(a))
 
 
 def ppo_default(a, work):
@@ -285,7 +291,7 @@ p.add_argument("what", choices=["pretrain", "sft", "reward", "generate", "ppo", 
 p.add_argument("--peers", type=pathlib.Path, required=True)
 p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
 p.add_argument("--pairs", type=int, default=3)
-p.add_argument("--dtype", choices=["float32", "bfloat16"], default=TYPES[-1], help="of both [default: bfloat16 where the processor multiplies it]; of ours alone for ppo, where bfloat16 does not help the peer, and generate, where the peer takes its better one")
+p.add_argument("--dtype", choices=["float32", "bfloat16"], default=QUICKER, help="of both [default: what the processor multiplies faster]; with --try-settings, and for generate, the peer takes its better one")
 p.add_argument("--shape", choices=SHAPES, default="small", help="of pretrain")
 p.add_argument("--batch", type=int, default=32, help="prompts of generate")
 p.add_argument("--new", type=int, default=64, help="tokens that generate writes after each")
@@ -311,7 +317,7 @@ with tempfile.TemporaryDirectory() as folder:
           f"{statistics.median(memory):.2f}x its memory")
     if a.json:
         record = {"what": a.what, "shape": a.shape if a.what == "pretrain" else None, "batch": a.batch if a.what == "generate" else None, "unit": unit,
-                  "dtype": a.dtype, "peer_setting": a.setting, "ours": rates, "peer": peer_rates, "ratios": ratios, "memory": memory, "ours_mib": mibs,
+                  "dtype": a.dtype, "vectors": "AVX-512" if "avx512f" in PROCESSOR else "AVX2", "peer_setting": a.setting, "ours": rates, "peer": peer_rates, "ratios": ratios, "memory": memory, "ours_mib": mibs,
                   "peer_share_of_peak": a.peer_share, "peak_gflops": a.peak, "date": time.strftime("%Y-%m-%d %H:%M")}
         with open(a.json, "a") as file:
             file.write(json.dumps(record) + "\n")

@@ -4,7 +4,7 @@
     scripts/bench/performance.py --peers DIR [--pairs 3] [--only pretrain generate ...] [--jemalloc FILE] [--dtype float32] [--json docs/performance/results.jsonl]
 
 Runs scripts/bench/compare.py once a row, with the peer in the quickest of its settings, adds what was found to the JSON file, and writes the table between the marks in
-docs/performance.md: of each row the newest finding, for bfloat16 and float32 apart. --table alone writes the table without measuring. Two hours on two cores with three pairs; nothing else should run meanwhile.
+docs/performance.md: of each row the newest finding, for each type and kind of vectors apart. --table alone writes the table without measuring. Two hours on two cores with three pairs; nothing else should run meanwhile.
 """
 import argparse, json, pathlib, statistics, subprocess, sys
 
@@ -22,9 +22,10 @@ ROWS = [  # what, more arguments, its name in the table, wanted
     ("ppo", [], "PPO, equal work (separate value network, 4 passes), episodes/s", "2.5×"),
     ("ppo-default", [], "PPO, our default objective, episodes/s", "4×"),
 ]
-MARKS = {  # of the table of each precision of ours
-    "bfloat16": ("<!-- table: scripts/bench/performance.py -->", "<!-- end of table -->"),
-    "float32": ("<!-- float32 table: scripts/bench/performance.py -->", "<!-- end of float32 table -->"),
+TABLES = {  # the mark of each table: its type and vectors
+    "table": ("bfloat16", "AVX-512"),
+    "AVX-512 float32 table": ("float32", "AVX-512"),
+    "float32 table": ("float32", "AVX2"),
 }
 
 
@@ -62,7 +63,7 @@ p.add_argument("--peers", type=pathlib.Path)
 p.add_argument("--pairs", default="3")
 p.add_argument("--only", nargs="*", help="works, as compare.py names them")
 p.add_argument("--jemalloc")
-p.add_argument("--dtype", choices=list(MARKS), help="as compare.py's")
+p.add_argument("--dtype", choices=["bfloat16", "float32"], help="as compare.py's")
 p.add_argument("--json", type=pathlib.Path, default=ROOT / "docs/performance/results.jsonl")
 p.add_argument("--table", action="store_true", help="write the table from what is there, without measuring")
 a = p.parse_args()
@@ -80,8 +81,9 @@ if not a.table:
 page = ROOT / "docs/performance.md"
 text = page.read_text()
 records = [json.loads(line) for line in open(a.json)]
-for dtype, (first, last) in MARKS.items():
+for name, (dtype, vectors) in TABLES.items():
+    first, last = f"<!-- {name}: scripts/bench/performance.py -->", f"<!-- end of {name} -->"
     begin, end = text.index(first) + len(first), text.index(last)
-    found = [r for r in records if r["dtype"] == dtype]
+    found = [r for r in records if (r["dtype"], r["vectors"]) == (dtype, vectors)]
     text = text[:begin] + "\n" + (table(found, dtype) + "\n" if found else "") + text[end:]
 page.write_text(text)

@@ -20,17 +20,9 @@ pub fn precision(wanted: Precision, device: Device) -> Kind {
     match wanted {
         Precision::Float32 => Kind::Float,
         Precision::Bfloat16 => Kind::BFloat16,
-        Precision::Auto if device.is_cuda() || multiplies_bfloat16() => Kind::BFloat16,
+        Precision::Auto if device.is_cuda() || native::dense::prefers_bfloat16() => Kind::BFloat16,
         Precision::Auto => Kind::Float,
     }
-}
-
-/// Whether this CPU has instructions for products of bfloat16: without them they are slower than float32's. AMX never comes without AVX512-BF16.
-fn multiplies_bfloat16() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512bf16");
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
 }
 
 /// Sets libtorch's CPU threads and returns their number; 0 means as many as `OMP_NUM_THREADS` says, else one for each of this process's cores. (torchrun sets

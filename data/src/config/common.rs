@@ -22,7 +22,7 @@ pub enum Device {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// bfloat16 on a GPU and where the CPU multiplies it (AVX512-BF16, AMX), else float32.
+    /// bfloat16 on a GPU and where the CPU multiplies it faster than float32 (AMX; AMD's AVX512-BF16), else float32.
     Auto,
     /// float32 throughout.
     #[default]

@@ -1,4 +1,4 @@
-// Causal attention over packed sequences, forward and backward, of bfloat16 for AVX512-BF16 and of float32 for AVX2 (FlashAttention, arXiv 2205.14135: the
+// Causal attention over packed sequences, forward and backward, of bfloat16 or float32 (vectors.h; FlashAttention, arXiv 2205.14135: the
 // scores never stand in memory as a whole; here a few rows of them do, so that the softmax needs no second thoughts).
 //
 //   S = scale · Q·Kᵀ;  P = softmax over what is visible;  O = P·V;  backward: dV = Pᵀ·dO;  dS = P ∘ (dO·Vᵀ − Σ dO∘O) · scale;  dQ = dS·K;  dK = dSᵀ·Q

@@ -1,19 +1,13 @@
-// Vectors of sixteen float32 beside words of two bfloat16, for AVX512-BF16: see vectors.h.
+// Words of two bfloat16 for AVX512-BF16: see vectors.h.
 #pragma once
 
-#ifdef RLHF_EMULATED
-#include "emulated.h"
-#else
-#include <immintrin.h>
-#endif
+#include "avx512.h"
 
 typedef uint16_t bf16; // the upper half of a float32
 
 namespace {
 
 typedef bf16 Number; // an activation
-typedef __m512 Floats;
-typedef __mmask16 Mask;
 typedef __m512bh Words;
 
 constexpr int64_t PER = 2;             // numbers of a word
@@ -21,33 +15,9 @@ constexpr int64_t TILE = 64;           // columns of a tile
 constexpr int64_t DEPTH = 512;         // words of K that are worked off at a time where sums stand in memory
 constexpr int64_t CACHED = 96 * 1024;  // words of A that stay in the second-level cache while B passes
 constexpr int64_t ABREAST = 1;         // tiles that are packed together
-constexpr bool FETCH = false;             // not tried
+constexpr bool FETCH = false, EXPECT = false; // not tried
 constexpr int registers(int) { return 4; } // vectors of sums a row where so many rows are worked on
 
-INLINE Mask first(int64_t n) { return n >= 16 ? Mask(0xffff) : n <= 0 ? Mask(0) : Mask((1u << n) - 1); }
-
-INLINE Floats zero() { return _mm512_setzero_ps(); }
-INLINE Floats all(float x) { return _mm512_set1_ps(x); }
-INLINE Floats add(Floats x, Floats y) { return _mm512_add_ps(x, y); }
-INLINE Floats sub(Floats x, Floats y) { return _mm512_sub_ps(x, y); }
-INLINE Floats mul(Floats x, Floats y) { return _mm512_mul_ps(x, y); }
-INLINE Floats div(Floats x, Floats y) { return _mm512_div_ps(x, y); }
-INLINE Floats fmadd(Floats x, Floats y, Floats z) { return _mm512_fmadd_ps(x, y, z); }
-INLINE Floats fmsub(Floats x, Floats y, Floats z) { return _mm512_fmsub_ps(x, y, z); }
-INLINE Floats fnmadd(Floats x, Floats y, Floats z) { return _mm512_fnmadd_ps(x, y, z); }
-INLINE Floats larger(Floats x, Floats y) { return _mm512_max_ps(x, y); }
-INLINE Floats smaller(Floats x, Floats y) { return _mm512_min_ps(x, y); }
-INLINE Floats magnitude(Floats x) { return _mm512_abs_ps(x); }
-INLINE Floats nearest(Floats x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE Floats times_power(Floats x, Floats n) { return _mm512_scalef_ps(x, n); } // x · 2ⁿ
-INLINE Mask above(Floats x, Floats y) { return _mm512_cmp_ps_mask(x, y, _CMP_GT_OQ); }
-INLINE Floats select(Mask m, Floats x, Floats otherwise) { return _mm512_mask_blend_ps(m, otherwise, x); }
-INLINE Floats only(Mask m, Floats x) { return _mm512_maskz_mov_ps(m, x); }
-INLINE float sum_of(Floats x) { return _mm512_reduce_add_ps(x); }
-INLINE float most_of(Floats x) { return _mm512_reduce_max_ps(x); }
-
-INLINE Floats load(const float *p) { return _mm512_loadu_ps(p); }
-INLINE Floats load(const float *p, Mask m) { return _mm512_maskz_loadu_ps(m, p); }
 INLINE Floats widen(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
 INLINE Floats load(const bf16 *p) { return widen(_mm256_loadu_si256((const __m256i *)p)); }
 INLINE Floats load(const bf16 *p, Mask m) { return widen(_mm256_maskz_loadu_epi16(m, p)); }
@@ -55,8 +25,6 @@ INLINE Floats load(const bf16 *p, Mask m) { return widen(_mm256_maskz_loadu_epi1
 INLINE __m256i narrow(Floats x) { return (__m256i)_mm512_cvtneps_pbh(x); }
 INLINE void store(bf16 *p, Floats x) { _mm256_storeu_si256((__m256i *)p, narrow(x)); }
 INLINE void store(bf16 *p, Floats x, Mask m) { _mm256_mask_storeu_epi16(p, m, narrow(x)); }
-INLINE void store(float *p, Floats x) { _mm512_storeu_ps(p, x); }
-INLINE void store(float *p, Floats x, Mask m) { _mm512_mask_storeu_ps(p, m, x); }
 INLINE Floats rounded(Floats x) { return widen(narrow(x)); }
 
 INLINE void copy(bf16 *to, const bf16 *from, int64_t n) {

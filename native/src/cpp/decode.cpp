@@ -1,4 +1,4 @@
-// One forward pass for generation, in bfloat16 for AVX512-BF16 and in float32 for AVX2: a few tokens through all blocks in one parallel region. With one token the weights are read once and that
+// One forward pass for generation, in bfloat16 or float32 (vectors.h): a few tokens through all blocks in one parallel region. With one token the weights are read once and that
 // is the bound; nothing here may cost more than a little beside it.
 //
 // Roundings are those of the training pass (attention.cpp, and libtorch's norms): activations, keys, values and attention weights are of the one type, sums float32. A

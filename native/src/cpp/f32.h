@@ -1,93 +1,33 @@
-// Vectors of sixteen float32, two registers each, beside words of one float32, for AVX2 with FMA: see vectors.h.
+// Words of one float32, for AVX-512 and for AVX2: see vectors.h.
 #pragma once
 
-#include <immintrin.h>
+#if RLHF_F32 == 512
+#include "avx512.h"
+#else
+#include "avx2.h"
+#endif
 
 namespace {
 
 typedef float Number; // an activation
-struct Floats {
-  __m256 a, b;
-};
-typedef uint16_t Mask;
 typedef Floats Words;
 
-constexpr int64_t PER = 1;            // numbers of a word
-constexpr int64_t TILE = 16;          // columns of a tile
-constexpr int64_t DEPTH = 256;        // words of K that are worked off at a time where sums stand in memory
-constexpr int64_t CACHED = 48 * 1024; // words of A that stay in the second-level cache while B passes
-constexpr int64_t ABREAST = 8;        // tiles that are packed together, so that more than a line of each row is read at a time
-constexpr bool FETCH = true;          // weights that no cache holds are read a tile ahead
-constexpr int registers(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; } // vectors of sums a row where so many rows are worked on
+constexpr int64_t PER = 1; // numbers of a word
+// Columns of a tile; words of K that are worked off at a time where sums stand in memory; words of A that stay in the second-level cache while B passes; tiles that are
+// packed together, so that more than a line of each row is read at a time; whether weights that no cache holds are read a tile ahead (with AVX-512 that costs a sixth);
+// whether what sums are written over comes to the cache before them (brings a twelfth with AVX-512; not tried elsewhere).
+#if RLHF_F32 == 512
+constexpr int64_t TILE = 64, DEPTH = 256, CACHED = 96 * 1024, ABREAST = 2;
+constexpr bool FETCH = false, EXPECT = true;
+constexpr int registers(int) { return 4; } // vectors of sums a row where so many rows are worked on
+INLINE __m256 eight(const float *p, int64_t n) { return _mm256_maskz_loadu_ps(__mmask8(first(n)), p); } // of which n exist
+#else
+constexpr int64_t TILE = 16, DEPTH = 256, CACHED = 48 * 1024, ABREAST = 8;
+constexpr bool FETCH = true, EXPECT = false;
+constexpr int registers(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
+INLINE __m256 eight(const float *p, int64_t n) { return _mm256_maskload_ps(p, lanes(first(n))); }
+#endif
 
-INLINE Mask first(int64_t n) { return n >= 16 ? Mask(0xffff) : n <= 0 ? Mask(0) : Mask((1u << n) - 1); }
-// All bits of the lanes whose bit is set.
-INLINE __m256i lanes(unsigned m) {
-  const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(int(m)), bit), bit);
-}
-
-INLINE Floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-INLINE Floats all(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-INLINE Floats add(Floats x, Floats y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-INLINE Floats sub(Floats x, Floats y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-INLINE Floats mul(Floats x, Floats y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-INLINE Floats div(Floats x, Floats y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-INLINE Floats fmadd(Floats x, Floats y, Floats z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
-INLINE Floats fmsub(Floats x, Floats y, Floats z) { return {_mm256_fmsub_ps(x.a, y.a, z.a), _mm256_fmsub_ps(x.b, y.b, z.b)}; }
-INLINE Floats fnmadd(Floats x, Floats y, Floats z) { return {_mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b)}; }
-INLINE Floats larger(Floats x, Floats y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-INLINE Floats smaller(Floats x, Floats y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
-INLINE Floats magnitude(Floats x) {
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
-}
-INLINE Floats nearest(Floats x) {
-  constexpr int how = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-  return {_mm256_round_ps(x.a, how), _mm256_round_ps(x.b, how)};
-}
-// x · 2ⁿ for whole n from -126 to 127.
-INLINE Floats times_power(Floats x, Floats n) {
-  const auto power = [](__m256 n) {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
-  };
-  return {_mm256_mul_ps(x.a, power(n.a)), _mm256_mul_ps(x.b, power(n.b))};
-}
-INLINE Mask above(Floats x, Floats y) {
-  return Mask(_mm256_movemask_ps(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ)) | _mm256_movemask_ps(_mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ)) << 8);
-}
-INLINE Floats select(Mask m, Floats x, Floats otherwise) {
-  if (m == 0xffff) return x;
-  return {_mm256_blendv_ps(otherwise.a, x.a, _mm256_castsi256_ps(lanes(m))), _mm256_blendv_ps(otherwise.b, x.b, _mm256_castsi256_ps(lanes(m >> 8)))};
-}
-INLINE Floats only(Mask m, Floats x) { return select(m, x, zero()); }
-INLINE float sum_of(Floats x) {
-  const __m256 y = _mm256_add_ps(x.a, x.b);
-  __m128 z = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
-  z = _mm_add_ps(z, _mm_movehl_ps(z, z));
-  return _mm_cvtss_f32(_mm_add_ss(z, _mm_movehdup_ps(z)));
-}
-INLINE float most_of(Floats x) {
-  const __m256 y = _mm256_max_ps(x.a, x.b);
-  __m128 z = _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
-  z = _mm_max_ps(z, _mm_movehl_ps(z, z));
-  return _mm_cvtss_f32(_mm_max_ss(z, _mm_movehdup_ps(z)));
-}
-
-INLINE Floats load(const float *p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-INLINE Floats load(const float *p, Mask m) {
-  if (m == 0xffff) return load(p);
-  return {_mm256_maskload_ps(p, lanes(m)), _mm256_maskload_ps(p + 8, lanes(m >> 8))};
-}
-INLINE void store(float *p, Floats x) {
-  _mm256_storeu_ps(p, x.a);
-  _mm256_storeu_ps(p + 8, x.b);
-}
-INLINE void store(float *p, Floats x, Mask m) {
-  if (m == 0xffff) return store(p, x);
-  _mm256_maskstore_ps(p, lanes(m), x.a);
-  _mm256_maskstore_ps(p + 8, lanes(m >> 8), x.b);
-}
 INLINE Floats rounded(Floats x) { return x; }
 
 INLINE void copy(float *to, const float *from, int64_t n) {

@@ -41,14 +41,14 @@ struct Mlp : Function<Mlp> {
     const Tensor x = rows_of(input);
     const Packed up = forward_weight(x, w1, in_out);
     const Tensor inner = ctx ? at::empty({x.size(0), up.n}, x.options()) : Tensor();
-    const Tensor active = multiply(x, up, Out{OUT_ACTIVATE, int(activation), 0, nullptr, 0, bias_of(b1, up.n), ctx ? inner.data_ptr() : nullptr});
+    const Passing active = multiply_passing(x, up, Out{OUT_ACTIVATE, int(activation), 0, nullptr, 0, bias_of(b1, up.n), ctx ? inner.data_ptr() : nullptr});
     const Packed down = forward_weight(x, w2, in_out);
     if (ctx) {
       ctx->save_for_backward({w1.requires_grad() ? x : Tensor(), inner, w1, b1.value_or(Tensor()), w2, b2.value_or(Tensor())});
       ctx->saved_data["in_out"] = in_out;
       ctx->saved_data["activation"] = activation;
     }
-    return multiply(active, down, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(b2, down.n), nullptr});
+    return multiply(active.rows, down, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(b2, down.n), nullptr});
   }
 
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
@@ -63,7 +63,8 @@ struct Mlp : Function<Mlp> {
       const Packed active = pack_rows(inner, activation);
       dw2 = weight_gradient(active, pack_rows(dy, 0, data_of(db2)), in_out);
     }
-    const Tensor di = multiply(dy, backward_weight(dy, w2, in_out), Out{OUT_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
+    const Passing inside = multiply_passing(dy, backward_weight(dy, w2, in_out), Out{OUT_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
+    const Tensor &di = inside.rows;
     if (train) {
       if (b1.defined()) db1 = at::empty_like(b1);
       dw1 = weight_gradient(pack_rows(x), pack_rows(di, 0, data_of(db1)), in_out);

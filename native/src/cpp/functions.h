@@ -6,10 +6,12 @@
 
 #include "guarded.h"
 #include "rows.h"
+#include "scratch.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 using at::Tensor;
@@ -22,7 +24,7 @@ namespace {
 // The kernels for activations of this type.
 const Kernels &kernels_of(const Tensor &x) {
   TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "activations of float32 or bfloat16, not ", x.scalar_type());
-  const Kernels &of = x.scalar_type() == at::kFloat ? rlhf_f32_kernels : rlhf_bf16_kernels;
+  const Kernels &of = x.scalar_type() == at::kFloat ? *rlhf_f32_kernels() : rlhf_bf16_kernels;
   TORCH_CHECK(of.product, "no kernels for ", x.scalar_type(), " on this kind of processor");
   return of;
 }
@@ -30,9 +32,9 @@ const Kernels &kernels_of(const Tensor &x) {
 // A matrix in tiles. `k`: the dimension summed over.
 struct Packed {
   const Kernels &of;
-  Tensor words;
+  Scratch words;
   int64_t k, n;
-  const uint32_t *at() const { return static_cast<const uint32_t *>(words.const_data_ptr()); }
+  uint32_t *at() const { return static_cast<uint32_t *>(words.at()); }
 };
 
 // Of w [n, k] (`along`) or [k, n], after an activation; `sums` receives those of the columns.
@@ -40,9 +42,9 @@ Packed pack(const Kernels &of, const Tensor &w, bool along, int activation = 0, 
   TORCH_CHECK(w.dim() == 2 && w.stride(1) == 1, "a matrix with contiguous rows, not ", w.sizes(), " with strides ", w.strides());
   TORCH_CHECK(w.scalar_type() == at::kFloat || (w.scalar_type() == at::kBFloat16 && of.per == 2), "a matrix of ", w.scalar_type());
   const int64_t k = w.size(along ? 1 : 0), n = w.size(along ? 0 : 1), words = (n + of.tile - 1) / of.tile * ((k + of.per - 1) / of.per) * of.tile;
-  Packed out{of, at::empty({words}, w.options().dtype(at::kInt).requires_grad(false)), k, n};
+  Packed out{of, Scratch(words * sizeof(uint32_t)), k, n};
   const Matrix matrix{w.const_data_ptr(), w.scalar_type() == at::kBFloat16, along, activation, k, n, w.stride(0)};
-  of.pack(&matrix, static_cast<uint32_t *>(out.words.data_ptr()), sums, at::get_num_threads());
+  of.pack(&matrix, out.at(), sums, at::get_num_threads());
   return out;
 }
 
@@ -78,9 +80,24 @@ Tensor multiply(const Tensor &a, const Packed &b, Out out = Out{OUT_PLAIN}) {
   return c;
 }
 
+// Rows that live no longer than the function that makes them.
+struct Passing {
+  Scratch memory;
+  Tensor rows;
+  Passing(int64_t n, int64_t width, const Tensor &like)
+      : memory(n * width * like.element_size()), rows(at::from_blob(memory.at(), {n, width}, like.options().requires_grad(false))) {}
+};
+
+// The same of C = A · B.
+Passing multiply_passing(const Tensor &a, const Packed &b, Out out) {
+  Passing c(a.size(0), b.n, a);
+  multiply_into(c.rows, a, b, out);
+  return c;
+}
+
 // Aᵀ · B of two matrices packed over the same dimension, [a.n, b.n] in float32.
 Tensor multiply_transposed(const Packed &a, const Packed &b) {
-  Tensor c = at::empty({a.n, b.n}, a.words.options().dtype(at::kFloat));
+  Tensor c = at::empty({a.n, b.n}, at::TensorOptions(at::kFloat));
   const Product product{a.n, b.n, a.k, a.at(), 0, 1, b.at()};
   const Out out{OUT_EXACT, 0, 0, c.data_ptr(), b.n, nullptr, nullptr};
   a.of.product(&product, &out, at::get_num_threads());

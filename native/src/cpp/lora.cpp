@@ -84,7 +84,9 @@ struct AdaptedMlp : Function<AdaptedMlp> {
     const Tensor x = rows_of(input);
     const Packed up = forward_weight(x, w1, in_out);
     const Tensor inner = multiply(x, up, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(bias1, up.n), nullptr});
-    const Tensor h1 = down(x, p1), active = at::empty_like(inner);
+    const Tensor h1 = down(x, p1);
+    const Passing passing(x.size(0), up.n, x);
+    const Tensor &active = passing.rows;
     multiply_into(active, h1, forward_weight(h1, p1.scaled(), false), Out{OUT_PLUS_ACTIVATE, int(activation), 0, nullptr, 0, nullptr, inner.data_ptr()});
     const Packed out = forward_weight(x, w2, in_out);
     const Tensor y = multiply(active, out, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(bias2, out.n), nullptr});
@@ -109,7 +111,8 @@ struct AdaptedMlp : Function<AdaptedMlp> {
     const Tensor dy = rows_of(grads[0]);
     const Tensor db2 = b_gradient(pack_rows(dy), h2, p2), dh2 = down_gradient(dy, p2);
     const Tensor da2 = multiply_transposed(pack_rows(dh2), pack_rows(inner, activation));
-    const Tensor di = multiply(dy, backward_weight(dy, w2, in_out));
+    const Passing inside = multiply_passing(dy, backward_weight(dy, w2, in_out), Out{OUT_PLAIN});
+    const Tensor &di = inside.rows;
     multiply_into(di, dh2, backward_weight(dh2, p2.a.detach(), false), Out{OUT_PLUS_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
     const Tensor db1 = b_gradient(pack_rows(di), h1, p1), dh1 = down_gradient(di, p1);
     const Tensor da1 = multiply_transposed(pack_rows(dh1), pack_rows(x));

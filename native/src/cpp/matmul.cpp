@@ -1,4 +1,4 @@
-// Matrix products with sums in float32, of bfloat16 for AVX512-BF16 and of float32 for AVX2.
+// Matrix products with sums in float32, of bfloat16 or float32 (vectors.h).
 
 #include "vectors.h"
 

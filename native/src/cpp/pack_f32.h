@@ -24,14 +24,13 @@ INLINE void transpose(__m256 (&r)[8]) {
   }
 }
 
-// One tile where the dimension summed over runs along the rows of memory: element (k, n) is w[n · stride + k], `n` columns exist, at most 16.
+// One tile where the dimension summed over runs along the rows of memory: element (k, n) is w[n · stride + k], `n` columns exist, at most TILE.
 template <class T> INLINE void pack_along(const T *w, int64_t stride, int64_t k, int64_t n, uint32_t *out) {
   float *to = (float *)out;
   for (int64_t q = 0; q < TILE; q += 8)
     for (int64_t at = 0; at < k; at += 8) {
       __m256 r[8];
-      const __m256i m = lanes(first(k - at));
-      for (int i = 0; i < 8; ++i) r[i] = q + i < n ? _mm256_maskload_ps(w + (q + i) * stride + at, m) : _mm256_setzero_ps();
+      for (int i = 0; i < 8; ++i) r[i] = q + i < n ? eight(w + (q + i) * stride + at, k - at) : _mm256_setzero_ps();
       transpose(r);
       for (int64_t i = 0; i < least(k - at, 8); ++i) _mm256_storeu_ps(to + (at + i) * TILE + q, r[i]);
     }
@@ -39,13 +38,17 @@ template <class T> INLINE void pack_along(const T *w, int64_t stride, int64_t k,
 
 // One tile where it runs across them: element (k, n) is w[k · stride + n], after an activation. `sums`: those of the columns are added, if not null.
 template <class T, int A> INLINE void pack_across(const T *w, int64_t stride, int64_t k, int64_t n, uint32_t *out, float *sums) {
-  Floats sum = zero();
-  for (int64_t at = 0; at < k; ++at) {
-    const Floats x = activate<A>(load(w + at * stride, first(n)));
-    store((float *)out + at * TILE, x);
-    sum = add(sum, x);
-  }
-  if (sums) store(sums, add(sum, load(sums, first(n))), first(n));
+  constexpr int V = TILE / 16;
+  Floats sum[V];
+  for (int v = 0; v < V; ++v) sum[v] = zero();
+  for (int64_t at = 0; at < k; ++at)
+    for (int v = 0; v < V; ++v) {
+      const Floats x = activate<A>(load(w + at * stride + 16 * v, first(n - 16 * v)));
+      store((float *)out + at * TILE + 16 * v, x);
+      sum[v] = add(sum[v], x);
+    }
+  if (sums)
+    for (int v = 0; v < V; ++v) store(sums + 16 * v, add(sum[v], load(sums + 16 * v, first(n - 16 * v))), first(n - 16 * v));
 }
 
 } // namespace

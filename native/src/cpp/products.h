@@ -69,10 +69,27 @@ struct PlusSlope { // c = (sum + c) · activation'(inner)
   }
 };
 
+// Comes to the cache while a block is worked on: where a row's sums go, and what they meet there.
+INLINE void expect(const Out &o, int64_t i, int64_t j) {
+  for (int q = 0; q < VECTORS; ++q) {
+    __builtin_prefetch((Number *)o.c + i * o.stride + j + 16 * q, 1);
+    if (o.inner) __builtin_prefetch((Number *)o.inner + i * o.stride + j + 16 * q);
+  }
+}
+
 template <class Put, int A, int R> INLINE void block(int64_t words, Left a, const uint32_t *b, int64_t next, const Out &o, int64_t i, int64_t j, int64_t n) {
   Floats c[R][VECTORS];
   clear(c);
-  multiply<FETCH>(words, a, b, c, next);
+  if (EXPECT) { // a row at a time: a core awaits no more than some sixteen lines at once
+    for (int64_t r = 0, from = 0; r < R; ++r) {
+      const int64_t to = words * (r + 1) / R;
+      expect(o, i + r, j);
+      multiply<FETCH>(to - from, Left{a.at + from * a.word, a.row, a.word}, b + from * TILE, c, next);
+      from = to;
+    }
+  } else {
+    multiply<FETCH>(words, a, b, c, next);
+  }
   for (int r = 0; r < R; ++r)
     for (int q = 0; q < VECTORS; ++q)
       if (j + 16 * q < n) Put::template put<A>(o, i + r, j + 16 * q, first(n - j - 16 * q), c[r][q]);

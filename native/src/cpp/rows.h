@@ -1,4 +1,4 @@
-// The kernels on rows of activations, once for each type of these: bfloat16 and float32.
+// The kernels on rows of activations, once for each type of these, bfloat16 and float32, and float32 once more for wider registers.
 #pragma once
 
 #include "attention.h"
@@ -21,7 +21,9 @@ struct Kernels {
 };
 
 // All null where they were built for another kind of processor.
-extern const struct Kernels rlhf_bf16_kernels, rlhf_f32_kernels;
+extern const struct Kernels rlhf_bf16_kernels, rlhf_f32_avx2_kernels, rlhf_f32_avx512_kernels;
+// Those for float32 that this processor can run.
+const struct Kernels *rlhf_f32_kernels(void);
 
 #ifdef __cplusplus
 }

@@ -97,4 +97,11 @@ char *rlhf_scale(const at::Tensor *const *tensors, size_t n, double factor) {
   });
 }
 
+// The gradients are undefined afterwards: the next one to come is taken as it is, not added to zeros.
+char *rlhf_drop_gradients(const at::Tensor *const *tensors, size_t n) {
+  return guarded([&] {
+    for (size_t i = 0; i < n; ++i) tensors[i]->mutable_grad().reset();
+  });
+}
+
 } // extern "C"

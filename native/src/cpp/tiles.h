@@ -1,6 +1,6 @@
 // The kernel at the heart of products and of attention: rows of words times a tile of packed columns, summed in registers.
 //
-// The numbers of a word are neighbours along the dimension summed over (vectors.h). A tile holds 64 columns of words of bfloat16, or 16 of float32:
+// The numbers of a word are neighbours along the dimension summed over (vectors.h). A tile holds 64 columns, or 16 in AVX2:
 // [word][TILE]. Six rows by a tile of sums stand in registers while the tile streams by: 24 multiplications for 10 loads, or 12 for 8.
 #pragma once
 
@@ -33,7 +33,9 @@ template <bool FETCH = false, int R, int V> INLINE void multiply(int64_t words, 
     Words y[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) y[v] = words_at(b + 16 * v);
-    if (FETCH) __builtin_prefetch(b + next, 0, 2);
+    if (FETCH)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) __builtin_prefetch(b + next + 16 * v, 0, 2);
     b += TILE;
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {

@@ -1,6 +1,7 @@
 //! What the tests of both kinds of activations share.
 
 use native::dense;
+use std::process::Command;
 use tch::{Device, Kind, Tensor};
 
 /// The types that this processor has kernels for, and their tolerance: `rounded` in bfloat16, see `dense.rs`.
@@ -11,6 +12,16 @@ pub fn kinds(rounded: f64) -> Vec<(Kind, f64)> {
         eprintln!("SKIPPED: no kernels for {kind:?} on this processor");
     }
     here
+}
+
+/// Runs the tests of this file again with the kernels of float32 for AVX2, where those for AVX-512 have been tested.
+pub fn narrower() {
+    if dense::tile(Kind::Float) != Some(64) {
+        return eprintln!("SKIPPED: no others on this processor, or these are they");
+    }
+    let tests = std::env::current_exe().expect("a test knows its file");
+    let done = Command::new(tests).env("RLHF_F32_VECTORS", "256").output().expect("tests start");
+    assert!(done.status.success(), "{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
 }
 
 /// Normal numbers that are of this type already, in float32.
