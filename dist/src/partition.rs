@@ -197,7 +197,7 @@ impl Partition {
         }
         match self.shard {
             Shard::Nothing if self.size == 1 => native::drop_gradients(&self.params)?,
-            Shard::Nothing => self.params.iter_mut().for_each(Tensor::zero_grad), // they are views of what is sent
+            Shard::Nothing => self.params.iter_mut().for_each(Tensor::zero_grad), // what several processes send keeps its memory
             _ => {}
         }
         Ok(())

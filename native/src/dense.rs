@@ -33,7 +33,7 @@ pub fn tile(kind: Kind) -> Option<i64> {
 }
 
 /// Does this processor multiply bfloat16 faster than float32? With AMX it does, and AMD's AVX512-BF16 does twice the work of float32 in a cycle; Intel's does half of it
-/// (measured on both: docs/performance.md).
+/// (measured on one of each: docs/performance.md).
 pub fn prefers_bfloat16() -> bool {
     #[cfg(target_arch = "x86_64")]
     return cpu::has("amx_bf16") || (multiplies_pairs() && cpu::has("AuthenticAMD"));
