@@ -17,7 +17,7 @@ fn kinds() -> Vec<(Kind, f64)> {
 
 #[test]
 fn linear_maps_and_their_gradients() {
-    tch::manual_seed(1);
+    common::seed(1);
     let shapes = [(1, 2, 2, false, false), (7, 64, 66, false, true), (130, 96, 40, true, true), (300, 1030, 128, false, true)];
     for (of, (n, i, o, in_out, bias)) in kinds().into_iter().flat_map(|of| shapes.map(|s| (of, s))) {
         let shape = if in_out { [i, o] } else { [o, i] };
@@ -31,7 +31,7 @@ fn linear_maps_and_their_gradients() {
 
 #[test]
 fn mlps_of_every_activation() {
-    tch::manual_seed(2);
+    common::seed(2);
     let apply = |a: Activation, x: &Tensor| match a {
         Activation::GeluTanh => x.gelu("tanh"),
         Activation::Gelu => x.gelu("none"),
@@ -85,7 +85,7 @@ fn turn(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Tensor {
 
 #[test]
 fn attention_over_packed_sequences() {
-    tch::manual_seed(3);
+    common::seed(3);
     /// Heads, key-value heads, width, features that turn, window, by head; groups by the lengths of their segments.
     type Case = (i64, i64, i64, i64, i64, bool, &'static [&'static [i64]]);
     let cases: [Case; 7] = [
@@ -100,7 +100,7 @@ fn attention_over_packed_sequences() {
     for (of, (heads, kv_heads, width, turning, window, by_head, groups)) in kinds().into_iter().flat_map(|of| cases.map(|c| (of, c))) {
         let (bounds, starts, sequences) = layout(groups);
         let n = starts.int64_value(&[-1]);
-        let angle = Tensor::rand([n, turning / 2], (Kind::Float, Device::Cpu)) * 3.0;
+        let angle = normal(Kind::Float, &[n, turning / 2]);
         let (cos, sin) = (angle.cos(), angle.sin());
         let shape = Heads { heads, kv_heads, width, window, scale: 1.0 / (width as f64).sqrt(), by_head };
         let parts = |x: &Tensor| {
@@ -151,7 +151,7 @@ fn attention_over_packed_sequences() {
 
 #[test]
 fn products_of_packed_matrices() {
-    tch::manual_seed(4);
+    common::seed(4);
     let shapes = [(1, 17, 2), (5, 65, 34), (130, 64, 256), (33, 201, 70)];
     for ((kind, _), (m, n, k)) in kinds().into_iter().flat_map(|of| shapes.map(|s| (of, s))) {
         let (x, w, b) = (normal(kind, &[m, k]), normal(kind, &[k, n]), normal(kind, &[n]));

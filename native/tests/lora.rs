@@ -22,7 +22,7 @@ fn plain(x: &Tensor, z: &Tensor, w: &Tensor, bias: Option<&Tensor>, (a, b): (&Te
 
 #[test]
 fn linear_maps_with_an_adapter() {
-    tch::manual_seed(1);
+    common::seed(1);
     let shapes = [(1, 2, 2, 2, false, false), (7, 64, 66, 4, false, true), (130, 96, 40, 8, true, true), (300, 1030, 128, 66, false, true)];
     for (of, (n, i, o, r, in_out, bias)) in kinds().into_iter().flat_map(|of| shapes.map(|s| (of, s))) {
         let normal = |shape: &[i64]| normal(of.0, shape);
@@ -43,7 +43,7 @@ fn linear_maps_with_an_adapter() {
 
 #[test]
 fn mlps_with_adapters() {
-    tch::manual_seed(2);
+    common::seed(2);
     let apply = |a: Activation, x: &Tensor| match a {
         Activation::GeluTanh => x.gelu("tanh"),
         Activation::Gelu => x.gelu("none"),

@@ -1,6 +1,7 @@
 //! What the tests of both kinds of activations share.
 
 use native::dense;
+use std::cell::Cell;
 use std::process::Command;
 use tch::{Device, Kind, Tensor};
 
@@ -24,9 +25,30 @@ pub fn narrower() {
     assert!(done.status.success(), "{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
 }
 
+thread_local! {
+    /// Where this test's numbers stand. libtorch's generator is one for the process, and tests that run side by side would draw from it in any order.
+    static DRAWS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The numbers that the test on this thread draws begin anew.
+pub fn seed(seed: u64) {
+    DRAWS.set(seed << 32);
+}
+
+/// In (0, 1): splitmix64, the upper 53 bits.
+fn draw() -> f64 {
+    let state = DRAWS.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    DRAWS.set(state);
+    let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (((mixed ^ (mixed >> 31)) >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
 /// Normal numbers that are of this type already, in float32.
 pub fn normal(kind: Kind, shape: &[i64]) -> Tensor {
-    Tensor::randn(shape, (Kind::Float, Device::Cpu)).to_kind(kind).to_kind(Kind::Float)
+    let one = |_| ((-2.0 * draw().ln()).sqrt() * (std::f64::consts::TAU * draw()).cos()) as f32; // Box and Muller's
+    let values: Vec<f32> = (0..shape.iter().product::<i64>()).map(one).collect();
+    Tensor::from_slice(&values).view(shape).to_kind(kind).to_kind(Kind::Float)
 }
 
 pub fn close(name: &str, got: &Tensor, want: &Tensor, share: f64) {
