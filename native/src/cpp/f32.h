@@ -14,16 +14,16 @@ typedef Floats Words;
 
 constexpr int64_t PER = 1; // numbers of a word
 // Columns of a tile; words of K that are worked off at a time where sums stand in memory; words of A that stay in the second-level cache while B passes; tiles that are
-// packed together, so that more than a line of each row is read at a time; whether weights that no cache holds are read a tile ahead (with AVX-512 that costs a sixth);
-// whether what sums are written over comes to the cache before them (brings a twelfth with AVX-512; not tried elsewhere).
+// packed together, so that more than a line of each row is read at a time; whether what sums are written over comes to the cache before them (brings a twelfth with
+// AVX-512; not tried elsewhere).
 #if RLHF_F32 == 512
 constexpr int64_t TILE = 64, DEPTH = 256, CACHED = 96 * 1024, ABREAST = 2;
-constexpr bool FETCH = false, EXPECT = true;
+constexpr bool EXPECT = true;
 constexpr int registers(int) { return 4; } // vectors of sums a row where so many rows are worked on
 INLINE __m256 eight(const float *p, int64_t n) { return _mm256_maskz_loadu_ps(__mmask8(first(n)), p); } // of which n exist
 #else
 constexpr int64_t TILE = 16, DEPTH = 256, CACHED = 48 * 1024, ABREAST = 8;
-constexpr bool FETCH = true, EXPECT = false;
+constexpr bool EXPECT = false;
 constexpr int registers(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
 INLINE __m256 eight(const float *p, int64_t n) { return _mm256_maskload_ps(p, lanes(first(n))); }
 #endif

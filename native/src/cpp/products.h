@@ -77,18 +77,22 @@ INLINE void expect(const Out &o, int64_t i, int64_t j) {
   }
 }
 
-template <class Put, int A, int R> INLINE void block(int64_t words, Left a, const uint32_t *b, int64_t next, const Out &o, int64_t i, int64_t j, int64_t n) {
+// The tile that comes next, from `at` to `end`: `lines` of sixteen words of it come to the cache for every PIECE of words that a block multiplies, so that all blocks of a
+// tile together have read the next.
+struct Ahead {
+  const uint32_t *at, *end;
+  int64_t lines;
+};
+
+template <class Put, int A, int R> INLINE void block(int64_t words, Left a, const uint32_t *b, Ahead &next, const Out &o, int64_t i, int64_t j, int64_t n) {
   Floats c[R][VECTORS];
   clear(c);
-  if (EXPECT) { // a row at a time: a core awaits no more than some sixteen lines at once
-    for (int64_t r = 0, from = 0; r < R; ++r) {
-      const int64_t to = words * (r + 1) / R;
-      expect(o, i + r, j);
-      multiply<FETCH>(to - from, Left{a.at + from * a.word, a.row, a.word}, b + from * TILE, c, next);
-      from = to;
-    }
-  } else {
-    multiply<FETCH>(words, a, b, c, next);
+  const int64_t lines = next.at < next.end ? next.lines : 0;
+  for (int64_t k = 0; k < words; k += PIECE) { // a core awaits no more than some sixteen lines at once
+    if (EXPECT && k < R * PIECE) expect(o, i + k / PIECE, j);
+    for (int64_t l = 0; l < lines; ++l) __builtin_prefetch(next.at + 16 * l, 0, 2);
+    next.at += 16 * lines;
+    multiply(least(PIECE, words - k), Left{a.at + k * a.word, a.row, a.word}, b + k * TILE, c);
   }
   for (int r = 0; r < R; ++r)
     for (int q = 0; q < VECTORS; ++q)
@@ -96,7 +100,7 @@ template <class Put, int A, int R> INLINE void block(int64_t words, Left a, cons
 }
 
 // Rows i to end, at most a tile of them, by one tile of B.
-template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32_t *b, int64_t next, const Out &o, int64_t i, int64_t end, int64_t j, int64_t n) {
+template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32_t *b, Ahead &next, const Out &o, int64_t i, int64_t end, int64_t j, int64_t n) {
   for (; i + ROWS <= end; i += ROWS, a.at += ROWS * a.row) block<Put, A, ROWS>(words, a, b, next, o, i, j, n);
   switch (end - i) {
   case 5: return block<Put, A, 5>(words, a, b, next, o, i, j, n);
@@ -119,13 +123,15 @@ void part(const Product &p, const Out &whole, int64_t from, int64_t to, int64_t 
     if (height < group) height = group;
     for (int64_t top = from; top < to; top += height) {
       const int64_t bottom = least(top + height, to);
+      const int64_t blocks = (bottom - top + ROWS - 1) / ROWS;
       for (int64_t t = first_tile; t < last_tile; ++t) {
-        const uint32_t *b = p.b + (t * words + k) * TILE;
+        const uint32_t *b = p.b + (t * words + k) * TILE, *then = t + 1 < last_tile ? b + words * TILE : p.b + (first_tile * words + k) * TILE;
+        Ahead next{then, then + deep * TILE, (PIECE * VECTORS + blocks - 1) / blocks};
         if (!p.tiled) {
-          rows<Put, A>(deep, Left{p.a + top * p.stride + k, p.stride, 1}, b, words * TILE, o, top, bottom, t * TILE, p.n);
+          rows<Put, A>(deep, Left{p.a + top * p.stride + k, p.stride, 1}, b, next, o, top, bottom, t * TILE, p.n);
         } else { // top is at the start of a tile of A
           for (int64_t i = top; i < bottom; i += TILE)
-            rows<Put, A>(deep, Left{p.a + (i / TILE * words + k) * TILE, 1, TILE}, b, words * TILE, o, i, least(i + TILE, bottom), t * TILE, p.n);
+            rows<Put, A>(deep, Left{p.a + (i / TILE * words + k) * TILE, 1, TILE}, b, next, o, i, least(i + TILE, bottom), t * TILE, p.n);
         }
       }
     }

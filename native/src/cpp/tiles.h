@@ -15,6 +15,7 @@
 namespace {
 
 constexpr int VECTORS = TILE / 16; // of a tile's row
+constexpr int64_t PIECE = 8;        // words that are multiplied between two looks ahead
 
 // Word (row i, word k) of the left side is at[i * row + k * word].
 struct Left {
@@ -27,15 +28,12 @@ template <int R, int V> INLINE void clear(Floats (&c)[R][V]) {
     for (int v = 0; v < V; ++v) c[r][v] = zero();
 }
 
-// Adds R rows times the first 16·V columns of a tile. FETCH: what is `next` words behind it comes to the cache meanwhile.
-template <bool FETCH = false, int R, int V> INLINE void multiply(int64_t words, Left a, const uint32_t *b, Floats (&c)[R][V], int64_t next = 0) {
+// Adds R rows times the first 16·V columns of a tile.
+template <int R, int V> INLINE void multiply(int64_t words, Left a, const uint32_t *b, Floats (&c)[R][V]) {
   for (int64_t k = 0; k < words; ++k) {
     Words y[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) y[v] = words_at(b + 16 * v);
-    if (FETCH)
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) __builtin_prefetch(b + next + 16 * v, 0, 2);
     b += TILE;
 #pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
