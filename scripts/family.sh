@@ -3,7 +3,7 @@
 #
 #   scripts/family.sh transformer   2017: an encoder-decoder learns English to Chinese; BLEU as it learns, beams, and what words look at
 #   scripts/family.sh bert          2018: masked words on both sides, fill-mask, then sentences about films classified, with and without pre-training
-#   scripts/family.sh gpt1          2018: a decoder pre-trained on stories and news, then fine-tuned on the four input shapes: with and without the pre-training, with and
+#   scripts/family.sh gpt1          2018: a decoder pre-trained on stories, news and reviews, then fine-tuned on the four input shapes: with and without the pre-training, with and
 #                                   without the auxiliary language-model loss (GPT1_TASKS names some of sst2 copa entailment similarity)
 #   scripts/family.sh zero-shot     GPT-2: tasks by likelihood, untrained: stories260K (or FAMILY_MODEL) on stories, COPA, XCOPA and SST-2
 #   scripts/family.sh few-shot      GPT-3: learning from the prompt: a small model is pre-trained for it, then asked with 0 to 16 examples
