@@ -7,7 +7,7 @@
 Each client sends so many requests one after another, streamed, sampled with a seed of its own. One line for each number of clients: tokens a second of all together; seconds to an answer's
 first token and to its last (median, 95%, slowest); the least and the most that any client got done in the time of the quickest; and whether every text is what its request alone is answered.
 """
-import argparse, http.client, json, pathlib, re, statistics, subprocess, sys, threading, time
+import argparse, http.client, json, math, pathlib, re, statistics, subprocess, sys, threading, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -62,7 +62,7 @@ def load(port, clients):
 
 def spread(values):
     values = sorted(values)
-    return f"{statistics.median(values):6.2f} {values[int(0.95 * (len(values) - 1))]:6.2f} {values[-1]:6.2f}"
+    return f"{statistics.median(values):6.2f} {values[math.ceil(0.95 * len(values)) - 1]:6.2f} {values[-1]:6.2f}"
 
 
 server = subprocess.Popen([ROOT / "target/release/serve", "--model", a.model, "--bind", "127.0.0.1:0", *a.serve], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

@@ -187,22 +187,27 @@ fn many_clients_get_right_answers_in_turn() {
     let server = Server::start(dir.path(), &["--slots", "4", "--queue", "60"]);
     let body = |i: usize| json!({ "model": "tiny", "prompt": format!("Client {i}"), "max_tokens": 30, "seed": i });
     let alone: Vec<Value> = (0..24).map(|i| server.post("/v1/completions", body(i))["choices"][0]["text"].clone()).collect();
-    let (server, alone, start) = (&server, &alone, Instant::now());
-    let took: Vec<Duration> = std::thread::scope(|scope| {
-        let client = |i: usize| {
-            move || {
-                let got = server.post("/v1/completions", body(i));
-                assert_eq!(got["choices"][0]["text"], alone[i], "client {i}");
-                start.elapsed()
-            }
-        };
-        let clients: Vec<_> = (0..24).map(|i| scope.spawn(client(i))).collect();
-        clients.into_iter().map(|c| c.join().unwrap()).collect()
-    });
-    let (first, last) = (took.iter().min().unwrap(), took.iter().max().unwrap());
-    assert!(*first < *last / 2, "the first need not wait for the last: {first:?} {last:?}");
+    let (server, alone) = (&server, &alone);
+    let round = || {
+        let start = Instant::now();
+        let took: Vec<Duration> = std::thread::scope(|scope| {
+            let client = |i: usize| {
+                move || {
+                    let got = server.post("/v1/completions", body(i));
+                    assert_eq!(got["choices"][0]["text"], alone[i], "client {i}");
+                    start.elapsed()
+                }
+            };
+            let clients: Vec<_> = (0..24).map(|i| scope.spawn(client(i))).collect();
+            clients.into_iter().map(|c| c.join().unwrap()).collect()
+        });
+        (*took.iter().min().unwrap(), *took.iter().max().unwrap())
+    };
+    // Six turns of four: the first is answered long before the last. A round is over in some milliseconds, and where other programs run the clients' own start takes as many.
+    let rounds: Vec<_> = std::iter::repeat_with(round).take(5).collect();
+    assert!(rounds.iter().any(|(first, last)| *first < *last / 2), "the first need not wait for the last: {rounds:?}");
     let figures = server.text("/metrics");
-    assert!(figures.contains("serve_requests_total{path=\"/v1/completions\",status=\"200\"} 48"), "{figures}");
+    assert!(figures.contains("serve_requests_total{path=\"/v1/completions\",status=\"200\"} 144"), "{figures}");
     assert!(figures.contains("serve_active_answers 0"));
 }
 
