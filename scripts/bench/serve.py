@@ -29,7 +29,7 @@ def ask(port, client, request):
     connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
     response = connection.getresponse()
     if response.status != 200:
-        raise SystemExit(f"status {response.status}: {response.read().decode()}")
+        raise RuntimeError(f"status {response.status}: {response.read().decode()}")
     text, first, tokens = "", None, 0
     for line in response:
         if not line.startswith(b"data: {"):
@@ -45,18 +45,23 @@ def ask(port, client, request):
 
 
 def load(port, clients):
-    found = [[] for _ in range(clients)]
+    found, failed = [[] for _ in range(clients)], []
     ready = threading.Barrier(clients + 1)
 
     def run(client):
         ready.wait()
-        for request in range(a.requests):
-            found[client].append((*ask(port, client, request), time.perf_counter()))
+        try:
+            for request in range(a.requests):
+                found[client].append((*ask(port, client, request), time.perf_counter()))
+        except Exception as error:
+            failed.append(f"client {client}: {error}")
     threads = [threading.Thread(target=run, args=(c,)) for c in range(clients)]
     [t.start() for t in threads]
     ready.wait()
     start = time.perf_counter()
     [t.join() for t in threads]
+    if failed:
+        raise SystemExit(f"{len(failed)} of {clients} clients got no answer; the first: {failed[0]}")
     return found, start, time.perf_counter() - start
 
 
