@@ -179,14 +179,13 @@ fn batch(model: &Model, groups: &[Group], out: &mut [Vec<Likelihood>]) -> Result
     let device = model.device();
     let segments = Segments::from_groups(&lengths, device);
     let ids = Tensor::from_slice(&ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>()).to_device(device);
-    let hidden = model.forward_packed(&ids, &segments, false); // [N, D]
+    let hidden = model.forward_at(&ids, &segments, &Tensor::from_slice(&places).to_device(device), false); // [P, D]
     let chunk = (LOGITS / vocabulary).max(1);
     let mut rest = wanted.as_slice();
-    for (number, places) in places.chunks(chunk).enumerate() {
+    for (number, picked) in hidden.split(chunk as i64, 0).iter().enumerate() {
         let (now, later) = rest.split_at(rest.partition_point(|w| w.place < (number + 1) * chunk));
         rest = later;
-        let picked = hidden.index_select(0, &Tensor::from_slice(places).to_device(device)); // [P, D]
-        let log_probs = model.logits(&picked).log_softmax(-1, Kind::Float); // [P, V]
+        let log_probs = model.logits(picked).log_softmax(-1, Kind::Float); // [chunk, V]
         let best: Vec<i64> = Vec::try_from(&log_probs.argmax(-1, false).to_device(tch::Device::Cpu))?;
         let flat = |w: &Wanted| ((w.place - number * chunk) * vocabulary) as i64 + i64::from(w.token);
         let at = Tensor::from_slice(&now.iter().map(flat).collect::<Vec<_>>()).to_device(device);

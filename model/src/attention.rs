@@ -16,6 +16,8 @@ pub(crate) struct Pass<'a> {
     /// What turns queries and keys, and its tables at the tokens' places.
     pub rotary: Option<(&'a Rotary, (Tensor, Tensor))>,
     pub tokens: Tokens<'a>,
+    /// The tokens whose hidden states are asked for, `[M]`; `None` for all. The last block goes on with these alone once they have looked at the others.
+    pub wanted: Option<&'a Tensor>,
 }
 
 /// How the tokens `[N]` of a pass fall into sequences, and what becomes of keys and values.
@@ -135,8 +137,8 @@ impl Attention {
         (self.heads, self.kv_heads, self.head_dim, matches!(self.qkv, Qkv::ByHead(_)))
     }
 
-    /// `[N, D]` to `[N, D]`.
-    pub fn forward(&self, x: &Tensor, pass: &Pass<'_>, block: usize) -> Tensor {
+    /// What each token's heads took from those it sees, `[N, D]` to `[N, H·C]`.
+    pub fn look(&self, x: &Tensor, pass: &Pass<'_>, block: usize) -> Tensor {
         let y = match &pass.tokens {
             Tokens::Whole(segments) if self.has_kernels(x, pass.train) => self.by_kernel(x, segments, pass),
             Tokens::Whole(segments) => self.whole(x, segments, pass, None),
@@ -155,8 +157,12 @@ impl Attention {
             }
         };
         // From [B, H, T, C]; libtorch's kernel leaves the result as [B, T, H, C] in memory: this reshape copies nothing there.
-        let y = if y.dim() == 4 { y.transpose(1, 2).reshape([-1, self.heads * self.head_dim]) } else { y };
-        self.out.forward(&y, pass.train)
+        if y.dim() == 4 { y.transpose(1, 2).reshape([-1, self.heads * self.head_dim]) } else { y }
+    }
+
+    /// What comes of it, `[N, H·C]` to `[N, D]`.
+    pub fn out(&self, looked: &Tensor, train: bool) -> Tensor {
+        self.out.forward(looked, train)
     }
 
     /// Queries `[N, H, C]`, keys and values `[N, K, C]`, normed where the family does and not yet turned. Fused parts are views of one matrix: nothing is

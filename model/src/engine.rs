@@ -112,9 +112,9 @@ impl<'a> Engine<'a> {
                 };
                 let tokens = Tokens::Prompts { segments: &segments, cache, places: &kept };
                 let embedded = trunk.embed(&Tensor::from_slice(&ids).to_device(device), Some(segments.positions()), false);
-                let x = trunk.blocks(embedded, &Pass { train: false, rotary, tokens });
-                let hidden = trunk.norm.forward(&x.index_select(0, &Tensor::from_slice(&last).to_device(device)));
-                numbers(&model.logits(&hidden), logits)
+                let last = Tensor::from_slice(&last).to_device(device);
+                let x = trunk.blocks(embedded, &Pass { train: false, rotary, tokens, wanted: Some(&last) });
+                numbers(&model.logits(&trunk.norm.forward(&x)), logits)
             }
         }
     }
@@ -162,7 +162,7 @@ pub(crate) fn step(model: &Model, cache: &Cache, ids: &[i64], slots: &[i64], pla
     let column = kept.columns().unsqueeze(1); // [B, 1]
     let rotary = trunk.tables(&column, Reach::Tokens(lengths));
     let ids = Tensor::from_slice(ids).to_device(device).unsqueeze(1);
-    let pass = Pass { train: false, rotary, tokens: Tokens::Step { cache, places: &kept, end, first, masks } };
+    let pass = Pass { train: false, rotary, tokens: Tokens::Step { cache, places: &kept, end, first, masks }, wanted: None };
     trunk.norm.forward(&trunk.blocks(trunk.embed(&ids, Some(&column), false), &pass))
 }
 

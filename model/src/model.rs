@@ -317,18 +317,27 @@ impl Model {
 
     /// Hidden states after the final norm of sequences that stand end to end: ids `[N]` to `[N, D]`.
     pub fn forward_packed(&self, ids: &Tensor, segments: &Segments, train: bool) -> Tensor {
+        self.forward(ids, segments, None, train)
+    }
+
+    /// The same of the tokens at `places` `[M]` alone, `[M, D]`: in the last block all others are looked at and go no further.
+    pub fn forward_at(&self, ids: &Tensor, segments: &Segments, places: &Tensor, train: bool) -> Tensor {
+        self.forward(ids, segments, Some(places), train)
+    }
+
+    fn forward(&self, ids: &Tensor, segments: &Segments, wanted: Option<&Tensor>, train: bool) -> Tensor {
         assert_eq!(ids.size(), [segments.tokens()], "segments that make up the ids");
         if let Some(units) = self.units() {
             units.root();
         }
-        let pass = Pass { train, rotary: self.trunk.tables_of(segments), tokens: Tokens::Whole(segments) };
+        let pass = Pass { train, rotary: self.trunk.tables_of(segments), tokens: Tokens::Whole(segments), wanted };
         self.trunk.norm.forward(&self.trunk.blocks(self.trunk.embed(ids, Some(segments.positions()), train), &pass))
     }
 
     /// [`Model::forward_packed`] of vectors that stand where tokens' embeddings would, `[N, D]` in float32: see [`Model::look_up`]. They are changed in place.
     pub fn forward_embedded(&self, embedded: Tensor, segments: &Segments, train: bool) -> Tensor {
         assert_eq!(embedded.size(), [segments.tokens(), self.config.width as i64], "segments that make up the vectors");
-        let pass = Pass { train, rotary: self.trunk.tables_of(segments), tokens: Tokens::Whole(segments) };
+        let pass = Pass { train, rotary: self.trunk.tables_of(segments), tokens: Tokens::Whole(segments), wanted: None };
         self.trunk.norm.forward(&self.trunk.blocks(self.trunk.put(embedded, Some(segments.positions()), train), &pass))
     }
 
@@ -371,7 +380,6 @@ impl Model {
         self.check_ids(rows)?;
         let ids: Vec<i64> = rows.iter().flat_map(|row| row.iter()).map(|&id| i64::from(id)).collect();
         let segments = Segments::from_groups(&rows.iter().map(|row| vec![row.len()]).collect::<Vec<_>>(), self.device);
-        let hidden = self.forward_packed(&Tensor::from_slice(&ids).to_device(self.device), &segments, false);
         let last: Vec<i64> = rows
             .iter()
             .scan(-1, |end, row| {
@@ -379,7 +387,8 @@ impl Model {
                 Some(*end)
             })
             .collect();
-        Ok(self.scalar(&hidden.index_select(0, &Tensor::from_slice(&last).to_device(self.device))))
+        let to = |values: &[i64]| Tensor::from_slice(values).to_device(self.device);
+        Ok(self.scalar(&self.forward_at(&to(&ids), &segments, &to(&last), false)))
     }
 
     /// Refuses empty rows, rows longer than the context, and ids outside the vocabulary.

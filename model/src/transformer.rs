@@ -76,8 +76,11 @@ struct Block {
 }
 
 impl Block {
-    fn forward(&self, x: Tensor, pass: &Pass<'_>, index: usize) -> Tensor {
-        let y = self.attention.forward(&self.norm1.forward(&x), pass, index);
+    /// `[N, D]` to `[N, D]`, or to `[M, D]` where M tokens are wanted.
+    fn forward(&self, x: Tensor, pass: &Pass<'_>, index: usize, wanted: Option<&Tensor>) -> Tensor {
+        let looked = self.attention.look(&self.norm1.forward(&x), pass, index);
+        let pick = |x: Tensor| wanted.map(|places| x.index_select(0, places)).unwrap_or(x);
+        let (y, x) = (self.attention.out(&pick(looked), pass.train), pick(x));
         if self.parallel {
             let z = self.mlp.forward(&self.norm2.forward(&x), pass.train);
             let mut both = self.add(z, &dropout(y, self.dropout, pass.train), pass.train);
@@ -283,21 +286,22 @@ impl Transformer {
         let mut maps = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate() {
             maps.push(block.attention.map(&block.norm1.forward(&x), time, pass));
-            x = block.forward(x, pass, i);
+            x = block.forward(x, pass, i, None);
         }
         maps
     }
 
-    /// All blocks, without the final norm: `[N, D]` to `[N, D]`.
+    /// All blocks, without the final norm: `[N, D]` to `[N, D]`, or `[M, D]` where M tokens are wanted.
     pub fn blocks(&self, mut x: Tensor, pass: &Pass<'_>) -> Tensor {
         for (i, block) in self.blocks.iter().enumerate() {
+            let wanted = pass.wanted.filter(|_| i + 1 == self.blocks.len());
             x = match (&self.units, &pass.tokens) {
                 (Some(units), _) => {
-                    let y = block.forward(sound(units.enter(i + 1, &x)), pass, i);
+                    let y = block.forward(sound(units.enter(i + 1, &x)), pass, i, wanted);
                     sound(units.leave(i + 1, &y))
                 }
-                (None, Tokens::Whole(segments)) if self.recompute => again(block, &x, pass, segments, i),
-                _ => block.forward(x, pass, i),
+                (None, Tokens::Whole(segments)) if self.recompute => again(block, &x, pass, segments, i, wanted),
+                _ => block.forward(x, pass, i, wanted),
             };
         }
         x
@@ -305,15 +309,15 @@ impl Transformer {
 }
 
 /// A block that keeps its input alone and is worked out again in the backward pass, from handles of its own of all that it uses.
-fn again(block: &Block, x: &Tensor, pass: &Pass<'_>, segments: &Segments, index: usize) -> Tensor {
+fn again(block: &Block, x: &Tensor, pass: &Pass<'_>, segments: &Segments, index: usize, wanted: Option<&Tensor>) -> Tensor {
     if !has_kernels(x.kind(), x.device()) && segments.rows().is_none() {
         segments.padded(); // made once and shared, not by every block
     }
-    let (own, segments, train) = (block.share(), segments.share(), pass.train);
+    let (own, segments, train, wanted) = (block.share(), segments.share(), pass.train, wanted.map(Tensor::shallow_clone));
     let rotary = pass.rotary.as_ref().map(|(r, (cos, sin))| (r.share(), cos.shallow_clone(), sin.shallow_clone()));
     let forward = move |x: &Tensor| {
         let rotary = rotary.as_ref().map(|(r, cos, sin)| (r, (cos.shallow_clone(), sin.shallow_clone())));
-        own.forward(x.shallow_clone(), &Pass { train, rotary, tokens: Tokens::Whole(&segments) }, index)
+        own.forward(x.shallow_clone(), &Pass { train, rotary, tokens: Tokens::Whole(&segments), wanted: None }, index, wanted.as_ref())
     };
     sound(native::recompute(x, &block.leaves(), train, forward))
 }

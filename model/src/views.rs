@@ -21,7 +21,7 @@ impl Model {
         let segments = Segments::from_rows(rows, time, self.device());
         let trunk = self.trunk();
         let placed = trunk.positions.as_ref().map_or_else(|| embedded.shallow_clone(), |table| embedded + table.narrow(0, 0, time));
-        let pass = Pass { train: false, rotary: trunk.tables_of(&segments), tokens: Tokens::Whole(&segments) };
+        let pass = Pass { train: false, rotary: trunk.tables_of(&segments), tokens: Tokens::Whole(&segments), wanted: None };
         let x = placed.to_kind(self.compute()).reshape([rows * time, width]);
         trunk.norm.forward(&trunk.blocks(x, &pass)).view([rows, time, width])
     }
@@ -33,7 +33,7 @@ impl Model {
         let (ids, time) = (Tensor::from_slice(&ids).to_device(self.device()), ids.len() as i64);
         let segments = Segments::from_rows(1, time, self.device());
         let trunk = self.trunk();
-        let pass = Pass { train: false, rotary: trunk.tables_of(&segments), tokens: Tokens::Whole(&segments) };
+        let pass = Pass { train: false, rotary: trunk.tables_of(&segments), tokens: Tokens::Whole(&segments), wanted: None };
         let maps = no_grad(|| trunk.attention(trunk.embed(&ids, Some(segments.positions()), false), &pass, time));
         Ok(maps.into_iter().map(|map| map.squeeze_dim(0)).collect())
     }

@@ -191,6 +191,32 @@ fn branches_equal_sequences_of_their_own() {
     }
 }
 
+/// Tokens that nobody asks for are looked at in the last block and go no further: those that are asked for, and all gradients, are the same.
+#[test]
+fn wanted_tokens_are_what_they_are_among_all() {
+    for model in families() {
+        let ids = tokens(1, 15, 4).i(0);
+        let segments = || Segments::from_groups(&[vec![6, 3, 4], vec![2]], Device::Cpu);
+        let places = Tensor::from_slice(&[1i64, 5, 8, 14]);
+        let grads = |hidden: &Tensor| -> Vec<Tensor> {
+            let logits = model.logits(hidden);
+            (&logits * Tensor::arange(40, (Kind::Float, Device::Cpu)) / 40.0).sum(Kind::Float).backward();
+            let take = |p: &mut model::Parameter| {
+                let grad = p.tensor.grad().copy();
+                p.tensor.zero_grad();
+                grad
+            };
+            model.parameters().iter_mut().map(take).collect()
+        };
+        let few = model.forward_at(&ids, &segments(), &places, false);
+        let all = model.forward_packed(&ids, &segments(), false).index_select(0, &places);
+        assert!(gap(&few, &all) < 1e-5, "{}", gap(&few, &all));
+        for (a, b) in grads(&few).iter().zip(&grads(&all)) {
+            assert!(gap(a, b) < 2e-4 * b.abs().max().double_value(&[]).max(1.0));
+        }
+    }
+}
+
 /// Which keys a token sees: a change of token 4 must reach token 4 + 2 · (window − 1) through two blocks, and no further.
 #[test]
 fn a_window_ends_where_it_should() {

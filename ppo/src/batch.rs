@@ -1,6 +1,6 @@
 //! Episodes as tensors: prompts and responses stand end to end, none is padded.
 //!
-//! Shapes: B episodes, T tokens of all, W columns of a grid (see [`Layout`]), N places picked of all episodes, D width, V vocabulary.
+//! Shapes: B episodes, T tokens of all, M of them whose hidden states are wanted, N of those that one reader picks, W columns of a grid (see [`Layout`]), D width, V vocabulary.
 
 use data::chat::Message;
 use data::config::ScorePosition;
@@ -62,11 +62,11 @@ impl Layout {
     }
 }
 
-/// Positions of a batch whose hidden state is wanted, and where what comes of it goes in a grid.
+/// Some of a batch's wanted hidden states, and where what comes of them goes in a grid.
 #[derive(Debug)]
 struct Places {
-    /// Positions of the hidden states. `[N]`
-    hidden: Tensor,
+    /// Their numbers among those that are wanted, `[N]`; `None` where it is all of them.
+    hidden: Option<Tensor>,
     /// Flat positions in the `[B, W]` grid. `[N]`
     grid: Tensor,
     /// 1 at those. `[B, W]`
@@ -75,25 +75,26 @@ struct Places {
 
 impl Places {
     /// Of each episode the first `count` columns; column i looks at the state before response token i.
-    fn new(episodes: &[&Episode], count: impl Fn(&Episode) -> usize, width: usize, device: Device) -> Places {
+    fn new(episodes: &[&Episode], count: impl Fn(&Episode) -> usize, layout: Layout, device: Device) -> Places {
+        let width = layout.width;
         let (mut hidden, mut grid, mut mask) = (vec![], vec![], vec![0f32; episodes.len() * width]);
         let mut first = 0;
         for (row, e) in episodes.iter().enumerate() {
             for i in 0..count(e) {
-                hidden.push((first + e.prompt.len() + i - 1) as i64);
+                hidden.push((first + i) as i64);
                 grid.push((row * width + i) as i64);
                 mask[row * width + i] = 1.0;
             }
-            first += e.len();
+            first += layout.states(e);
         }
         let to = |v: &[i64]| Tensor::from_slice(v).to_device(device);
         let mask = Tensor::from_slice(&mask).to_device(device).view([episodes.len() as i64, width as i64]);
-        Places { hidden: to(&hidden), grid: to(&grid), mask }
+        Places { hidden: (hidden.len() < first).then(|| to(&hidden)), grid: to(&grid), mask }
     }
 
-    /// `[T, D]` to `[N, D]`.
+    /// `[M, D]` to `[N, D]`.
     fn pick(&self, hidden: &Tensor) -> Tensor {
-        hidden.index_select(0, &self.hidden)
+        self.hidden.as_ref().map_or_else(|| hidden.shallow_clone(), |numbers| hidden.index_select(0, numbers))
     }
 
     /// Laid out by episode, 0 elsewhere: `[N]` to `[B, W]`.
@@ -110,6 +111,8 @@ pub struct Batch {
     pub ids: Tensor,
     /// Where each episode begins.
     pub segments: Segments,
+    /// The tokens whose hidden states are asked for: those before a response token, and where the layout has it the last of the text. `[M]`
+    wanted: Tensor,
     /// The response tokens. `[N]`
     targets: Tensor,
     /// Where they are predicted.
@@ -124,19 +127,29 @@ impl Batch {
         let ids: Vec<i64> = episodes.iter().flat_map(|e| e.prompt.iter().chain(&e.response)).map(|&id| i64::from(id)).collect();
         let lengths: Vec<Vec<usize>> = episodes.iter().map(|e| vec![e.len()]).collect();
         let targets: Vec<i64> = episodes.iter().flat_map(|e| &e.response).map(|&id| i64::from(id)).collect();
-        let width = layout.width;
+        let states = |e: &Episode| layout.states(e);
+        let mut first = 0;
+        let wanted: Vec<i64> = episodes
+            .iter()
+            .flat_map(|e| {
+                let before = first + e.prompt.len() - 1;
+                first += e.len();
+                (before..before + states(e)).map(|place| place as i64)
+            })
+            .collect();
         Batch {
             ids: Tensor::from_slice(&ids).to_device(device),
             segments: Segments::from_groups(&lengths, device),
             targets: Tensor::from_slice(&targets).to_device(device),
-            tokens: Places::new(episodes, |e| e.response.len(), width, device),
-            states: layout.after_end.then(|| Places::new(episodes, |e| layout.states(e), width, device)),
+            wanted: Tensor::from_slice(&wanted).to_device(device),
+            tokens: Places::new(episodes, |e| e.response.len(), layout, device),
+            states: layout.after_end.then(|| Places::new(episodes, states, layout, device)),
         }
     }
 
-    /// Hidden states of all tokens, `[T, D]`. No dropout: sampling had none.
+    /// The wanted hidden states, `[M, D]`. No dropout: sampling had none.
     pub fn hidden(&self, model: &Model) -> Tensor {
-        model.forward_packed(&self.ids, &self.segments, false)
+        model.forward_at(&self.ids, &self.segments, &self.wanted, false)
     }
 
     /// 1 where a response token stands. `[B, W]`

@@ -146,7 +146,7 @@ pub fn backward(learner: &Learner<'_>, roll: &Rollout, c: &PpoConfig, micro_batc
         let index = index_of(chunk);
         let pick = |grid: &Tensor| grid.index_select(0, &index); // [b, W]
         let aim = |grid: &Tensor| grid.narrow(0, at, chunk.len() as i64); // [b, W]
-        let hidden = phase(c"policy forward", || batch.hidden(learner.policy)); // [T, D]
+        let hidden = phase(c"policy forward", || batch.hidden(learner.policy)); // [M, D]
         let (logp, entropy) = phase(c"policy head", || batch.log_probs(learner.policy, &hidden, c.rollout.temperature));
         let old = pick(&roll.old_logp);
         if let Some(round) = first {

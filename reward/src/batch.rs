@@ -208,9 +208,18 @@ impl Batch {
         }
     }
 
-    /// Scores at the answers' last tokens as a grid, 0 where there is no answer: hidden `[T, D]` to `[B, K]`.
+    /// Hidden states: of all tokens, `[T, D]`, where the language-model loss looks at more than the last ones, else of these alone, `[N, D]`.
+    pub fn hidden(&self, model: &Model, train: bool) -> Tensor {
+        match &self.next {
+            Some(_) => model.forward_packed(&self.ids, &self.segments, train),
+            None => model.forward_at(&self.ids, &self.segments, &self.last, train),
+        }
+    }
+
+    /// Scores at the answers' last tokens as a grid, 0 where there is no answer: what [`Batch::hidden`] gave to `[B, K]`.
     pub fn scores(&self, model: &Model, hidden: &Tensor) -> Tensor {
-        let flat = model.scalar(&hidden.index_select(0, &self.last)); // [N]
+        let last = if self.next.is_some() { &hidden.index_select(0, &self.last) } else { hidden };
+        let flat = model.scalar(last); // [N]
         let zeros = Tensor::zeros([self.present.numel() as i64], (flat.kind(), flat.device()));
         zeros.index_put(&[Some(&self.grid)], &flat, false).view_as(&self.present)
     }

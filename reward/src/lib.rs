@@ -98,7 +98,7 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
         let (mut preference, mut lm, mut margins) = (0.0, 0.0, Vec::new());
         for (micro, batch, last) in world.share(&micro_batches) {
             tch::manual_seed(seed::mix(c.seed, step, micro as u64)); // dropout
-            let hidden = phase(c"forward", || model.forward_packed(&batch.ids, &batch.segments, true)); // [T, D]
+            let hidden = phase(c"forward", || batch.hidden(&model, true));
             let scores = batch.scores(&model, &hidden); // [B, K]
             let share = phase(c"loss", || objective.share(&hidden, &scores, batch, &totals));
             phase(c"backward", || gradients.backward(&share.backward, last))?;

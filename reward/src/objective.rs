@@ -69,7 +69,7 @@ pub struct Share {
 }
 
 impl Objective<'_> {
-    /// From states `[T, D]` and scores `[B, K]` of a micro-batch.
+    /// From what [`Batch::hidden`] gave and scores `[B, K]` of a micro-batch.
     pub fn share(&self, hidden: &Tensor, scores: &Tensor, batch: &Batch, totals: &Totals) -> Share {
         let loss = self.preference(scores, batch, totals);
         let preference = loss.double_value(&[]);
@@ -174,7 +174,7 @@ mod tests {
         let objective = Objective { config: c, head: Some(head.shallow_clone()) };
         let mut sums = [0.0; 2];
         for batch in &micro_batches {
-            let hidden = model.forward_packed(&batch.ids, &batch.segments, true);
+            let hidden = batch.hidden(model, true);
             let share = objective.share(&hidden, &batch.scores(model, &hidden), batch, &totals);
             share.backward.backward();
             sums = [sums[0] + share.preference, sums[1] + share.lm];
@@ -186,7 +186,7 @@ mod tests {
     fn apart(model: &Model, c: &PreferenceLoss, head: &Tensor) -> ([f64; 2], Vec<(String, Tensor)>) {
         let items = items();
         let batch = Batch::new(&items.iter().collect::<Vec<_>>(), Device::Cpu);
-        let scores = batch.scores(model, &model.forward_packed(&batch.ids, &batch.segments, true));
+        let scores = batch.scores(model, &batch.hidden(model, true));
         let totals = Totals::of(std::slice::from_ref(&batch), c);
         let preference = Objective { config: c, head: None }.preference(&scores, &batch, &totals);
         preference.backward();

@@ -194,8 +194,7 @@ impl Network {
         match self {
             Network::Decoder(m) => {
                 let batch = Batch::new(demos, sequences, m.device());
-                let hidden = m.forward_packed(&batch.inputs, &batch.segments, train); // [T, D]
-                (hidden.index_select(0, &batch.labelled), batch.targets)
+                (m.forward_at(&batch.inputs, &batch.segments, &batch.labelled, train), batch.targets)
             }
             Network::Captioner(m) => captions::states(m, &rows().collect::<Vec<_>>(), train),
             Network::Translator(m) => {

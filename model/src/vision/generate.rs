@@ -108,8 +108,9 @@ impl Captioner {
             None => trunk.tables(segments.positions(), Reach::Tokens(&reach)),
         };
         let tokens = Tokens::Prompts { segments: &segments, cache, places: &kept };
-        let x = trunk.blocks(trunk.put(embedded, Some(segments.positions()), false), &Pass { train: false, rotary, tokens });
-        model.logits(&trunk.norm.forward(&x.index_select(0, &Tensor::from_slice(&last).to_device(device))))
+        let last = Tensor::from_slice(&last).to_device(device);
+        let pass = Pass { train: false, rotary, tokens, wanted: Some(&last) };
+        model.logits(&trunk.norm.forward(&trunk.blocks(trunk.put(embedded, Some(segments.positions()), false), &pass)))
     }
 }
 

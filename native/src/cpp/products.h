@@ -125,8 +125,11 @@ void part(const Product &p, const Out &whole, int64_t from, int64_t to, int64_t 
       const int64_t bottom = least(top + height, to);
       const int64_t blocks = (bottom - top + ROWS - 1) / ROWS;
       for (int64_t t = first_tile; t < last_tile; ++t) {
-        const uint32_t *b = p.b + (t * words + k) * TILE, *then = t + 1 < last_tile ? b + words * TILE : p.b + (first_tile * words + k) * TILE;
-        Ahead next{then, then + deep * TILE, (PIECE * VECTORS + blocks - 1) / blocks};
+        const uint32_t *b = p.b + (t * words + k) * TILE;
+        // Behind the last tile comes the first one again, for further rows or words, or nothing.
+        const bool behind = t + 1 < last_tile, again = bottom < to || k + deep < words;
+        const uint32_t *then = behind ? b + words * TILE : p.b + (first_tile * words + (bottom < to ? k : k + deep)) * TILE;
+        Ahead next{then, behind || again ? then + deep * TILE : then, (PIECE * VECTORS + blocks - 1) / blocks};
         if (!p.tiled) {
           rows<Put, A>(deep, Left{p.a + top * p.stride + k, p.stride, 1}, b, next, o, top, bottom, t * TILE, p.n);
         } else { // top is at the start of a tile of A
