@@ -99,15 +99,19 @@ template <class Put, int A, int R> INLINE void block(int64_t words, Left a, cons
       if (j + 16 * q < n) Put::template put<A>(o, i + r, j + 16 * q, first(n - j - 16 * q), c[r][q]);
 }
 
-// Rows i to end, at most a tile of them, by one tile of B.
+// Rows i to end by one tile of B, in blocks of like height: a low one has too few sums under way to keep the multipliers busy.
 template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32_t *b, Ahead &next, const Out &o, int64_t i, int64_t end, int64_t j, int64_t n) {
-  for (; i + ROWS <= end; i += ROWS, a.at += ROWS * a.row) block<Put, A, ROWS>(words, a, b, next, o, i, j, n);
-  switch (end - i) {
-  case 5: return block<Put, A, 5>(words, a, b, next, o, i, j, n);
-  case 4: return block<Put, A, 4>(words, a, b, next, o, i, j, n);
-  case 3: return block<Put, A, 3>(words, a, b, next, o, i, j, n);
-  case 2: return block<Put, A, 2>(words, a, b, next, o, i, j, n);
-  case 1: return block<Put, A, 1>(words, a, b, next, o, i, j, n);
+  for (int64_t left = (end - i + ROWS - 1) / ROWS; left > 0; --left) {
+    const int64_t height = (end - i + left - 1) / left;
+    switch (height) {
+    case 6: block<Put, A, 6>(words, a, b, next, o, i, j, n); break;
+    case 5: block<Put, A, 5>(words, a, b, next, o, i, j, n); break;
+    case 4: block<Put, A, 4>(words, a, b, next, o, i, j, n); break;
+    case 3: block<Put, A, 3>(words, a, b, next, o, i, j, n); break;
+    case 2: block<Put, A, 2>(words, a, b, next, o, i, j, n); break;
+    default: block<Put, A, 1>(words, a, b, next, o, i, j, n);
+    }
+    i += height, a.at += height * a.row;
   }
 }
 
