@@ -137,14 +137,14 @@ impl Attention {
         (self.heads, self.kv_heads, self.head_dim, matches!(self.qkv, Qkv::ByHead(_)))
     }
 
-    /// What each token's heads took from those it sees, `[N, D]` to `[N, H·C]`.
-    pub fn look(&self, x: &Tensor, pass: &Pass<'_>, block: usize) -> Tensor {
+    /// What each token's heads took from those it sees, `[N, D]` under a norm to `[N, H·C]`.
+    pub fn look(&self, norm: &NormLayer, x: &Tensor, pass: &Pass<'_>, block: usize) -> Tensor {
         let y = match &pass.tokens {
-            Tokens::Whole(segments) if self.has_kernels(x, pass.train) => self.by_kernel(x, segments, pass),
-            Tokens::Whole(segments) => self.whole(x, segments, pass, None),
-            Tokens::Prompts { segments, cache, places } => self.whole(x, segments, pass, Some((cache, block, places))),
+            Tokens::Whole(segments) if self.has_kernels(x, pass.train) => self.by_kernel(norm, x, segments, pass),
+            Tokens::Whole(segments) => self.whole(&norm.forward(x), segments, pass, None),
+            Tokens::Prompts { segments, cache, places } => self.whole(&norm.forward(x), segments, pass, Some((cache, block, places))),
             Tokens::Step { cache, places, end, first, masks } => {
-                let (q, k, v) = self.by_row(x, 1, pass); // [B, H, 1, C]
+                let (q, k, v) = self.by_row(&norm.forward(x), 1, pass); // [B, H, 1, C]
                 cache.put(block, &k.squeeze_dim(2), &v.squeeze_dim(2), places);
                 let rows = x.size()[0];
                 let (first, mask) = if self.window.is_some() { (*first, &masks[1]) } else { (0, &masks[0]) };
@@ -247,12 +247,12 @@ impl Attention {
     }
 
     /// Whole sequences by our own kernel, `[N, H·C]`.
-    fn by_kernel(&self, x: &Tensor, segments: &Segments, pass: &Pass<'_>) -> Tensor {
+    fn by_kernel(&self, norm: &NormLayer, x: &Tensor, segments: &Segments, pass: &Pass<'_>) -> Tensor {
         let n = x.size()[0];
         let parts = match &self.qkv {
-            Qkv::Fused(all) | Qkv::ByHead(all) if self.qk_norm.is_none() => vec![all.forward(x, pass.train)],
+            Qkv::Fused(all) | Qkv::ByHead(all) if self.qk_norm.is_none() => vec![all.forward_under(norm, x, pass.train)],
             _ => {
-                let (q, k, v) = self.heads_of(x, pass.train);
+                let (q, k, v) = self.heads_of(&norm.forward(x), pass.train);
                 vec![q.reshape([n, -1]), k.reshape([n, -1]), v.reshape([n, -1])]
             }
         };

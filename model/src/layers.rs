@@ -87,13 +87,21 @@ impl Linear {
         }
     }
 
+    /// [`Linear::forward`] of `x` under a norm, in one call where there is a kernel for it: then what comes of the norm is not kept for the backward pass.
+    pub fn forward_under(&self, norm: &NormLayer, x: &Tensor, train: bool) -> Tensor {
+        match norm.kernel() {
+            Some(norm) if self.adapter.is_none() && self.has_kernels(x) => sound(dense::linear(x, Some(norm), self.map())),
+            _ => self.forward(&norm.forward(x), train),
+        }
+    }
+
     /// The map without its adapter.
     pub fn plain(&self, x: &Tensor) -> Tensor {
         if let Some(quantised) = &self.quantised {
             return sound(quantised.linear(x, self.bias.as_ref()));
         }
         if self.has_kernels(x) {
-            return sound(dense::linear(x, self.map()));
+            return sound(dense::linear(x, None, self.map()));
         }
         let (weight, bias) = (cast(&self.weight, x.kind()), self.bias.as_ref().map(|b| cast(b, x.kind())));
         match (self.in_out, bias) {
@@ -214,6 +222,11 @@ impl NormLayer {
         let weight = self.weight.detach();
         let weight = if self.bias.is_some() { weight } else { weight.to_kind(kind).to_kind(Kind::Float) };
         decode::Norm { weight, bias: self.bias.as_ref().map(Tensor::detach), eps: self.eps }
+    }
+
+    /// For the kernels: a layer norm.
+    pub fn kernel(&self) -> Option<dense::Norm<'_>> {
+        self.bias.as_ref().map(|bias| dense::Norm { weight: &self.weight, bias, eps: self.eps })
     }
 
     pub fn forward(&self, x: &Tensor) -> Tensor {

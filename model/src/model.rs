@@ -361,7 +361,7 @@ impl Model {
         if has_kernels(hidden.kind(), self.device) && fits(&self.head_weight) {
             let map = dense::Map { weight: &self.head_weight, bias: None, in_out: false };
             let shape = [&hidden.size()[..hidden.dim() - 1], &[self.config.vocab_size as i64]].concat();
-            return sound(dense::linear(&hidden.reshape([-1, self.config.width as i64]), map)).view(shape.as_slice());
+            return sound(dense::linear(&hidden.reshape([-1, self.config.width as i64]), None, map)).view(shape.as_slice());
         }
         hidden.linear::<Tensor>(&cast(&self.head_weight, hidden.kind()), None)
     }

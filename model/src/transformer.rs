@@ -25,10 +25,12 @@ struct Mlp {
 }
 
 impl Mlp {
-    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        if let Some(y) = self.by_kernel(x, train) {
+    /// Of `x` under a norm.
+    fn forward(&self, norm: &NormLayer, x: &Tensor, train: bool) -> Tensor {
+        if let Some(y) = self.by_kernel(norm, x, train) {
             return y;
         }
+        let x = &norm.forward(x);
         let inner = match &self.gate {
             Some(gate) => self.activation.apply(gate.forward(x, train)) * self.up.forward(x, train),
             None => self.activation.apply(self.up.forward(x, train)),
@@ -37,15 +39,18 @@ impl Mlp {
     }
 
     /// In one call, where there is a kernel for it: without a gate, and with adapters on neither map or both.
-    fn by_kernel(&self, x: &Tensor, train: bool) -> Option<Tensor> {
+    fn by_kernel(&self, norm: &NormLayer, x: &Tensor, train: bool) -> Option<Tensor> {
         if self.gate.is_some() || !self.up.has_kernels(x) || !self.down.has_kernels(x) {
             return None;
         }
         let (up, down, activation) = (self.up.map(), self.down.map(), self.activation.kernel());
         match (&self.up.adapter, &self.down.adapter) {
-            (None, None) => Some(sound(dense::mlp(x, up, down, activation))),
+            (None, None) => Some(match norm.kernel() {
+                Some(norm) => sound(dense::mlp(x, Some(norm), up, down, activation)),
+                None => sound(dense::mlp(&norm.forward(x), None, up, down, activation)),
+            }),
             (Some(p), Some(q)) if p.has_kernels(x) && q.has_kernels(x) && !(train && p.dropout > 0.0) => {
-                Some(sound(lora::mlp(x, (up, p.native()), (down, q.native()), activation)))
+                Some(sound(lora::mlp(&norm.forward(x), (up, p.native()), (down, q.native()), activation)))
             }
             _ => None,
         }
@@ -78,16 +83,16 @@ struct Block {
 impl Block {
     /// `[N, D]` to `[N, D]`, or to `[M, D]` where M tokens are wanted.
     fn forward(&self, x: Tensor, pass: &Pass<'_>, index: usize, wanted: Option<&Tensor>) -> Tensor {
-        let looked = self.attention.look(&self.norm1.forward(&x), pass, index);
+        let looked = self.attention.look(&self.norm1, &x, pass, index);
         let pick = |x: Tensor| wanted.map(|places| x.index_select(0, places)).unwrap_or(x);
         let (y, x) = (self.attention.out(&pick(looked), pass.train), pick(x));
         if self.parallel {
-            let z = self.mlp.forward(&self.norm2.forward(&x), pass.train);
+            let z = self.mlp.forward(&self.norm2, &x, pass.train);
             let mut both = self.add(z, &dropout(y, self.dropout, pass.train), pass.train);
             return both.g_add_(&x);
         }
         let x = self.add(y, &x, pass.train);
-        let y = self.mlp.forward(&self.norm2.forward(&x), pass.train);
+        let y = self.mlp.forward(&self.norm2, &x, pass.train);
         self.add(y, &x, pass.train)
     }
 

@@ -75,6 +75,17 @@ pub struct Map<'a> {
     pub in_out: bool,
 }
 
+/// A layer norm, (x − mean) / √(variance + eps) · weight + bias over the last dimension.
+#[derive(Debug, Clone, Copy)]
+pub struct Norm<'a> {
+    /// `[D]`, float32.
+    pub weight: &'a Tensor,
+    /// `[D]`, float32.
+    pub bias: &'a Tensor,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
 /// Heads within rows: how [`attend`] finds queries, keys and values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
@@ -95,8 +106,19 @@ pub struct Heads {
 type Ptr = *const c_void;
 
 unsafe extern "C" {
-    fn rlhf_linear(x: Ptr, w: Ptr, b: Ptr, in_out: c_int, out: *mut *mut c_void) -> *mut c_char;
-    fn rlhf_mlp(x: Ptr, w1: Ptr, b1: Ptr, w2: Ptr, b2: Ptr, in_out: c_int, activation: c_int, out: *mut *mut c_void) -> *mut c_char;
+    fn rlhf_linear(x: Ptr, norm: *const Ptr, eps: f64, w: Ptr, b: Ptr, in_out: c_int, out: *mut *mut c_void) -> *mut c_char;
+    fn rlhf_mlp(
+        x: Ptr,
+        norm: *const Ptr,
+        eps: f64,
+        w1: Ptr,
+        b1: Ptr,
+        w2: Ptr,
+        b2: Ptr,
+        in_out: c_int,
+        activation: c_int,
+        out: *mut *mut c_void,
+    ) -> *mut c_char;
     fn rlhf_attend(
         qkv: *const Ptr,
         parts: usize,
@@ -142,20 +164,30 @@ pub(crate) fn kernels_of(kind: Kind) -> Result<&'static Kernels, NativeError> {
     Ok(unsafe { if kind == Kind::Float { &*rlhf_f32_kernels() } else { &rlhf_bf16_kernels } })
 }
 
-/// y = x·W + b: x `[N, in]` to `[N, out]`.
-pub fn linear(x: &Tensor, map: Map<'_>) -> Result<Tensor, NativeError> {
+/// y = x·W + b: x `[N, in]` to `[N, out]`. `norm`: x is read under it; what comes of that is not kept for the backward pass but worked out again.
+pub fn linear(x: &Tensor, norm: Option<Norm<'_>>, map: Map<'_>) -> Result<Tensor, NativeError> {
     let _call = Range::operator(c"rlhf::linear");
+    let (norm, eps) = parts(norm);
+    let norm = norm.as_ref().map_or(null(), |pair| pair.as_ptr());
     // SAFETY: the pointers are of live tensors, which the shim checks for shape and type.
-    take(|out| unsafe { rlhf_linear(ptr(x), ptr(map.weight), opt(map.bias), c_int::from(map.in_out), out) })
+    take(|out| unsafe { rlhf_linear(ptr(x), norm, eps, ptr(map.weight), opt(map.bias), c_int::from(map.in_out), out) })
 }
 
-/// y = activation(x·W1 + b1)·W2 + b2: x `[N, D]` to `[N, D]`. Keeps the inner values before the activation for the backward pass, nothing else.
-pub fn mlp(x: &Tensor, up: Map<'_>, down: Map<'_>, activation: Activation) -> Result<Tensor, NativeError> {
+/// y = activation(x·W1 + b1)·W2 + b2: x `[N, D]` to `[N, D]`, under a norm as in [`linear`]. Keeps x and the inner values before the activation for the backward
+/// pass, nothing else.
+pub fn mlp(x: &Tensor, norm: Option<Norm<'_>>, up: Map<'_>, down: Map<'_>, activation: Activation) -> Result<Tensor, NativeError> {
     let _call = Range::operator(c"rlhf::mlp");
     debug_assert_eq!(up.in_out, down.in_out);
+    let (norm, eps) = parts(norm);
+    let norm = norm.as_ref().map_or(null(), |pair| pair.as_ptr());
     let (w1, b1, w2, b2) = (ptr(up.weight), opt(up.bias), ptr(down.weight), opt(down.bias));
     // SAFETY: as above.
-    take(|out| unsafe { rlhf_mlp(ptr(x), w1, b1, w2, b2, c_int::from(up.in_out), activation as c_int, out) })
+    take(|out| unsafe { rlhf_mlp(ptr(x), norm, eps, w1, b1, w2, b2, c_int::from(up.in_out), activation as c_int, out) })
+}
+
+/// Weight and bias, and eps.
+fn parts(norm: Option<Norm<'_>>) -> (Option<[Ptr; 2]>, f64) {
+    (norm.map(|n| [ptr(n.weight), ptr(n.bias)]), norm.map_or(0.0, |n| n.eps))
 }
 
 /// Causal attention over packed sequences (FlashAttention, arXiv 2205.14135). `qkv`: one tensor `[N, (heads + 2·kv_heads)·width]` or three.

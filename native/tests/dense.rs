@@ -7,7 +7,7 @@
 mod common;
 
 use common::{close, compare, normal};
-use native::dense::{self, Activation, Heads, Map, Packed};
+use native::dense::{self, Activation, Heads, Map, Norm, Packed};
 use tch::{Device, Kind, Tensor};
 
 /// The types with kernels, and their tolerance.
@@ -23,7 +23,7 @@ fn linear_maps_and_their_gradients() {
         let shape = if in_out { [i, o] } else { [o, i] };
         let (x, w, b) = (normal(of.0, &[n, i]), normal(of.0, &shape) / 8.0, normal(of.0, &[o]));
         let leaves = if bias { vec![x, w, b] } else { vec![x, w] };
-        let ours = |l: &[Tensor]| dense::linear(&l[0].to_kind(of.0), Map { weight: &l[1], bias: l.get(2), in_out }).unwrap();
+        let ours = |l: &[Tensor]| dense::linear(&l[0].to_kind(of.0), None, Map { weight: &l[1], bias: l.get(2), in_out }).unwrap();
         let theirs = |l: &[Tensor]| l[0].linear(&if in_out { l[1].tr() } else { l[1].shallow_clone() }, l.get(2));
         compare(of, &format!("linear {n} {i} {o} {in_out}"), &leaves, ours, theirs);
     }
@@ -51,11 +51,43 @@ fn mlps_of_every_activation() {
                 &leaves,
                 |l| {
                     let map = |i: usize| Map { weight: &l[i], bias: Some(&l[i + 1]), in_out };
-                    dense::mlp(&l[0].to_kind(of.0), map(1), map(3), a).unwrap()
+                    dense::mlp(&l[0].to_kind(of.0), None, map(1), map(3), a).unwrap()
                 },
                 |l| apply(a, &l[0].linear(&turned(&l[1]), Some(&l[2]))).linear(&turned(&l[3]), Some(&l[4])),
             );
         }
+    }
+}
+
+#[test]
+fn maps_and_mlps_under_a_norm() {
+    common::seed(6);
+    for of in kinds() {
+        let normal = |shape: &[i64]| normal(of.0, shape);
+        let under = |l: &[Tensor]| l[0].layer_norm([48], Some(&l[1]), Some(&l[2]), 1e-5, true);
+        let leaves = [normal(&[50, 48]) * 3.0 + 1.0, normal(&[48]), normal(&[48]), normal(&[48, 100]) / 4.0, normal(&[100])];
+        compare(
+            of,
+            "a map under a norm",
+            &leaves,
+            |l| {
+                let norm = Norm { weight: &l[1], bias: &l[2], eps: 1e-5 };
+                dense::linear(&l[0].to_kind(of.0), Some(norm), Map { weight: &l[3], bias: Some(&l[4]), in_out: true }).unwrap()
+            },
+            |l| under(l).linear(&l[3].tr(), Some(&l[4])),
+        );
+        let leaves: Vec<Tensor> = leaves.into_iter().chain([normal(&[100, 48]) / 8.0, normal(&[48])]).collect();
+        compare(
+            of,
+            "an MLP under a norm",
+            &leaves,
+            |l| {
+                let norm = Norm { weight: &l[1], bias: &l[2], eps: 1e-5 };
+                let map = |i: usize| Map { weight: &l[i], bias: Some(&l[i + 1]), in_out: true };
+                dense::mlp(&l[0].to_kind(of.0), Some(norm), map(3), map(5), Activation::GeluTanh).unwrap()
+            },
+            |l| under(l).linear(&l[3].tr(), Some(&l[4])).gelu("tanh").linear(&l[5].tr(), Some(&l[6])),
+        );
     }
 }
 
@@ -183,8 +215,8 @@ fn wrong_tensors_are_refused() {
         let rows = float.to_kind(kind);
         let wide = Tensor::zeros([4, 6], (Kind::Float, Device::Cpu));
         let double = float.to_kind(Kind::Double);
-        assert!(dense::linear(&double, Map { weight: &float, bias: None, in_out: false }).is_err(), "rows of another type");
-        assert!(dense::linear(&rows, Map { weight: &wide, bias: None, in_out: false }).is_err(), "another width");
+        assert!(dense::linear(&double, None, Map { weight: &float, bias: None, in_out: false }).is_err(), "rows of another type");
+        assert!(dense::linear(&rows, None, Map { weight: &wide, bias: None, in_out: false }).is_err(), "another width");
         let heads = Heads { heads: 1, kv_heads: 1, width: 2, window: 0, scale: 1.0, by_head: false };
         let six = wide.to_kind(kind);
         let [bounds, short, whole] = [&[0i64, 1][..], &[0, 3], &[0, 4]].map(Tensor::from_slice);

@@ -5,47 +5,87 @@
 #include "functions.h"
 #include "kernels.h"
 
+#include <ATen/ops/native_layer_norm.h>
+#include <ATen/ops/native_layer_norm_backward.h>
+
 namespace {
 
-// y = x·W + b
+// What a map reads: x, or x under a layer norm, which is not kept for the backward pass but worked out again from x. Without a norm the weight is undefined.
+struct Norm {
+  Tensor weight, bias;
+  double eps;
+  Tensor mean, rate; // of each row, once it is worked out
+
+  bool learns() const { return weight.defined() && (weight.requires_grad() || bias.requires_grad()); }
+
+  Tensor of(const Tensor &x) {
+    if (!weight.defined()) return x;
+    Tensor y;
+    std::tie(y, mean, rate) = at::native_layer_norm(x, {x.size(1)}, weight, bias, eps);
+    return y;
+  }
+
+  // From the gradient of what is read to those of x, weight and bias.
+  std::tuple<Tensor, Tensor, Tensor> gradients(const Tensor &dy, const Tensor &x) const {
+    if (!weight.defined()) return {dy, Tensor(), Tensor()};
+    return at::native_layer_norm_backward(dy, x, {x.size(1)}, mean, rate, weight, bias, {true, weight.requires_grad(), bias.requires_grad()});
+  }
+};
+
+Norm norm_of(const std::optional<Tensor> &weight, const std::optional<Tensor> &bias, double eps) {
+  return Norm{weight.value_or(Tensor()), bias.value_or(Tensor()), eps, Tensor(), Tensor()};
+}
+
+// y = x·W + b, x under a norm or not
 struct Linear : Function<Linear> {
-  static Tensor forward(AutogradContext *ctx, const Tensor &input, const Tensor &w, const std::optional<Tensor> &b, bool in_out) {
+  static Tensor forward(AutogradContext *ctx, const Tensor &input, const Tensor &w, const std::optional<Tensor> &b, const std::optional<Tensor> &norm_weight,
+                        const std::optional<Tensor> &norm_bias, double eps, bool in_out) {
     const Tensor x = rows_of(input);
+    Norm norm = norm_of(norm_weight, norm_bias, eps);
     const Packed weight = forward_weight(x, w, in_out);
+    const Tensor y = multiply(norm.of(x), weight, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(b, weight.n), nullptr});
     if (ctx) {
-      ctx->save_for_backward({w.requires_grad() ? x : Tensor(), w, b.value_or(Tensor())});
+      const bool keeps = w.requires_grad() || norm.weight.defined();
+      ctx->save_for_backward({keeps ? x : Tensor(), w, b.value_or(Tensor()), norm.weight, norm.bias});
       ctx->saved_data["in_out"] = in_out;
+      ctx->saved_data["eps"] = eps;
     }
-    return multiply(x, weight, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(b, weight.n), nullptr});
+    return y;
   }
 
   static variable_list backward(AutogradContext *ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Tensor &x = saved[0], &w = saved[1], &b = saved[2];
     const bool in_out = ctx->saved_data["in_out"].toBool();
+    Norm norm{saved[3], saved[4], ctx->saved_data["eps"].toDouble(), Tensor(), Tensor()};
     const Tensor dy = rows_of(grads[0]);
-    Tensor dx, dw, db;
+    Tensor dx, dw, db, dg, dh;
+    const Tensor read = x.defined() ? norm.of(x) : Tensor();
     if (ctx->needs_input_grad(1)) {
       if (b.defined()) db = at::empty_like(b);
-      dw = weight_gradient(pack_rows(x), pack_rows(dy, 0, data_of(db)), in_out);
+      dw = weight_gradient(pack_rows(read), pack_rows(dy, 0, data_of(db)), in_out);
     }
-    if (ctx->needs_input_grad(0)) dx = multiply(dy, backward_weight(dy, w, in_out), Out{OUT_PLAIN});
-    return {dx, dw, db, Tensor()};
+    if (ctx->needs_input_grad(0) || norm.learns()) std::tie(dx, dg, dh) = norm.gradients(multiply(dy, backward_weight(dy, w, in_out)), x);
+    return {dx, dw, db, dg, dh, Tensor(), Tensor()};
   }
 };
 
-// y = activation(x·W1 + b1)·W2 + b2. What stands between the two is kept before the activation only and worked out again.
+// y = activation(x·W1 + b1)·W2 + b2, x under a norm or not. What stands between the two is kept before the activation only and worked out again.
 struct Mlp : Function<Mlp> {
   static Tensor forward(AutogradContext *ctx, const Tensor &input, const Tensor &w1, const std::optional<Tensor> &b1, const Tensor &w2,
-                        const std::optional<Tensor> &b2, bool in_out, int64_t activation) {
+                        const std::optional<Tensor> &b2, const std::optional<Tensor> &norm_weight, const std::optional<Tensor> &norm_bias, double eps,
+                        bool in_out, int64_t activation) {
     const Tensor x = rows_of(input);
+    Norm norm = norm_of(norm_weight, norm_bias, eps);
     const Packed up = forward_weight(x, w1, in_out);
     const Tensor inner = ctx ? at::empty({x.size(0), up.n}, x.options()) : Tensor();
-    const Passing active = multiply_passing(x, up, Out{OUT_ACTIVATE, int(activation), 0, nullptr, 0, bias_of(b1, up.n), ctx ? inner.data_ptr() : nullptr});
+    const Passing active = multiply_passing(norm.of(x), up, Out{OUT_ACTIVATE, int(activation), 0, nullptr, 0, bias_of(b1, up.n), ctx ? inner.data_ptr() : nullptr});
     const Packed down = forward_weight(x, w2, in_out);
     if (ctx) {
-      ctx->save_for_backward({w1.requires_grad() ? x : Tensor(), inner, w1, b1.value_or(Tensor()), w2, b2.value_or(Tensor())});
+      const bool keeps = w1.requires_grad() || norm.weight.defined();
+      ctx->save_for_backward({keeps ? x : Tensor(), inner, w1, b1.value_or(Tensor()), w2, b2.value_or(Tensor()), norm.weight, norm.bias});
       ctx->saved_data["in_out"] = in_out;
+      ctx->saved_data["eps"] = eps;
       ctx->saved_data["activation"] = activation;
     }
     return multiply(active.rows, down, Out{OUT_PLAIN, 0, 0, nullptr, 0, bias_of(b2, down.n), nullptr});
@@ -56,8 +96,9 @@ struct Mlp : Function<Mlp> {
     const Tensor &x = saved[0], &inner = saved[1], &w1 = saved[2], &b1 = saved[3], &w2 = saved[4], &b2 = saved[5];
     const bool in_out = ctx->saved_data["in_out"].toBool(), train = ctx->needs_input_grad(1);
     const int activation = int(ctx->saved_data["activation"].toInt());
+    Norm norm{saved[6], saved[7], ctx->saved_data["eps"].toDouble(), Tensor(), Tensor()};
     const Tensor dy = rows_of(grads[0]);
-    Tensor dx, dw1, db1, dw2, db2;
+    Tensor dx, dw1, db1, dw2, db2, dg, dh;
     if (train) {
       if (b2.defined()) db2 = at::empty_like(b2);
       const Packed active = pack_rows(inner, activation);
@@ -65,12 +106,13 @@ struct Mlp : Function<Mlp> {
     }
     const Passing inside = multiply_passing(dy, backward_weight(dy, w2, in_out), Out{OUT_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
     const Tensor &di = inside.rows;
+    const Tensor read = x.defined() ? norm.of(x) : Tensor();
     if (train) {
       if (b1.defined()) db1 = at::empty_like(b1);
-      dw1 = weight_gradient(pack_rows(x), pack_rows(di, 0, data_of(db1)), in_out);
+      dw1 = weight_gradient(pack_rows(read), pack_rows(di, 0, data_of(db1)), in_out);
     }
-    if (ctx->needs_input_grad(0)) dx = multiply(di, backward_weight(di, w1, in_out), Out{OUT_PLAIN});
-    return {dx, dw1, db1, dw2, db2, Tensor(), Tensor()};
+    if (ctx->needs_input_grad(0) || norm.learns()) std::tie(dx, dg, dh) = norm.gradients(multiply(di, backward_weight(di, w1, in_out)), x);
+    return {dx, dw1, db1, dw2, db2, dg, dh, Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -211,23 +253,26 @@ struct TokenLogProbs : Function<TokenLogProbs> {
   }
 };
 
+std::optional<Tensor> option(const Tensor *t) { return t ? std::optional<Tensor>(*t) : std::nullopt; }
+
 } // namespace
 
 extern "C" {
 
-char *rlhf_linear(const Tensor *x, const Tensor *w, const Tensor *b, int in_out, Tensor **out) {
+// `norm`: null, or weight and bias of the layer norm that x is read under.
+char *rlhf_linear(const Tensor *x, const Tensor *const *norm, double eps, const Tensor *w, const Tensor *b, int in_out, Tensor **out) {
   return guarded([&] {
-    const std::optional<Tensor> bias = b ? std::optional<Tensor>(*b) : std::nullopt;
-    const bool learns = x->requires_grad() || w->requires_grad();
-    *out = new Tensor(apply<Linear>(learns, *x, *w, bias, in_out != 0));
+    const bool learns = x->requires_grad() || w->requires_grad() || (norm && (norm[0]->requires_grad() || norm[1]->requires_grad()));
+    *out = new Tensor(apply<Linear>(learns, *x, *w, option(b), norm ? option(norm[0]) : std::nullopt, norm ? option(norm[1]) : std::nullopt, eps, in_out != 0));
   });
 }
 
-char *rlhf_mlp(const Tensor *x, const Tensor *w1, const Tensor *b1, const Tensor *w2, const Tensor *b2, int in_out, int activation, Tensor **out) {
+char *rlhf_mlp(const Tensor *x, const Tensor *const *norm, double eps, const Tensor *w1, const Tensor *b1, const Tensor *w2, const Tensor *b2, int in_out,
+               int activation, Tensor **out) {
   return guarded([&] {
-    const std::optional<Tensor> up = b1 ? std::optional<Tensor>(*b1) : std::nullopt, down = b2 ? std::optional<Tensor>(*b2) : std::nullopt;
-    const bool learns = x->requires_grad() || w1->requires_grad();
-    *out = new Tensor(apply<Mlp>(learns, *x, *w1, up, *w2, down, in_out != 0, int64_t(activation)));
+    const bool learns = x->requires_grad() || w1->requires_grad() || (norm && (norm[0]->requires_grad() || norm[1]->requires_grad()));
+    *out = new Tensor(apply<Mlp>(learns, *x, *w1, option(b1), *w2, option(b2), norm ? option(norm[0]) : std::nullopt, norm ? option(norm[1]) : std::nullopt, eps,
+                                 in_out != 0, int64_t(activation)));
   });
 }
 
