@@ -111,7 +111,7 @@ pub fn read(folder: &Path) -> Result<Lineage, ModelError> {
     serde_json::from_str(&text).map_err(ModelError::json(&path))
 }
 
-/// BLAKE3 over a folder's weight files in the order of their names, in hex.
+/// BLAKE3 over a folder's weight files in the order of their names, in hex; all cores work on it.
 pub fn weights_hash(folder: &Path) -> Result<String, ModelError> {
     let listing = std::fs::read_dir(folder).map_err(ModelError::io(folder))?;
     let mut files = listing.map(|e| e.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(ModelError::io(folder))?;
@@ -119,7 +119,7 @@ pub fn weights_hash(folder: &Path) -> Result<String, ModelError> {
     files.sort();
     let mut hasher = blake3::Hasher::new();
     for file in files {
-        hasher.update(MappedFile::open(&file)?.as_ref());
+        hasher.update_rayon(MappedFile::open(&file)?.as_ref());
     }
     Ok(hasher.finalize().to_hex().to_string())
 }

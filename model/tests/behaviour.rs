@@ -200,7 +200,7 @@ fn wanted_tokens_are_what_they_are_among_all() {
         let places = Tensor::from_slice(&[1i64, 5, 8, 14]);
         let grads = |hidden: &Tensor| -> Vec<Tensor> {
             let logits = model.logits(hidden);
-            (&logits * Tensor::arange(40, (Kind::Float, Device::Cpu)) / 40.0).sum(Kind::Float).backward();
+            (&logits * Tensor::arange(logits.size()[1], (Kind::Float, Device::Cpu)) / 40.0).sum(Kind::Float).backward();
             let take = |p: &mut model::Parameter| {
                 let grad = p.tensor.grad().copy();
                 p.tensor.zero_grad();

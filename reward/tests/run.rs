@@ -58,7 +58,7 @@ testkit::stage_tests!(
         "device=cuda",
     ],
     profile: ["forward", "loss", "backward", "optimiser"],
-    testkit::suite::Budget { calls: 2650.0, mib: 2.35, peak_mib: 0.46 }
+    testkit::suite::Budget { calls: 2630.0, mib: 2.15, peak_mib: 0.43 }
 );
 
 // Four micro-batches a step. A larger ε keeps Adam from making steps of rounding where a gradient is zero; then eight float32 roundings a sum, in another
@@ -300,7 +300,9 @@ fn untied() -> Stage {
 #[test]
 fn best_answers_are_learnt_as_text_and_a_stopped_run_goes_on_to_the_same_bytes() {
     for stage in [stage(), untied()] {
-        let stage = stage.with_set("loss.lm_weight=0.5").with_set("optim.lr=1e-2").with_set("schedule.warmup_steps=0");
+        // Without dropout, which the term draws for more tokens.
+        let stage =
+            stage.with_set("loss.lm_weight=0.5").with_set("optim.lr=1e-2").with_set("schedule.warmup_steps=0").with_set("model.dropout=0");
         testkit::suite::stopped(&stage);
         stage.run_ok("without", &["--set", "loss.lm_weight=0"]);
         let of = |out: &str, key: &str| {

@@ -85,7 +85,7 @@ def ppo(a, work):
                                       'max_fraction = 1.0\n[centre]\nsamples = 0\n[train]\nsteps = 1\nbatch = 2\n' + QUIET)
     run("reward", work / "reward.toml", work / "reward", [])
     stages(a, work, "ppo", f'[policy]\ninit = "{work}/base"\n[reward]\nmodel = "{work}/reward"\n[data]\nmax_length = 64\n[[data.sources]]\npath = "{work}/pairs.jsonl"\n'
-           f'[rollout]\nrounds = {a.steps}\nepisodes = 16\nmax_new_tokens = 64\n[ppo]\nepochs = 2\nmicro_batch = 8\n', "episodes_per_s")
+           f'[rollout]\nrounds = {a.steps}\nepisodes = 16\nmax_new_tokens = 64\n[ppo]\nepochs = 2\nminibatches = 1\nmicro_batch = 8\n', "episodes_per_s")
 
 
 def context(a, work):

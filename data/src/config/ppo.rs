@@ -364,8 +364,8 @@ pub struct Objective {
 impl Default for Objective {
     fn default() -> Self {
         Objective {
-            epochs: 4,
-            minibatches: 1,
+            epochs: 1,
+            minibatches: 8,
             micro_batch: 0,
             activation_checkpointing: false,
             clip: 0.2,

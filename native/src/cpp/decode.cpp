@@ -76,27 +76,37 @@ INLINE void add(Number *x, const Number *y, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) store(x + i, add(load(x + i, first(n - i)), load(y + i, first(n - i))), first(n - i));
 }
 
+// How far all threads are with a stage that they do in pieces, in a line of its own.
+struct alignas(64) Stage {
+  int64_t taken;
+};
+
+INLINE Product product_of(const Number *x, int64_t rows, const DecodeLinear &w) { return {rows, w.n, w.k, (const uint32_t *)x, w.k / PER, 0, w.words}; }
+
 // rows · W into rows `stride` apart.
 template <class Put, int A>
-INLINE void multiply_rows(const Number *x, int64_t rows, const DecodeLinear &w, void *to, int64_t stride, void *inner, int thread, int threads) {
-  const Product p{rows, w.n, w.k, (const uint32_t *)x, w.k / PER, 0, w.words};
-  const Out o{0, 0, 0, to, stride, w.bias, inner};
-  share<Put, A>(p, o, thread, threads);
+INLINE void multiply_rows(const Number *x, int64_t rows, const DecodeLinear &w, void *to, int64_t stride, void *inner, Stage &stage, int threads) {
+  share<Put, A>(product_of(x, rows, w), Out{0, 0, 0, to, stride, w.bias, inner}, stage.taken, threads);
 }
 
-template <int A> void up_as(const Work &w, int64_t rows, const DecodeBlock &b, const Number *x, int t, int threads) {
+template <int A> void up_as(const Work &w, int64_t rows, const DecodeBlock &b, const Number *x, Stage &stage, int threads) {
   const int64_t n = b.up.n;
-  if (!b.gate.words) return multiply_rows<Activate, A>(x, rows, b.up, w.inner, n, nullptr, t, threads);
-  multiply_rows<Activate, A>(x, rows, b.gate, w.gate, n, nullptr, t, threads);
-  multiply_rows<Times, NONE>(x, rows, b.up, w.inner, n, w.gate, t, threads); // the same rows and columns as this thread's of the gate
+  if (!b.gate.words) return multiply_rows<Activate, A>(x, rows, b.up, w.inner, n, nullptr, stage, threads);
+  const Product gate = product_of(x, rows, b.gate), up = product_of(x, rows, b.up);
+  const Out gated{0, 0, 0, w.gate, n, b.gate.bias, nullptr}, out{0, 0, 0, w.inner, n, b.up.bias, w.gate};
+  const Pieces pieces(up, out, stage.taken, threads);
+  pieces.each([&](Piece now, Piece next) {
+    part<Activate, A>(gate, gated, now, pieces.tile(up.b, now));
+    part<Times, NONE>(up, out, now, pieces.tile(gate.b, next));
+  });
 }
 
-void up(const Work &w, int64_t rows, const Decode &d, const DecodeBlock &b, const Number *x, int t, int threads) {
+void up(const Work &w, int64_t rows, const Decode &d, const DecodeBlock &b, const Number *x, Stage &stage, int threads) {
   switch (d.activation) {
-  case GELU_TANH: return up_as<GELU_TANH>(w, rows, b, x, t, threads);
-  case GELU: return up_as<GELU>(w, rows, b, x, t, threads);
-  case RELU: return up_as<RELU>(w, rows, b, x, t, threads);
-  default: return up_as<SILU>(w, rows, b, x, t, threads);
+  case GELU_TANH: return up_as<GELU_TANH>(w, rows, b, x, stage, threads);
+  case GELU: return up_as<GELU>(w, rows, b, x, stage, threads);
+  case RELU: return up_as<RELU>(w, rows, b, x, stage, threads);
+  default: return up_as<SILU>(w, rows, b, x, stage, threads);
   }
 }
 
@@ -248,7 +258,7 @@ void attend(const Work &w, const Decode &d, const DecodeBlock &b, int64_t layer,
 }
 
 // One thread's part of everything.
-void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *memory) {
+void pass(Work w, const Decode &d, Meeting &meeting, Stage *stage, int t, int threads, char *memory) {
   float *scores = (float *)memory, *row = scores + QUERIES * d.columns;
   Number *weights = (Number *)(row + d.width + 16);
   const int64_t width = d.width, qkv_width = (d.heads + 2 * d.kv_heads) * d.head, seen_width = d.heads * d.head;
@@ -276,17 +286,20 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
     meeting.wait(threads);
     int64_t column = 0;
     for (const DecodeLinear &part : b.qkv) {
-      if (part.words) multiply_rows<Plain, NONE>(w.normed, n, part, w.qkv + column, qkv_width, nullptr, t, threads);
+      if (part.words) multiply_rows<Plain, NONE>(w.normed, n, part, w.qkv + column, qkv_width, nullptr, *stage++, threads);
       column += part.n;
     }
     meeting.wait(threads);
     for (int64_t head = t; head < d.kv_heads; head += threads) keep(w, d, b, l, head);
     meeting.wait(threads);
     if (last) n = d.wanted;
-    for (int64_t item = t; item < n * d.kv_heads; item += threads) {
-      const int64_t i = item / d.kv_heads;
-      attend(w, d, b, l, last ? d.rows[i] : i, item % d.kv_heads, scores, weights, w.seen + i * seen_width);
-    }
+    const int64_t items = n * d.kv_heads, few = (items + 8 * threads - 1) / (8 * threads);
+    for (int64_t from; (from = __atomic_fetch_add(&stage->taken, few, __ATOMIC_RELAXED)) < items;)
+      for (int64_t item = from; item < least(from + few, items); ++item) {
+        const int64_t i = item / d.kv_heads;
+        attend(w, d, b, l, last ? d.rows[i] : i, item % d.kv_heads, scores, weights, w.seen + i * seen_width);
+      }
+    ++stage;
     if (last) { // the wanted rows, to buffers that nobody reads any more
       rows([&](int64_t i) {
         copy(w.kept + i * width, w.x + d.rows[i] * width, width);
@@ -296,11 +309,11 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
       w.normed2 = w.normed;
     }
     meeting.wait(threads);
-    multiply_rows<Plain, NONE>(w.seen, n, b.out, d.parallel ? w.mixed : w.branch, width, nullptr, t, threads);
+    multiply_rows<Plain, NONE>(w.seen, n, b.out, d.parallel ? w.mixed : w.branch, width, nullptr, *stage++, threads);
     if (d.parallel) {
-      up(w, n, d, b, w.normed2, t, threads);
+      up(w, n, d, b, w.normed2, *stage++, threads);
       meeting.wait(threads);
-      multiply_rows<Plus, NONE>(w.inner, n, b.down, w.branch, width, w.mixed, t, threads);
+      multiply_rows<Plus, NONE>(w.inner, n, b.down, w.branch, width, w.mixed, *stage++, threads);
     } else {
       meeting.wait(threads);
       rows([&](int64_t i) {
@@ -309,9 +322,9 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
         norm(b.norm2, x, w.normed + i * width, row, width);
       });
       meeting.wait(threads);
-      up(w, n, d, b, w.normed, t, threads);
+      up(w, n, d, b, w.normed, *stage++, threads);
       meeting.wait(threads);
-      multiply_rows<Plain, NONE>(w.inner, n, b.down, w.branch, width, nullptr, t, threads);
+      multiply_rows<Plain, NONE>(w.inner, n, b.down, w.branch, width, nullptr, *stage++, threads);
     }
     meeting.wait(threads);
   }
@@ -321,7 +334,7 @@ void pass(Work w, const Decode &d, Meeting &meeting, int t, int threads, char *m
     norm(d.norm, x, w.normed + i * width, row, width);
   });
   meeting.wait(threads);
-  multiply_rows<Exact, NONE>(w.normed, n, d.logits, d.out, d.logits.n, nullptr, t, threads);
+  multiply_rows<Exact, NONE>(w.normed, n, d.logits, d.out, d.logits.n, nullptr, *stage, threads);
 }
 
 } // namespace
@@ -333,7 +346,8 @@ int NAMED(decode)(const Decode *decode, int threads) {
   const int64_t wide = d.tokens * d.width, inner = d.tokens * d.blocks[0].up.n, qkv = d.tokens * (d.heads + 2 * d.kv_heads) * d.head;
   const int64_t each = (QUERIES * d.columns * (4 + sizeof(Number)) + (d.width + 16) * 4 + 191) / 64 * 64; // a thread's scores, weights and row
   const int64_t rows = (6 * wide + d.wanted * d.width + qkv + d.tokens * d.heads * d.head + 2 * inner + 10 * 64 + 31) / 32 * 32;
-  char *memory = (char *)aligned_alloc(64, rows * sizeof(Number) + threads * each);
+  const int64_t stages = 7 * d.layers + 1;
+  char *memory = (char *)aligned_alloc(64, rows * sizeof(Number) + threads * each + stages * sizeof(Stage));
   if (!memory) return 1;
   Number *at = (Number *)memory;
   const auto cut = [&](int64_t n) {
@@ -348,9 +362,12 @@ int NAMED(decode)(const Decode *decode, int threads) {
   const DecodeBlock &b = d.blocks[0];
   const int64_t weights = d.layers * (b.out.k * b.out.n + b.up.k * b.up.n * (b.gate.words ? 3 : 2) + d.width * qkv / d.tokens) + d.logits.k * d.logits.n;
   if (weights * d.tokens < ALONE) threads = 1;
+  char *own = memory + rows * sizeof(Number);
+  Stage *stage = (Stage *)(own + threads * each);
+  for (int64_t i = 0; i < stages; ++i) stage[i].taken = 0;
   Meeting meeting;
 #pragma omp parallel num_threads(threads)
-  pass(w, d, meeting, omp_get_thread_num(), omp_get_num_threads(), memory + rows * sizeof(Number) + omp_get_thread_num() * each);
+  pass(w, d, meeting, stage, omp_get_thread_num(), omp_get_num_threads(), own + omp_get_thread_num() * each);
   free(memory);
   return 0;
 }

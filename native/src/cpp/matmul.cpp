@@ -9,8 +9,9 @@
 namespace {
 
 template <class Put, int A> void product(const Product &p, const Out &o, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int t = 0; t < threads; ++t) share<Put, A>(p, o, t, threads);
+  int64_t taken = 0;
+#pragma omp parallel num_threads(threads)
+  share<Put, A>(p, o, taken, threads);
 }
 
 template <class Put> void by_activation(int activation, const Product &p, const Out &o, int threads) {
@@ -38,7 +39,7 @@ template <class T, int A> void pack_tiles(const T *w, const Matrix &s, uint32_t 
 
 template <class T> void pack(const T *w, const Matrix &s, uint32_t *out, float *sums, int threads) {
   const int64_t tiles = (s.n + TILE - 1) / TILE, words = (s.k + PER - 1) / PER * TILE;
-#pragma omp parallel for schedule(static) num_threads(threads)
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (int64_t t = 0; t < tiles; t += ABREAST) {
     const int64_t to = least(t + ABREAST, tiles);
     if (s.along)

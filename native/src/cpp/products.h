@@ -77,6 +77,8 @@ INLINE void expect(const Out &o, int64_t i, int64_t j) {
   }
 }
 
+constexpr int64_t MUCH = 1 << 18; // multiplications that are worth the taking of a piece: some microseconds
+
 // The tile that comes next, from `at` to `end`: `lines` of sixteen words of it come to the cache for every PIECE of words that a block multiplies, so that all blocks of a
 // tile together have read the next.
 struct Ahead {
@@ -115,25 +117,36 @@ template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32
   }
 }
 
-// Rows [from, to) and tiles [first, last) of C.
-template <class Put, int A>
-void part(const Product &p, const Out &whole, int64_t from, int64_t to, int64_t first_tile, int64_t last_tile) {
-  const int64_t words = (p.k + PER - 1) / PER, depth = whole.kind == OUT_EXACT ? DEPTH : words; // only sums in memory can be worked off in pieces
+INLINE int64_t words_of(const Product &p) { return (p.k + PER - 1) / PER; }
+INLINE int64_t tiles_of(const Product &p) { return (p.n + TILE - 1) / TILE; }
+// Words of K that are worked off at a time: only sums in memory can be worked off in pieces.
+INLINE int64_t depth_of(const Product &p, const Out &o) { return o.kind == OUT_EXACT ? least(DEPTH, words_of(p)) : words_of(p); }
+// Rows of A that stay in the second-level cache while B passes, whole groups of them.
+INLINE int64_t height_of(const Product &p, int64_t depth) {
+  const int64_t group = p.tiled ? TILE : ROWS, height = CACHED / depth / group * group;
+  return height < group ? group : height;
+}
+
+// Rows [top, bottom) and tiles [first, last) of C.
+struct Piece {
+  int64_t top, bottom, first, last;
+};
+
+// `after`: the tile that is read once this is done, or null.
+template <class Put, int A> void part(const Product &p, const Out &whole, Piece c, const uint32_t *after) {
+  const int64_t words = words_of(p), depth = depth_of(p, whole), height = height_of(p, depth);
   Out o = whole;
-  const int64_t group = p.tiled ? TILE : ROWS;
   for (int64_t k = 0; k < words; k += depth, o.add = 1) {
     const int64_t deep = least(depth, words - k);
-    int64_t height = CACHED / deep / group * group;
-    if (height < group) height = group;
-    for (int64_t top = from; top < to; top += height) {
-      const int64_t bottom = least(top + height, to);
+    for (int64_t top = c.top; top < c.bottom; top += height) {
+      const int64_t bottom = least(top + height, c.bottom);
       const int64_t blocks = (bottom - top + ROWS - 1) / ROWS;
-      for (int64_t t = first_tile; t < last_tile; ++t) {
-        const uint32_t *b = p.b + (t * words + k) * TILE;
-        // Behind the last tile comes the first one again, for further rows or words, or nothing.
-        const bool behind = t + 1 < last_tile, again = bottom < to || k + deep < words;
-        const uint32_t *then = behind ? b + words * TILE : p.b + (first_tile * words + (bottom < to ? k : k + deep)) * TILE;
-        Ahead next{then, behind || again ? then + deep * TILE : then, (PIECE * VECTORS + blocks - 1) / blocks};
+      for (int64_t t = c.first; t < c.last; ++t) {
+        const uint32_t *b = p.b + (t * words + k) * TILE, *then = after;
+        if (t + 1 < c.last) then = b + words * TILE;
+        else if (bottom < c.bottom) then = p.b + (c.first * words + k) * TILE;
+        else if (k + deep < words) then = p.b + (c.first * words + k + deep) * TILE;
+        Ahead next{then, then ? then + deep * TILE : then, (PIECE * VECTORS + blocks - 1) / blocks};
         if (!p.tiled) {
           rows<Put, A>(deep, Left{p.a + top * p.stride + k, p.stride, 1}, b, next, o, top, bottom, t * TILE, p.n);
         } else { // top is at the start of a tile of A
@@ -145,13 +158,50 @@ void part(const Product &p, const Out &whole, int64_t from, int64_t to, int64_t 
   }
 }
 
-// One thread's share of a product.
-template <class Put, int A> INLINE void share(const Product &p, const Out &o, int thread, int threads) {
-  const int64_t tiles = (p.n + TILE - 1) / TILE, group = p.tiled ? TILE : ROWS, groups = (p.m + group - 1) / group;
-  if (groups >= 4 * threads) // of fewer rows the columns are shared out, so that each thread reads its part of B and no more
-    part<Put, A>(p, o, groups * thread / threads * group, least(groups * (thread + 1) / threads * group, p.m), 0, tiles);
-  else
-    part<Put, A>(p, o, 0, p.m, tiles * thread / threads, tiles * (thread + 1) / threads);
+// A product in pieces, which each thread takes as it comes to them: large ones first, so that they are few, and small ones at last, so that all threads end together
+// however fast each of them is. Rows are cut where there are many heights of them; of fewer the tiles are, so that each is read by one thread.
+struct Pieces {
+  const Product &p;
+  int64_t &taken; // of `count`, by all threads
+  int threads;
+  int64_t height, count, smallest;
+
+  Pieces(const Product &p, const Out &o, int64_t &taken, int threads) : p(p), taken(taken), threads(threads), height(height_of(p, depth_of(p, o))) {
+    const int64_t heights = (p.m + height - 1) / height, multiplied = (p.m ? p.m : 1) * p.k * TILE;
+    if (heights < 4 * threads) height = 0;
+    count = height ? heights : tiles_of(p);
+    smallest = height || multiplied >= MUCH ? 1 : (MUCH + multiplied - 1) / multiplied;
+  }
+
+  // The next one; empty where none is left.
+  Piece take() const {
+    int64_t from = __atomic_load_n(&taken, __ATOMIC_RELAXED), to;
+    do {
+      if (from >= count) return {0, 0, 0, 0};
+      to = (count - from) / (2 * threads);
+      to = least(from + (to < smallest ? smallest : to), count);
+    } while (!__atomic_compare_exchange_n(&taken, &from, to, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    if (height) return {from * height, least(to * height, p.m), 0, tiles_of(p)};
+    return {0, p.m, from, to};
+  }
+
+  // The first tile of a piece of this matrix, or null.
+  const uint32_t *tile(const uint32_t *b, Piece c) const { return c.first < c.last ? b + c.first * words_of(p) * TILE : nullptr; }
+
+  // What this thread does: `work(piece, next piece)`.
+  template <class Work> void each(Work work) const {
+    for (Piece now = take(); now.first < now.last;) {
+      const Piece next = take();
+      work(now, next);
+      now = next;
+    }
+  }
+};
+
+// One thread's share of a product. `taken`: 0 before the first thread begins.
+template <class Put, int A> INLINE void share(const Product &p, const Out &o, int64_t &taken, int threads) {
+  const Pieces pieces(p, o, taken, threads);
+  pieces.each([&](Piece now, Piece next) { part<Put, A>(p, o, now, pieces.tile(p.b, next)); });
 }
 
 } // namespace
