@@ -243,7 +243,7 @@ json.dump([t(r['prompt'])['input_ids'] for r in rows], open({str(work / 'ids.jso
 EQUAL_WORK = "epochs = 4\nminibatches = 1\nmicro_batch = 16"  # and a value network of its own, as TRL has; TRL goes through a step by 8
 
 
-def ppo(a, work, learning=EQUAL_WORK):
+def ppo(a, work, learning=EQUAL_WORK, episodes=32):
     """Equal work: separate value network, 32 episodes a round, four passes of one step."""
     python = folders(a, work, 8, 63)
     config = work / "ppo.toml"
@@ -256,7 +256,7 @@ model = "{work}/reward"
 path = "{work}/pairs.jsonl"
 [rollout]
 rounds = 3
-episodes = 32
+episodes = {episodes}
 max_new_tokens = 64
 [ppo]
 {learning}
@@ -276,13 +276,13 @@ keep_best = false
         shutil.rmtree(out, ignore_errors=True)
         _, mib, _ = run([ROOT / "target/release/ppo", "--config", config, "--out", out, "--set", f"precision={a.dtype}"])
         return steady(out, "episodes_per_s"), mib
-    arguments = ["ppo", "--model", work / "base", "--reward-model", work / "reward", "--data", work / "pairs.jsonl"]
+    arguments = ["ppo", "--model", work / "base", "--reward-model", work / "reward", "--data", work / "pairs.jsonl", "--steps", 4]
     return "episodes/s", ours, peer_stage(a, python, arguments, "episodes_per_s", precisions(a))
 
 
 def ppo_default(a, work):
-    """Our own setting of the objective (one pass in eight steps) beside TRL's (four passes of one step)."""
-    return ppo(a, work, "")
+    """Our own setting (rounds of 64 episodes, one pass in eight steps of 8) beside TRL's (rounds of 32, four passes of one step)."""
+    return ppo(a, work, "", 64)
 
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
