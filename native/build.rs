@@ -63,7 +63,7 @@ fn kernels() {
         build.cpp(true).std("c++20").pic(true).opt_level(3).flag("-fopenmp").flag("-fno-math-errno").flag("-fno-trapping-math");
         build
     };
-    build().file("src/cpp/kernels.cpp").file("src/cpp/choice.cpp").compile("rlhf_kernels");
+    build().file("src/cpp/kernels.cpp").file("src/cpp/layer_norm.cpp").file("src/cpp/choice.cpp").compile("rlhf_kernels");
     // Sums of whole numbers stay in the order in which they are written: in another, GCC runs out of registers. And GCC 12 warns of its own headers.
     let mut quantised = build();
     quantised.flag_if_supported("-fno-tree-reassoc").flag_if_supported("-Wno-maybe-uninitialized");

@@ -232,7 +232,11 @@ impl NormLayer {
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let shape = self.weight.size();
         match &self.bias {
-            // The kernel takes rows of bfloat16 with a weight of float32, and keeps its sums in float32.
+            // Where libtorch would sum the weight's gradient over all rows in bfloat16.
+            Some(bias) if x.kind() == Kind::BFloat16 && x.device() == Device::Cpu => {
+                sound(dense::layer_norm(x, dense::Norm { weight: &self.weight, bias, eps: self.eps }))
+            }
+            // It takes rows of bfloat16 with a weight of float32.
             Some(bias) => x.layer_norm(shape, Some(&self.weight), Some(bias), self.eps, true),
             None => x.rms_norm(shape, Some(&cast(&self.weight, x.kind())), self.eps),
         }

@@ -106,6 +106,7 @@ pub struct Heads {
 type Ptr = *const c_void;
 
 unsafe extern "C" {
+    fn rlhf_layer_norm(x: Ptr, norm: *const Ptr, eps: f64, out: *mut *mut c_void) -> *mut c_char;
     fn rlhf_linear(x: Ptr, norm: *const Ptr, eps: f64, w: Ptr, b: Ptr, in_out: c_int, out: *mut *mut c_void) -> *mut c_char;
     fn rlhf_mlp(
         x: Ptr,
@@ -162,6 +163,14 @@ pub(crate) fn kernels_of(kind: Kind) -> Result<&'static Kernels, NativeError> {
     }
     // SAFETY: immutable tables of the static library.
     Ok(unsafe { if kind == Kind::Float { &*rlhf_f32_kernels() } else { &rlhf_bf16_kernels } })
+}
+
+/// x `[.., D]` under the norm, on the CPU. Of bfloat16 the gradients of weight and bias are summed in float32; libtorch's operator sums them in bfloat16.
+pub fn layer_norm(x: &Tensor, norm: Norm<'_>) -> Result<Tensor, NativeError> {
+    let _call = Range::operator(c"rlhf::layer_norm");
+    let pair = [ptr(norm.weight), ptr(norm.bias)];
+    // SAFETY: the pointers are of live tensors, which the shim checks for shape and type.
+    take(|out| unsafe { rlhf_layer_norm(ptr(x), pair.as_ptr(), norm.eps, out) })
 }
 
 /// y = x·W + b: x `[N, in]` to `[N, out]`. `norm`: x is read under it; what comes of that is not kept for the backward pass but worked out again.

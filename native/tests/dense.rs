@@ -91,6 +91,22 @@ fn maps_and_mlps_under_a_norm() {
     }
 }
 
+/// Over 4,096 rows a sum in bfloat16 would not be within a twentieth.
+#[test]
+fn the_gradients_of_a_norm_are_summed_in_float32() {
+    common::seed(7);
+    for of in [(Kind::BFloat16, 0.01), (Kind::Float, 1e-5)] {
+        let leaves = [normal(of.0, &[16, 256, 48]) * 2.0 + 1.0, normal(of.0, &[48]) + 1.0, normal(of.0, &[48])];
+        compare(
+            of,
+            "a norm",
+            &leaves,
+            |l| dense::layer_norm(&l[0].to_kind(of.0), Norm { weight: &l[1], bias: &l[2], eps: 1e-5 }).unwrap(),
+            |l| l[0].layer_norm([48], Some(&l[1]), Some(&l[2]), 1e-5, true),
+        );
+    }
+}
+
 /// Groups by lengths as bounds and starts; for each segment the tokens of its sequence and how many of them belong to what it continues.
 fn layout(groups: &[&[i64]]) -> (Tensor, Tensor, Vec<(Vec<i64>, i64)>) {
     let (mut bounds, mut starts, mut sequences) = (vec![0i64], vec![0i64], vec![]);

@@ -89,3 +89,28 @@ fn a_mapped_file_is_its_bytes() {
     let err = native::MappedFile::open(&dir.path().join("none")).unwrap_err();
     assert!(err.to_string().contains("none"), "{err}");
 }
+
+/// Whatever the kind, and wherever the bytes lie: a safetensors file's data need not begin at a multiple of their width.
+#[test]
+fn a_mapped_file_gives_tensors_of_float32() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.bin");
+    let want = Tensor::from_slice(&[1.5f32, -2.0, 0.25, 3.0, -0.5, 8.0]).view([2, 3]);
+    for kind in [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double] {
+        let width = kind.elt_size_in_bytes();
+        for before in [0, 1, 8] {
+            let mut bytes = vec![7u8; before + 6 * width + 3];
+            want.to_kind(kind).copy_data_u8(&mut bytes[before..before + 6 * width], 6);
+            std::fs::write(&path, &bytes).unwrap();
+            let file = native::MappedFile::open(&path).unwrap();
+            let got = file.float32(before..before + 6 * width, &[2, 3], kind).unwrap();
+            drop(file);
+            assert_eq!((got.kind(), got.size()), (Kind::Float, vec![2, 3]), "{kind:?} at {before}");
+            assert!(got == want, "{kind:?} at {before}: {got:?}");
+        }
+    }
+    let file = native::MappedFile::open(&path).unwrap();
+    assert!(file.float32(0..0, &[0, 3], Kind::Float).unwrap().size() == [0, 3]);
+    let scalar = file.float32(8..16, &[], Kind::Double).unwrap();
+    assert_eq!(scalar.double_value(&[]), 1.5);
+}

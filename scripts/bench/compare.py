@@ -2,7 +2,7 @@
 """Speed and memory beside the Python programs a user would run instead: alternating runs, median of the ratios.
 
     scripts/bench/compare.py --peers DIR pretrain|sft|reward|generate|ppo|ppo-default [--pairs 3] [--dtype float32] [--shape small] [--batch 32] [--data ../shared/data]
-        [--try-settings] [--jemalloc FILE] [--json FILE]
+        [--try-settings] [--settings WORD ...] [--jemalloc FILE] [--json FILE]
 
 DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
 trl_stage.py and make_model.py. Build first (cargo build --release, and --example generation -p model for generate). Nothing else should run meanwhile. Prints one JSON line a run and
@@ -38,6 +38,7 @@ def settled(a, settings, run_peer):
         conf = "oversize_threshold:1,background_thread:true,metadata_thp:auto,dirty_decay_ms:-1,muzzy_decay_ms:-1"
         allocators.append((" jemalloc", {"LD_PRELOAD": a.jemalloc, "MALLOC_CONF": conf}))
     every = [(name + more, arguments, {**os.environ, **env}) for name, arguments in settings for more, env in allocators]
+    every = [setting for setting in every if all(word in setting[0] for word in a.settings)] or sys.exit(f"the peer has no setting with {' and '.join(a.settings)}")
     best = every[0]
     if a.try_settings:
         found = []
@@ -295,6 +296,7 @@ p.add_argument("--shape", choices=SHAPES, default="small", help="of pretrain")
 p.add_argument("--batch", type=int, default=32, help="prompts of generate")
 p.add_argument("--new", type=int, default=64, help="tokens that generate writes after each")
 p.add_argument("--try-settings", action="store_true", help="run the peer in each of its settings first, and keep the quickest")
+p.add_argument("--settings", nargs="*", default=[], metavar="WORD", help="only the peer's settings in whose name all of these are, as bfloat16 or eager")
 p.add_argument("--jemalloc", help="libjemalloc.so.2: with --try-settings, the peer's other allocator")
 p.add_argument("--json", type=pathlib.Path, help="add a line of what was found to this file")
 a = p.parse_args()

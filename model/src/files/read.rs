@@ -130,8 +130,7 @@ impl WeightFiles {
             Dtype::F64 => Kind::Double,
             other => return Err(ModelError::Dtype { path: path(), name: key.into(), dtype: format!("{other:?}") }),
         };
-        let bytes = &self.maps[entry.file].as_ref()[entry.bytes.clone()];
-        let tensor = Tensor::f_from_data_size(bytes, shape, kind)?.f_to_kind(Kind::Float)?.f_to_device(device)?;
+        let tensor = self.maps[entry.file].float32(entry.bytes.clone(), shape, kind)?.f_to_device(device)?;
         self.used.insert(key.to_string());
         Ok(tensor)
     }

@@ -1,9 +1,11 @@
-// Differentiable functions on activations of bfloat16 or float32 with float32 weights, made of the kernels in matmul.cpp, attention.cpp and kernels.cpp.
+// Differentiable functions on activations of bfloat16 or float32 with float32 weights, made of the kernels in matmul.cpp, attention.cpp,
+// layer_norm.cpp and kernels.cpp.
 //
 // A weight that does not learn costs no gradient, and what only that would need is not kept.
 
 #include "functions.h"
 #include "kernels.h"
+#include "layer_norm.h"
 
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
@@ -28,13 +30,44 @@ struct Norm {
   // From the gradient of what is read to those of x, weight and bias.
   std::tuple<Tensor, Tensor, Tensor> gradients(const Tensor &dy, const Tensor &x) const {
     if (!weight.defined()) return {dy, Tensor(), Tensor()};
+    if (x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kFloat) return summed_in_float(dy, x);
     return at::native_layer_norm_backward(dy, x, {x.size(1)}, mean, rate, weight, bias, {true, weight.requires_grad(), bias.requires_grad()});
+  }
+
+private:
+  std::tuple<Tensor, Tensor, Tensor> summed_in_float(const Tensor &dy, const Tensor &x) const {
+    TORCH_CHECK(mean.scalar_type() == at::kFloat && x.is_contiguous() && dy.is_contiguous() && weight.is_contiguous(), "contiguous rows, and means of float32");
+    Tensor dx = at::empty_like(x), dg = at::empty_like(weight), dh = at::empty_like(weight);
+    const auto rows = [](const Tensor &t) { return static_cast<const uint16_t *>(t.const_data_ptr()); };
+    const LayerNorm norm{rows(dy), rows(x), mean.const_data_ptr<float>(), rate.const_data_ptr<float>(), weight.const_data_ptr<float>(),
+                         static_cast<uint16_t *>(dx.data_ptr()), dg.data_ptr<float>(), dh.data_ptr<float>(), x.size(0), x.size(1)};
+    rlhf_layer_norm_backward(&norm, at::get_num_threads());
+    return {dx, weight.requires_grad() ? dg : Tensor(), bias.requires_grad() ? dh : Tensor()};
   }
 };
 
 Norm norm_of(const std::optional<Tensor> &weight, const std::optional<Tensor> &bias, double eps) {
   return Norm{weight.value_or(Tensor()), bias.value_or(Tensor()), eps, Tensor(), Tensor()};
 }
+
+// y = x under a norm
+struct Normed : Function<Normed> {
+  static Tensor forward(AutogradContext *ctx, const Tensor &input, const Tensor &weight, const Tensor &bias, double eps) {
+    TORCH_CHECK(input.device().is_cpu() && input.size(-1) == weight.numel(), "rows of ", weight.numel(), " on the CPU, not ", input.sizes());
+    const Tensor x = input.reshape({-1, weight.numel()}).contiguous();
+    Norm norm = norm_of(weight, bias, eps);
+    const Tensor y = norm.of(x);
+    if (ctx) ctx->save_for_backward({x, weight, bias, norm.mean, norm.rate});
+    return y.view(input.sizes());
+  }
+
+  static variable_list backward(AutogradContext *ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Norm norm{saved[1], saved[2], 0, saved[3], saved[4]};
+    const auto [dx, dg, dh] = norm.gradients(grads[0].reshape(saved[0].sizes()).contiguous(), saved[0]);
+    return {dx.view(grads[0].sizes()), dg, dh, Tensor()};
+  }
+};
 
 // y = x·W + b, x under a norm or not
 struct Linear : Function<Linear> {
@@ -255,23 +288,29 @@ struct TokenLogProbs : Function<TokenLogProbs> {
 
 std::optional<Tensor> option(const Tensor *t) { return t ? std::optional<Tensor>(*t) : std::nullopt; }
 
+// `norm`: null, or weight and bias of the layer norm that a map's rows are read under.
+bool learns(const Tensor &x, const Tensor &weight, const Tensor *const *norm) {
+  return x.requires_grad() || weight.requires_grad() || (norm && (norm[0]->requires_grad() || norm[1]->requires_grad()));
+}
+
 } // namespace
 
 extern "C" {
 
-// `norm`: null, or weight and bias of the layer norm that x is read under.
+char *rlhf_layer_norm(const Tensor *x, const Tensor *const *norm, double eps, Tensor **out) {
+  return guarded([&] { *out = new Tensor(apply<Normed>(learns(*x, *norm[0], norm), *x, *norm[0], *norm[1], eps)); });
+}
+
 char *rlhf_linear(const Tensor *x, const Tensor *const *norm, double eps, const Tensor *w, const Tensor *b, int in_out, Tensor **out) {
   return guarded([&] {
-    const bool learns = x->requires_grad() || w->requires_grad() || (norm && (norm[0]->requires_grad() || norm[1]->requires_grad()));
-    *out = new Tensor(apply<Linear>(learns, *x, *w, option(b), norm ? option(norm[0]) : std::nullopt, norm ? option(norm[1]) : std::nullopt, eps, in_out != 0));
+    *out = new Tensor(apply<Linear>(learns(*x, *w, norm), *x, *w, option(b), norm ? option(norm[0]) : std::nullopt, norm ? option(norm[1]) : std::nullopt, eps, in_out != 0));
   });
 }
 
 char *rlhf_mlp(const Tensor *x, const Tensor *const *norm, double eps, const Tensor *w1, const Tensor *b1, const Tensor *w2, const Tensor *b2, int in_out,
                int activation, Tensor **out) {
   return guarded([&] {
-    const bool learns = x->requires_grad() || w1->requires_grad() || (norm && (norm[0]->requires_grad() || norm[1]->requires_grad()));
-    *out = new Tensor(apply<Mlp>(learns, *x, *w1, option(b1), *w2, option(b2), norm ? option(norm[0]) : std::nullopt, norm ? option(norm[1]) : std::nullopt, eps,
+    *out = new Tensor(apply<Mlp>(learns(*x, *w1, norm), *x, *w1, option(b1), *w2, option(b2), norm ? option(norm[0]) : std::nullopt, norm ? option(norm[1]) : std::nullopt, eps,
                                  in_out != 0, int64_t(activation)));
   });
 }

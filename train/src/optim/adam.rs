@@ -35,8 +35,9 @@ fn step_group(group: &[&(&Slot, Tensor)], done: u64, c: &Optim, h: &Hyper) -> Re
         }
         params.push(slot.values.shallow_clone());
         grads.push(grad);
-        exp_avgs.push(slot.moments[0].shallow_clone());
-        exp_avg_sqs.push(slot.moments[1].shallow_clone());
+        let moments = slot.moments().map_err(Error::torch("moments"))?;
+        exp_avgs.push(moments[0].shallow_clone());
+        exp_avg_sqs.push(moments[1].shallow_clone());
         steps.push(slot.step.shallow_clone());
     }
     let (weight_decay, grad_scale) = if coupled { (0.0, 1.0) } else { (h.weight_decay, h.grad_scale) };

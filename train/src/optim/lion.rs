@@ -9,7 +9,7 @@ use tch::{TchError, Tensor};
 /// Steps one parameter.
 pub(super) fn step(slot: &Slot, mut grad: Tensor, c: &Optim, h: &Hyper) -> Result<(), TchError> {
     h.clip(&mut grad)?;
-    let (mut values, mut mean) = (slot.values.shallow_clone(), slot.moments[0].shallow_clone());
+    let (mut values, mut mean) = (slot.values.shallow_clone(), slot.moments()?[0].shallow_clone());
     let update = mean.f_lerp(&grad, 1.0 - c.beta1)?.f_sign_()?.f_mul_scalar_(h.lr)?;
     h.decay(&mut values)?;
     _ = values.f_sub_(&update)?;

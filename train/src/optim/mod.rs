@@ -14,6 +14,7 @@ use crate::Error;
 use crate::moments::{Piece, Store};
 use data::config::{self, Optim, OptimKind};
 use dist::{Partition, Shard, World};
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use tch::{Kind, TchError, Tensor, no_grad};
 
@@ -70,13 +71,22 @@ struct Slot {
     rule: Rule,
     /// The parameter, or a view of a part of it.
     values: Tensor,
-    /// As [`Rule::moments`] names them.
-    moments: Vec<Tensor>,
+    /// See [`Slot::moments`].
+    moments: OnceCell<Vec<Tensor>>,
     /// Steps done, a float32 scalar.
     step: Tensor,
 }
 
 impl Slot {
+    /// The state as [`Rule::moments`] names it: zeros that are made when they are first asked for, so that a run starts without waiting for them.
+    fn moments(&self) -> Result<&[Tensor], TchError> {
+        if self.moments.get().is_none() {
+            let zeros = self.rule.moments().iter().map(|_| self.values.f_zeros_like()).collect::<Result<_, _>>()?;
+            _ = self.moments.set(zeros);
+        }
+        Ok(self.moments.get().map_or(&[], Vec::as_slice))
+    }
+
     fn done(&self) -> Result<u64, TchError> {
         Ok(self.step.f_double_value(&[])? as u64)
     }
@@ -159,10 +169,8 @@ impl Optimizer {
         }
         let slot = |i: usize| -> Result<Slot, Error> {
             let (values, rule) = (partition.values(i)?, Rule::of(&params[i], config));
-            let zeros = |_| values.f_zeros_like().map_err(Error::torch(format!("moments of {}", params[i].name)));
-            let moments = rule.moments().iter().map(zeros).collect::<Result<_, _>>()?;
             let step = Tensor::f_zeros([], (Kind::Float, values.device())).map_err(Error::torch("step counter"))?;
-            Ok(Slot { param: i, rule, values, moments, step })
+            Ok(Slot { param: i, rule, values, moments: OnceCell::new(), step })
         };
         let owned = (0..params.len()).filter(|&i| partition.shard() == Shard::Nothing || !partition.range(i).is_empty());
         let slots = owned.map(slot).collect::<Result<_, _>>()?;
@@ -276,14 +284,18 @@ impl Optimizer {
     }
 
     /// The pieces that this rank has.
-    fn pieces(&self) -> Vec<Piece<'_>> {
-        let piece = |s: &Slot| Piece {
-            name: &self.params[s.param].name,
-            shape: self.params[s.param].tensor.size(),
-            begin: self.partition.range(s.param).start,
-            len: if s.moments.is_empty() { 0 } else { s.values.numel() as i64 },
-            moments: s.rule.moments().iter().copied().zip(s.moments.iter().map(Tensor::shallow_clone)).collect(),
-            step: s.step.shallow_clone(),
+    fn pieces(&self) -> Result<Vec<Piece<'_>>, Error> {
+        let piece = |s: &Slot| -> Result<Piece<'_>, Error> {
+            let name = &self.params[s.param].name;
+            let moments = s.moments().map_err(Error::torch(format!("moments of {name}")))?;
+            Ok(Piece {
+                name,
+                shape: self.params[s.param].tensor.size(),
+                begin: self.partition.range(s.param).start,
+                len: if moments.is_empty() { 0 } else { s.values.numel() as i64 },
+                moments: s.rule.moments().iter().copied().zip(moments.iter().map(Tensor::shallow_clone)).collect(),
+                step: s.step.shallow_clone(),
+            })
         };
         self.slots.iter().map(piece).collect()
     }
@@ -295,7 +307,7 @@ impl Optimizer {
     /// Writes the moments that this rank has: all of them to the safetensors file `path`, or its share to the file beside it that is this rank's.
     /// Returns the file.
     pub fn save(&self, path: &Path) -> Result<PathBuf, Error> {
-        Store::new(path, self.partition.share()).save(&self.pieces(), [self.skipped, self.skipped_in_a_row])
+        Store::new(path, self.partition.share()).save(&self.pieces()?, [self.skipped, self.skipped_in_a_row])
     }
 
     /// The files that [`Optimizer::save`] of all ranks makes for `path`.
@@ -305,7 +317,7 @@ impl Optimizer {
 
     /// Reads the moments back, whatever number of ranks wrote them. Names and shapes must be those of this optimiser, all of them.
     pub fn load(&mut self, path: &Path) -> Result<(), Error> {
-        let pieces = self.pieces(); // they share their memory with the optimiser's
+        let pieces = self.pieces()?; // they share their memory with the optimiser's
         let names: Vec<(&str, &[&str])> = self.params.iter().map(|p| (p.name.as_str(), Rule::of(p, &self.config).moments())).collect();
         [self.skipped, self.skipped_in_a_row] = Store::new(path, self.partition.share()).load(&pieces, &names)?;
         Ok(())

@@ -18,7 +18,7 @@ const EPS: f64 = 1e-7;
 /// Steps one matrix.
 pub(super) fn step(slot: &Slot, mut grad: Tensor, c: &Muon, h: &Hyper) -> Result<(), TchError> {
     h.clip(&mut grad)?;
-    let (mut values, mut buffer) = (slot.values.shallow_clone(), slot.moments[0].shallow_clone());
+    let (mut values, mut buffer) = (slot.values.shallow_clone(), slot.moments()?[0].shallow_clone());
     _ = buffer.f_lerp_(&grad, 1.0 - c.momentum)?;
     let update = if c.nesterov { grad.f_lerp(&buffer, c.momentum)? } else { buffer };
     let (rows, columns) = update.size2()?;

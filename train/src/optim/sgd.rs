@@ -10,7 +10,7 @@ use tch::{TchError, Tensor};
 /// Steps one parameter.
 pub(super) fn step(slot: &Slot, mut grad: Tensor, c: &Sgd, h: &Hyper) -> Result<(), TchError> {
     add_l2(&mut grad, &slot.values, h)?;
-    if let Some(buffer) = slot.moments.first() {
+    if let Some(buffer) = slot.moments()?.first() {
         let mut buffer = buffer.shallow_clone();
         if slot.done()? == 0 {
             buffer.f_copy_(&grad)?;
