@@ -58,16 +58,32 @@ def steady(run_dir, key):
     return statistics.median(values[max(1, len(values) // 4):])
 
 
-SHAPES = {  # as in the peer: layers, heads, width, context, tokenizer, batch
-    "char": (6, 6, 384, 256, 'kind = "char"', 16),
-    "small": (8, 8, 512, 512, "vocab_size = 8192", 8),
-    "gpt2": (12, 12, 768, 512, "vocab_size = 50257", 4),
+SHAPES = {  # as in the peer: layers, heads, width, context, tokenizer, its least size, batch
+    "char": (6, 6, 384, 256, 'kind = "char"', 65, 16),
+    "small": (8, 8, 512, 512, "vocab_size = 8192", 8192, 8),
+    "gpt2": (12, 12, 768, 512, 'kind = "file"\npath = "{work}/gpt2"', 50257, 4),  # the text is too short for so many pieces: GPT-2's own
 }
+
+
+def gpt2_tokenizer(a, work):
+    """GPT-2's vocabulary as a tokenizer.json."""
+    source = a.data / "t01-gpt2-bpe"
+    code = f"""
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+t = Tokenizer(models.BPE.from_file({str(source / 'encoder.json')!r}, {str(source / 'vocab.bpe')!r}))
+t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+t.add_special_tokens(["<|endoftext|>"])
+t.save({str(work / 'gpt2/tokenizer.json')!r})
+"""
+    (work / "gpt2").mkdir()
+    run([a.peers / "venv/bin/python", "-c", code])
 
 
 def pretrain(a, work):
     config = work / "pretrain.toml"
-    layers, heads, width, context, tokenizer, batch = SHAPES[a.shape]
+    layers, heads, width, context, tokenizer, vocabulary, batch = SHAPES[a.shape]
+    if a.shape == "gpt2":
+        gpt2_tokenizer(a, work)
     config.write_text(f"""
 [model]
 layers = {layers}
@@ -75,7 +91,7 @@ heads = {heads}
 width = {width}
 context = {context}
 [tokenizer]
-{tokenizer}
+{tokenizer.format(work=work)}
 [data]
 cache = "{work}/shards"
 [[data.sources]]
@@ -107,6 +123,9 @@ keep_best = false
         a.peer_share = found["mfu"]
         return found["tokens_per_s"], mib
     ours()  # trains the tokenizer and writes the shards once
+    found = json.load(open(work / "run/model/config.json"))["vocab_size"]
+    if found < vocabulary:
+        sys.exit(f"a vocabulary of {found}, where the peer has {vocabulary}: no fair pair")
     settings = [(f"{mode} {dtype}", ["--dtype", dtype, *more]) for dtype in types(a) for mode, more in (("eager", []), ("compiled", ["--compile"]))]
     return "tokens/s", ours, settled(a, settings, peer)
 
