@@ -34,7 +34,8 @@ impl MappedFile {
         if bytes.as_ptr().align_offset(width) != 0 {
             return Tensor::f_from_data_size(bytes, shape, kind)?.f_to_kind(Kind::Float);
         }
-        // SAFETY: the memory holds as many values as the shape has, contiguous (no strides) and aligned; the tensor on it is dropped before this returns, while `self` lives.
+        // SAFETY: the memory holds as many values as the shape has, contiguous (no strides) and aligned; the tensor on it is dropped before this returns,
+        // while `self` lives.
         let mapped = unsafe { Tensor::f_from_blob(bytes.as_ptr(), shape, &[], kind, Device::Cpu) }?;
         let mut copy = Tensor::f_empty(shape, (Kind::Float, Device::Cpu))?;
         copy.f_copy_(&mapped)?;

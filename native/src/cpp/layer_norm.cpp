@@ -1,7 +1,7 @@
 // Gradients of y = x̂·weight + bias, x̂ = (x − mean)·rate of each row (arXiv 1607.06450), for rows of bfloat16, with every sum in float32:
 //   dbias = Σ dy,  dweight = Σ dy·x̂ over the rows;  dx = rate·(g − mean(g) − x̂·mean(g·x̂)) with g = dy·weight, means over the row.
-// libtorch adds dweight and dbias over the rows in bfloat16: of 4,096 rows of normal numbers 5 to 8 hundredths are lost, and a tenth to a third of dbias where the
-// numbers' mean is 0.3.
+// libtorch adds dweight and dbias over the rows in bfloat16: of 4,096 rows of normal numbers 5 to 8 hundredths are wrong, and a tenth to a third of dbias where
+// the mean of dy is 0.3.
 
 #include "layer_norm.h"
 #include "numbers.h"
