@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How cost grows: tokens/s and peak memory of a pre-training step against width, context and batch, and tokens/s of generation against the answers' length.
 
-    scripts/bench/growth.py [--only width context batch response] [--precision bfloat16] [--steps 8] [--peers DIR] [--data ../shared/data]
+    scripts/bench/growth.py [--only width context batch response] [--precision float32] [--steps 8] [--peers DIR] [--data ../shared/data]
 
 Each point is one run of `pretrain` on the shape `small` (8 blocks, width 512, context 512, batch 8, vocabulary 8,192) with one thing changed; a longer context has fewer rows, so that a step has 4,096
 tokens. `response` writes answers to 32 prompts of 40 tokens with a folder of random weights (best of three calls) and wants --peers, a folder as compare.py has it. Build first (cargo build --release, and
@@ -74,7 +74,7 @@ def response(a, work, value):
 
 p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 p.add_argument("--only", nargs="*", choices=POINTS, default=list(POINTS))
-p.add_argument("--precision", choices=["float32", "bfloat16", "auto"], default="auto", help="auto is bfloat16 for response")
+p.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16")
 p.add_argument("--steps", type=int, default=8)
 p.add_argument("--peers", type=pathlib.Path)
 p.add_argument("--data", type=pathlib.Path, default=ROOT / "../shared/data")
