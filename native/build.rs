@@ -63,12 +63,22 @@ fn kernels() {
         build.cpp(true).std("c++20").pic(true).opt_level(3).flag("-fopenmp").flag("-fno-math-errno").flag("-fno-trapping-math");
         build
     };
-    build().file("src/cpp/kernels.cpp").file("src/cpp/layer_norm.cpp").file("src/cpp/choice.cpp").compile("rlhf_kernels");
+    println!("cargo:rerun-if-env-changed=RLHF_EMULATE_BF16");
+    println!("cargo:rustc-check-cfg=cfg(emulated)");
+    let emulated = std::env::var_os("RLHF_EMULATE_BF16").is_some(); // slow, for tests on processors that lack these instructions: emulated.h
+    if emulated {
+        println!("cargo:rustc-cfg=emulated");
+    }
+    let mut plain = build();
+    if emulated {
+        plain.define("RLHF_EMULATED", None);
+    }
+    plain.file("src/cpp/kernels.cpp").file("src/cpp/layer_norm.cpp").file("src/cpp/choice.cpp").compile("rlhf_kernels");
     // Sums of whole numbers stay in the order in which they are written: in another, GCC runs out of registers. And GCC 12 warns of its own headers.
     let mut quantised = build();
     quantised.flag_if_supported("-fno-tree-reassoc").flag_if_supported("-Wno-maybe-uninitialized");
     quantised.file("src/cpp/quantised.cpp").compile("rlhf_quantised");
-    // Once for activations of bfloat16, and of float32 for AVX2 and for AVX-512; the program asks before it calls (`dense::supported`). No C++ library: see vectors.h. Words are
+    // For activations of bfloat16 with AMX's tiles and without, and of float32 for AVX2 and for AVX-512; the program asks before it calls (`dense::supported`). No C++ library: see vectors.h. Words are
     // written as one type and read as another.
     let rows = || {
         let mut rows = build();
@@ -80,16 +90,21 @@ fn kernels() {
         rows
     };
     let x86 = std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64");
-    let mut bf16 = rows();
-    println!("cargo:rerun-if-env-changed=RLHF_EMULATE_BF16");
-    println!("cargo:rustc-check-cfg=cfg(emulated)");
-    if std::env::var_os("RLHF_EMULATE_BF16").is_some() {
-        println!("cargo:rustc-cfg=emulated"); // slow, for tests on processors that lack these instructions: emulated.h
-        bf16.opt_level(1).define("RLHF_EMULATED", None).flag("-Wno-psabi").flag("-Wno-ignored-attributes");
-    } else if x86 {
-        bf16.flag("-march=x86-64-v4").flag("-mavx512bf16");
+    for (tiles, name) in [(false, "rlhf_bf16_avx512"), (true, "rlhf_bf16_amx")] {
+        let mut bf16 = rows();
+        if tiles {
+            bf16.define("RLHF_AMX", None);
+        }
+        if emulated {
+            bf16.opt_level(1).define("RLHF_EMULATED", None).flag("-Wno-psabi").flag("-Wno-ignored-attributes");
+        } else if x86 {
+            bf16.flag("-march=x86-64-v4").flag("-mavx512bf16");
+            if tiles {
+                bf16.flag("-mamx-tile").flag("-mamx-bf16");
+            }
+        }
+        bf16.compile(name);
     }
-    bf16.compile("rlhf_bf16");
     for (bits, march) in [("256", "-march=x86-64-v3"), ("512", "-march=x86-64-v4")] {
         let mut f32 = rows();
         f32.define("RLHF_F32", bits);

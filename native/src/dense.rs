@@ -1,4 +1,4 @@
-//! Products and attention of activations in bfloat16 on processors with AVX512-BF16 and in float32 on processors with AVX2 or AVX-512: at a transformer's shapes up to
+//! Products and attention of activations in bfloat16 on processors with AVX512-BF16, by AMX where they have it too, and in float32 on processors with AVX2 or AVX-512: at a transformer's shapes up to
 //! several times as fast as libtorch's (docs/performance.md).
 //!
 //! Products are of the activations' type, their sums float32. [`linear`], [`mlp`] and [`attend`] take float32 weights, work with autograd, and give weights and
@@ -7,17 +7,15 @@
 #[cfg(target_arch = "x86_64")]
 use crate::cpu;
 use crate::{NativeError, Range, check};
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::null;
 use tch::{Device, Kind, Tensor};
 
 /// Does this processor have what the functions here need for activations of this type? Elsewhere they must not be called.
-///
-/// For bfloat16 the answer is no where there is AMX: libtorch's own operators use it, and the functions here do not.
 pub fn supported(kind: Kind) -> bool {
     #[cfg(target_arch = "x86_64")]
     match kind {
-        Kind::BFloat16 => (multiplies_pairs() && !cpu::has("amx_bf16")) || cfg!(emulated),
+        Kind::BFloat16 => multiplies_pairs() || cfg!(emulated),
         Kind::Float => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
         _ => false,
     }
@@ -32,11 +30,18 @@ pub fn tile(kind: Kind) -> Option<i64> {
     kernels_of(kind).ok().map(|kernels| kernels.tile)
 }
 
-/// Does this processor multiply bfloat16 faster than float32? With AMX it does, and AMD's AVX512-BF16 does twice the work of float32 in a cycle; Intel's does half of it
-/// (measured on one of each: docs/performance.md).
+/// The instructions that the kernels for this type are made of: AMX or AVX512-BF16, AVX-512 or AVX2; none without kernels.
+pub fn instructions(kind: Kind) -> Option<&'static str> {
+    // SAFETY: where there are kernels their name is a string of the static library.
+    kernels_of(kind).ok().map(|kernels| unsafe { CStr::from_ptr(kernels.name) }.to_str().expect("a name in ASCII"))
+}
+
+/// Does this processor multiply bfloat16 faster than float32? With AMX it does, many times; AMD's AVX512-BF16 does twice the work of float32 in a cycle, and Intel's half of
+/// it (measured on one of each: docs/performance.md).
 pub fn prefers_bfloat16() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return cpu::has("amx_bf16") || (multiplies_pairs() && cpu::has("AuthenticAMD"));
+    // SAFETY: it asks the processor and the system.
+    return multiplies_pairs() && (cpu::has("AuthenticAMD") || unsafe { rlhf_has_tiles() } != 0);
     #[cfg(not(target_arch = "x86_64"))]
     return false;
 }
@@ -135,8 +140,10 @@ unsafe extern "C" {
         by_head: c_int,
         out: *mut *mut c_void,
     ) -> *mut c_char;
-    static rlhf_bf16_kernels: Kernels;
+    fn rlhf_bf16_kernels() -> *const Kernels;
     fn rlhf_f32_kernels() -> *const Kernels;
+    #[cfg(target_arch = "x86_64")]
+    fn rlhf_has_tiles() -> c_int;
 }
 
 /// `rows.h`: the kernels for activations of one type. All null where they were built for another kind of processor.
@@ -146,6 +153,8 @@ pub(crate) struct Kernels {
     pub per: i64,
     /// Columns of a tile.
     tile: i64,
+    /// Of the instructions.
+    name: *const c_char,
     pack: Option<unsafe extern "C" fn(*const Matrix, *mut u32, *mut f32, c_int)>,
     product: Option<unsafe extern "C" fn(*const Product, *const Out, c_int)>,
     attention: *const c_void,
@@ -162,7 +171,7 @@ pub(crate) fn kernels_of(kind: Kind) -> Result<&'static Kernels, NativeError> {
         return Err(wrong("activations", format!("{kind:?}, for which there are no kernels here")));
     }
     // SAFETY: immutable tables of the static library.
-    Ok(unsafe { if kind == Kind::Float { &*rlhf_f32_kernels() } else { &rlhf_bf16_kernels } })
+    Ok(unsafe { &*(if kind == Kind::Float { rlhf_f32_kernels() } else { rlhf_bf16_kernels() }) })
 }
 
 /// x `[.., D]` under the norm, on the CPU. Of bfloat16 the gradients of weight and bias are summed in float32; libtorch's operator sums them in bfloat16.

@@ -17,7 +17,7 @@
 
 namespace {
 
-constexpr int64_t BLOCK = 48; // queries of a block of the backward pass
+constexpr int64_t BLOCK = ROWS == 16 ? 64 : 48; // queries of a block of the backward pass
 
 INLINE int64_t padded(int64_t n) { return (n + TILE - 1) / TILE * TILE; }
 
@@ -337,6 +337,7 @@ int run(const Attention &a, int threads, bool back) {
   int failed = 0;
 #pragma omp parallel num_threads(threads) reduction(| : failed)
   {
+    const Tiles tiles;
     char *memory = nullptr;
     int64_t held = 0;
 #pragma omp for schedule(dynamic)

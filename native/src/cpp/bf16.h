@@ -15,7 +15,12 @@ constexpr int64_t TILE = 64;           // columns of a tile
 constexpr int64_t DEPTH = 512;         // words of K that are worked off at a time where sums stand in memory
 constexpr int64_t CACHED = 96 * 1024;  // words of A that stay in the second-level cache while B passes
 constexpr int64_t ABREAST = 1;         // tiles that are packed together
-constexpr bool EXPECT = false; // not tried
+constexpr bool EXPECT = false; // of no use
+#ifdef RLHF_AMX
+constexpr int64_t ROWS = 16; // of sums that are worked on together
+#else
+constexpr int64_t ROWS = 6; // of sums in registers
+#endif
 constexpr int registers(int) { return 4; } // vectors of sums a row where so many rows are worked on
 
 INLINE Floats widen(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }

@@ -391,7 +391,10 @@ int NAMED(decode)(const Decode *decode, int threads) {
   for (int64_t i = 0; i < stages; ++i) stage[i].taken = 0;
   Meeting meeting;
 #pragma omp parallel num_threads(threads)
-  pass(w, d, meeting, stage, omp_get_thread_num(), omp_get_num_threads(), own + omp_get_thread_num() * each);
+  {
+    const Tiles tiles;
+    pass(w, d, meeting, stage, omp_get_thread_num(), omp_get_num_threads(), own + omp_get_thread_num() * each);
+  }
   free(memory);
   return 0;
 }

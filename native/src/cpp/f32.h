@@ -13,6 +13,7 @@ typedef float Number; // an activation
 typedef Floats Words;
 
 constexpr int64_t PER = 1; // numbers of a word
+constexpr int64_t ROWS = 6; // of sums in registers
 // Columns of a tile; words of K that are worked off at a time where sums stand in memory; words of A that stay in the second-level cache while B passes; tiles that are
 // packed together, so that more than a line of each row is read at a time; whether what sums are written over comes to the cache before them (brings a twelfth with
 // AVX-512; not tried elsewhere).

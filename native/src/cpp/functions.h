@@ -24,7 +24,7 @@ namespace {
 // The kernels for activations of this type.
 const Kernels &kernels_of(const Tensor &x) {
   TORCH_CHECK(x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16, "activations of float32 or bfloat16, not ", x.scalar_type());
-  const Kernels &of = x.scalar_type() == at::kFloat ? *rlhf_f32_kernels() : rlhf_bf16_kernels;
+  const Kernels &of = x.scalar_type() == at::kFloat ? *rlhf_f32_kernels() : *rlhf_bf16_kernels();
   TORCH_CHECK(of.product, "no kernels for ", x.scalar_type(), " on this kind of processor");
   return of;
 }

@@ -11,7 +11,10 @@ namespace {
 template <class Put, int A> void product(const Product &p, const Out &o, int threads) {
   int64_t taken = 0;
 #pragma omp parallel num_threads(threads)
-  share<Put, A>(p, o, taken, threads);
+  {
+    const Tiles tiles;
+    share<Put, A>(p, o, taken, threads);
+  }
 }
 
 template <class Put> void by_activation(int activation, const Product &p, const Out &o, int threads) {

@@ -13,7 +13,7 @@ int NAMED(attention)(const Attention *, int);
 int NAMED(attention_backward)(const Attention *, int);
 int NAMED(decode)(const Decode *, int);
 
-const Kernels NAMED(kernels) = {PER, TILE, NAMED(pack), NAMED(product), NAMED(attention), NAMED(attention_backward), NAMED(decode)};
+const Kernels NAMED(kernels) = {PER, TILE, INSTRUCTIONS, NAMED(pack), NAMED(product), NAMED(attention), NAMED(attention_backward), NAMED(decode)};
 
 #else
 

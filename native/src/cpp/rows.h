@@ -1,4 +1,4 @@
-// The kernels on rows of activations, once for each type of these, bfloat16 and float32, and float32 once more for wider registers.
+// The kernels on rows of activations, for each type of these, bfloat16 and float32: of bfloat16 with AMX's tiles and without, of float32 for registers of two sizes.
 #pragma once
 
 #include "attention.h"
@@ -11,6 +11,7 @@ extern "C" {
 
 struct Kernels {
   int64_t per, tile; // numbers of a word, columns of a tile
+  const char *name;  // of the instructions
   // `sums`, if not null: the columns' sums over k (n of them; not for `along`).
   void (*pack)(const struct Matrix *matrix, uint32_t *out, float *sums, int threads);
   void (*product)(const struct Product *product, const struct Out *out, int threads);
@@ -21,9 +22,11 @@ struct Kernels {
 };
 
 // All null where they were built for another kind of processor.
-extern const struct Kernels rlhf_bf16_kernels, rlhf_f32_avx2_kernels, rlhf_f32_avx512_kernels;
-// Those for float32 that this processor can run.
-const struct Kernels *rlhf_f32_kernels(void);
+extern const struct Kernels rlhf_bf16_avx512_kernels, rlhf_bf16_amx_kernels, rlhf_f32_avx2_kernels, rlhf_f32_avx512_kernels;
+// Those that this processor can run, if it can run any of the type.
+const struct Kernels *rlhf_bf16_kernels(void), *rlhf_f32_kernels(void);
+// Has it AMX's tiles for bfloat16, and may this process use them?
+int rlhf_has_tiles(void);
 
 #ifdef __cplusplus
 }

@@ -28,6 +28,47 @@ template <int R, int V> INLINE void clear(Floats (&c)[R][V]) {
     for (int v = 0; v < V; ++v) c[r][v] = zero();
 }
 
+#ifdef RLHF_AMX
+
+} // namespace
+
+#include "amx.h"
+
+namespace {
+
+constexpr int64_t STEP = 16; // words of a tile of AMX
+
+// Words of sixteen rows [row i][word k] from words that stand at [k][i].
+INLINE void transpose_words(const uint32_t *from, int64_t word, int64_t words, uint32_t *to, int64_t row) {
+  __m512i r[16];
+  for (int k = 0; k < 16; ++k) r[k] = k < words ? _mm512_loadu_si512(from + k * word) : _mm512_setzero_si512();
+  transpose(r);
+  for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + i * row, r[i]);
+}
+
+// Adds R rows times the first 16·V columns of a tile.
+template <int R, int V> INLINE void multiply(int64_t words, Left a, const uint32_t *b, Floats (&c)[R][V]) {
+  static_assert(R == 16);
+  const auto nothing = [] {};
+  float *sums = (float *)c;
+  if (a.word == 1) {
+    const int64_t steps = words / STEP, rest = words % STEP;
+    if (steps) add_low<V>(R, STEP, steps, a.at, a.row, b, sums, 16 * V, nothing);
+    if (rest) add_low<V>(R, int(rest), 1, a.at + steps * STEP, a.row, b + steps * STEP * TILE, sums, 16 * V, nothing);
+    return;
+  }
+  alignas(64) uint32_t rows[16 * STEP];
+  for (int64_t k = 0; k < words; k += STEP) {
+    const int64_t some = least(STEP, words - k);
+    transpose_words(a.at + k * a.word, a.word, some, rows, STEP);
+    add_low<V>(R, int(some), 1, rows, STEP, b + k * TILE, sums, 16 * V, nothing);
+  }
+}
+
+#else
+
+struct Tiles {}; // nothing is to be set up for vectors
+
 // Adds R rows times the first 16·V columns of a tile.
 template <int R, int V> INLINE void multiply(int64_t words, Left a, const uint32_t *b, Floats (&c)[R][V]) {
   for (int64_t k = 0; k < words; ++k) {
@@ -44,5 +85,7 @@ template <int R, int V> INLINE void multiply(int64_t words, Left a, const uint32
     a.at += a.word;
   }
 }
+
+#endif
 
 } // namespace

@@ -15,13 +15,15 @@ pub fn kinds(rounded: f64) -> Vec<(Kind, f64)> {
     here
 }
 
-/// Runs the tests of this file again with the kernels of float32 for AVX2, where those for AVX-512 have been tested.
+/// Runs the tests of this file again with the kernels of float32 for AVX2 and of bfloat16 without AMX, where those for AVX-512 or with AMX have been tested.
 pub fn narrower() {
-    if dense::tile(Kind::Float) != Some(64) {
+    let wide = [(Kind::Float, "AVX-512", "RLHF_F32_VECTORS", "256"), (Kind::BFloat16, "AMX", "RLHF_BF16_TILES", "0")];
+    let others: Vec<_> = wide.into_iter().filter(|(kind, name, ..)| dense::instructions(*kind) == Some(*name)).collect();
+    if others.is_empty() {
         return eprintln!("SKIPPED: no others on this processor, or these are they");
     }
     let tests = std::env::current_exe().expect("a test knows its file");
-    let done = Command::new(tests).env("RLHF_F32_VECTORS", "256").output().expect("tests start");
+    let done = Command::new(tests).envs(others.iter().map(|(.., key, value)| (key, value))).output().expect("tests start");
     assert!(done.status.success(), "{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
 }
 
