@@ -23,6 +23,7 @@ fn main() {
         .file("src/cpp/functions.cpp")
         .file("src/cpp/lora.cpp")
         .file("src/cpp/recompute.cpp")
+        .file("src/cpp/carry.cpp")
         .file("src/cpp/profile.cpp")
         .compile("rlhf_shim");
     c10d(&include);

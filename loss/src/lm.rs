@@ -92,14 +92,9 @@ pub(crate) fn chunked_by(
         grad_states.narrow(0, start, rows).copy_(&grad);
         total += loss;
     }
-    // Σ x·g has the gradient g with respect to x: it carries what was worked out here to the leaf and into the graph.
-    let carry = |x: &Tensor, g: &Tensor| x.reshape([-1]).dot(&g.reshape([-1]));
-    let leaves = [(Some(weight), grad_weight), (output.bias, grad_bias)];
-    let sum = leaves.into_iter().fold(carry(hidden, &grad_states).to_kind(Kind::Float), |sum, (leaf, grad)| match (leaf, grad) {
-        (Some(leaf), Some(grad)) => sum + carry(leaf, &grad),
-        _ => sum,
-    });
-    (total, sum)
+    let leaves = [(Some(hidden), Some(grad_states)), (Some(weight), grad_weight), (output.bias, grad_bias)];
+    let gradients = leaves.into_iter().filter_map(|(tensor, gradient)| tensor.zip(gradient)).collect();
+    (total, native::carry(gradients).unwrap_or_else(|e| panic!("{e}"))) // each gradient was made like its tensor
 }
 
 /// The output head in the precision of the states.
@@ -141,7 +136,7 @@ impl Head {
                     let vocabulary = forward.columns();
                     let loss = to_gradient(&mut logits.narrow(1, 0, vocabulary));
                     if let Some(sum) = grad_weight {
-                        let logits = Packed::across(&logits.narrow(1, 0, vocabulary), part.kind())?;
+                        let logits = Packed::left(&logits.narrow(1, 0, vocabulary), part.kind())?;
                         logits.add_transposed(&Packed::across(part, part.kind())?, sum)?;
                     }
                     Ok((loss, backward.multiply(&logits, None, part.kind())?))

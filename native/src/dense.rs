@@ -155,6 +155,7 @@ pub(crate) struct Kernels {
     tile: i64,
     /// Of the instructions.
     name: *const c_char,
+    room: Option<unsafe extern "C" fn(*const Matrix) -> i64>,
     pack: Option<unsafe extern "C" fn(*const Matrix, *mut u32, *mut f32, c_int)>,
     product: Option<unsafe extern "C" fn(*const Product, *const Out, c_int)>,
     attention: *const c_void,
@@ -268,6 +269,7 @@ struct Matrix {
     is_bf16: c_int,
     along: c_int,
     activation: c_int,
+    left: c_int,
     k: i64,
     n: i64,
     stride: i64,
@@ -305,22 +307,36 @@ const EXACT: c_int = 1;
 pub struct Packed {
     words: Tensor,
     kind: Kind,
+    layout: Layout,
     k: i64,
     n: i64,
+}
+
+/// How a matrix lies in memory before it is packed, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Along,
+    Across,
+    Left,
 }
 
 impl Packed {
     /// Of `w` `[n, k]` with contiguous rows, float32 or of `kind`, for rows of `kind`.
     pub fn along(w: &Tensor, kind: Kind) -> Result<Packed, NativeError> {
-        Packed::new(w, kind, true)
+        Packed::new(w, kind, Layout::Along)
     }
 
     /// Of `w` `[k, n]` with contiguous rows, float32 or of `kind`, for rows of `kind`.
     pub fn across(w: &Tensor, kind: Kind) -> Result<Packed, NativeError> {
-        Packed::new(w, kind, false)
+        Packed::new(w, kind, Layout::Across)
     }
 
-    fn new(w: &Tensor, kind: Kind, along: bool) -> Result<Packed, NativeError> {
+    /// Of `w` `[k, n]` likewise, for [`Packed::add_transposed`] to turn.
+    pub fn left(w: &Tensor, kind: Kind) -> Result<Packed, NativeError> {
+        Packed::new(w, kind, Layout::Left)
+    }
+
+    fn new(w: &Tensor, kind: Kind, layout: Layout) -> Result<Packed, NativeError> {
         let kernels = kernels_of(kind)?;
         let (shape, strides) = (w.size(), w.stride());
         let (&[rows, columns], &[stride, 1]) = (shape.as_slice(), strides.as_slice()) else {
@@ -329,15 +345,16 @@ impl Packed {
         if (w.kind() != Kind::Float && w.kind() != kind) || w.device() != Device::Cpu {
             return Err(wrong("matrix", format!("{:?} on {:?}, instead of float32 or {kind:?} on the CPU", w.kind(), w.device())));
         }
-        let (k, n) = if along { (columns, rows) } else { (rows, columns) };
-        let size = (n + kernels.tile - 1) / kernels.tile * ((k + kernels.per - 1) / kernels.per) * kernels.tile;
-        let words = Tensor::empty([size], (Kind::Int, Device::Cpu));
+        let (k, n) = if layout == Layout::Along { (columns, rows) } else { (rows, columns) };
+        let (along, left) = (c_int::from(layout == Layout::Along), c_int::from(layout == Layout::Left));
         let is_bf16 = c_int::from(w.kind() == Kind::BFloat16);
-        let matrix = Matrix { w: w.data_ptr(), is_bf16, along: c_int::from(along), activation: 0, k, n, stride };
-        let pack = kernels.pack.ok_or_else(|| absent(kind))?;
-        // SAFETY: the matrix's shape, strides and type were read from the tensor; `words` has room for its tiles.
+        let matrix = Matrix { w: w.data_ptr(), is_bf16, along, activation: 0, left, k, n, stride };
+        let (room, pack) = (kernels.room.ok_or_else(|| absent(kind))?, kernels.pack.ok_or_else(|| absent(kind))?);
+        // SAFETY: it reads the matrix's shape.
+        let words = Tensor::empty([unsafe { room(&matrix) }], (Kind::Int, Device::Cpu));
+        // SAFETY: the matrix's shape, strides and type were read from the tensor; `words` has the room that it takes.
         unsafe { pack(&matrix, words.data_ptr().cast(), std::ptr::null_mut(), tch::get_num_threads()) };
-        Ok(Packed { words, kind, k, n })
+        Ok(Packed { words, kind, layout, k, n })
     }
 
     /// The type of the rows that it is multiplied with.
@@ -372,9 +389,11 @@ impl Packed {
         Ok(out)
     }
 
-    /// x·W in the rows' type as rows of an even number of columns, which can be multiplied on: behind an odd n stands a column of 0.
+    /// x·W in the rows' type as rows of an even number of columns, which can be multiplied on: behind an odd n stands a column of 0. Each row begins at the start of a
+    /// line of the cache.
     pub fn multiply_even(&self, x: &Tensor) -> Result<Tensor, NativeError> {
-        let out = Tensor::empty([x.size()[0], self.n + self.n % 2], (self.kind, Device::Cpu));
+        let even = self.n + self.n % 2;
+        let out = Tensor::empty([x.size()[0], (even + 31) / 32 * 32], (self.kind, Device::Cpu)).narrow(1, 0, even);
         if self.n % 2 == 1 {
             let _ = out.narrow(1, self.n, 1).zero_();
         }
@@ -386,9 +405,12 @@ impl Packed {
     fn product_into(&self, x: &Tensor, bias: Option<&Tensor>, kind: c_int, out: &Tensor) -> Result<(), NativeError> {
         let _call = Range::operator(c"rlhf::product");
         let kernels = kernels_of(self.kind)?;
-        let x = x.contiguous();
+        if self.layout == Layout::Left {
+            return Err(wrong("matrix", "one that was packed to be turned".to_owned()));
+        }
         let shape = x.size();
         let &[m, k] = shape.as_slice() else { return Err(wrong("rows", format!("{shape:?} instead of [m, k]"))) };
+        let x = if x.stride()[1] == 1 && x.stride()[0] % kernels.per == 0 { x.shallow_clone() } else { x.contiguous() };
         if k < self.k || k > self.k + self.k % 2 || k % kernels.per != 0 || x.kind() != self.kind || x.device() != Device::Cpu {
             return Err(wrong("rows", format!("{shape:?} of {:?}, instead of rows of {} {:?}", x.kind(), self.k, self.kind)));
         }
@@ -401,19 +423,27 @@ impl Packed {
         let to = Out { kind, activation: 0, add: 0, c: out.data_ptr(), stride: out.stride()[0], bias, inner: std::ptr::null_mut() };
         let a = x.data_ptr().cast_const().cast();
         let inner = (self.k + kernels.per - 1) / kernels.per * kernels.per;
-        let product =
-            Product { m, n: self.n, k: inner, a, stride: k / kernels.per, tiled: 0, b: self.words.data_ptr().cast_const().cast() };
+        let product = Product {
+            m,
+            n: self.n,
+            k: inner,
+            a,
+            stride: x.stride()[0] / kernels.per,
+            tiled: 0,
+            b: self.words.data_ptr().cast_const().cast(),
+        };
         let multiply = kernels.product.ok_or_else(|| absent(self.kind))?;
         // SAFETY: shapes and types were checked; `out` was made for the result.
         unsafe { multiply(&product, &to, tch::get_num_threads()) };
         Ok(())
     }
 
-    /// sum += thisᵀ·other for two matrices packed [`Packed::across`] the same rows: `[k, m]` and `[k, n]` add to `[m, n]` float32.
+    /// sum += thisᵀ·other for two matrices of the same rows, packed [`Packed::left`] and [`Packed::across`]: `[k, m]` and `[k, n]` add to `[m, n]` float32.
     pub fn add_transposed(&self, other: &Packed, sum: &mut Tensor) -> Result<(), NativeError> {
         let _call = Range::operator(c"rlhf::product");
         let kernels = kernels_of(self.kind)?;
         if self.k != other.k
+            || (self.layout == Layout::Left, other.layout) != (true, Layout::Across)
             || self.kind != other.kind
             || sum.size() != [self.n, other.n]
             || sum.kind() != Kind::Float

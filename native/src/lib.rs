@@ -16,6 +16,7 @@
 
 mod alloc;
 mod c10d;
+mod carry;
 #[cfg(target_arch = "x86_64")]
 mod cpu;
 pub mod decode;
@@ -33,6 +34,7 @@ mod units;
 
 pub use alloc::{keep_freed_pages, release_freed_pages};
 pub use c10d::{Group, HAS_NCCL, Joining, Reducer, Reduction, Store, quiet_logging};
+pub use carry::carry;
 pub use kernels::{RUN, cross_entropy_in_place, exponentials, token_log_probs};
 pub use map::MappedFile;
 pub use optim::{AdamWStep, clip, drop_gradients, fused_adamw, global_grad_norm, scale};

@@ -218,7 +218,7 @@ fn products_of_packed_matrices() {
         close("back", &back, &even.narrow(1, 0, n).to_kind(Kind::Float).mm(&w.tr()), 1e-5);
         let mut sum = Tensor::ones([k, n], (Kind::Float, Device::Cpu));
         let y = even.narrow(1, 0, n);
-        Packed::across(&rows, kind).unwrap().add_transposed(&Packed::across(&y, kind).unwrap(), &mut sum).unwrap();
+        Packed::left(&rows, kind).unwrap().add_transposed(&Packed::across(&y, kind).unwrap(), &mut sum).unwrap();
         close("transposed", &sum, &(x.tr().mm(&y.to_kind(Kind::Float)) + 1.0), 1e-5);
     }
 }

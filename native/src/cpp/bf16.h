@@ -12,14 +12,14 @@ typedef __m512bh Words;
 
 constexpr int64_t PER = 2;             // numbers of a word
 constexpr int64_t TILE = 64;           // columns of a tile
-constexpr int64_t DEPTH = 512;         // words of K that are worked off at a time where sums stand in memory
-constexpr int64_t CACHED = 96 * 1024;  // words of A that stay in the second-level cache while B passes
-constexpr int64_t ABREAST = 1;         // tiles that are packed together
+constexpr int64_t ABREAST = 4; // tiles that are packed together, so that more than a line of each row is read at a time
 constexpr bool EXPECT = false; // of no use
+// Rows of sums that are worked on together (in registers, but for AMX); words of K that are worked off at a time where sums stand in memory; words of A that stay in the
+// second-level cache while B passes.
 #ifdef RLHF_AMX
-constexpr int64_t ROWS = 16; // of sums that are worked on together
+constexpr int64_t ROWS = 16, DEPTH = 1024, CACHED = 128 * 1024;
 #else
-constexpr int64_t ROWS = 6; // of sums in registers
+constexpr int64_t ROWS = 6, DEPTH = 512, CACHED = 96 * 1024;
 #endif
 constexpr int registers(int) { return 4; } // vectors of sums a row where so many rows are worked on
 

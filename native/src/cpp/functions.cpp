@@ -23,26 +23,37 @@ struct Norm {
   Tensor of(const Tensor &x) {
     if (!weight.defined()) return x;
     Tensor y;
-    std::tie(y, mean, rate) = at::native_layer_norm(x, {x.size(1)}, weight, bias, eps);
+    if (!in_float(x)) {
+      std::tie(y, mean, rate) = at::native_layer_norm(x, {x.size(1)}, weight, bias, eps);
+      return y;
+    }
+    y = at::empty_like(x);
+    mean = at::empty({x.size(0)}, weight.options().requires_grad(false)), rate = at::empty_like(mean);
+    const LayerNorm norm = describe(x);
+    rlhf_layer_norm_forward(&norm, float(eps), static_cast<uint16_t *>(y.data_ptr()), at::get_num_threads());
     return y;
   }
 
   // From the gradient of what is read to those of x, weight and bias.
   std::tuple<Tensor, Tensor, Tensor> gradients(const Tensor &dy, const Tensor &x) const {
     if (!weight.defined()) return {dy, Tensor(), Tensor()};
-    if (x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kFloat) return summed_in_float(dy, x);
-    return at::native_layer_norm_backward(dy, x, {x.size(1)}, mean, rate, weight, bias, {true, weight.requires_grad(), bias.requires_grad()});
+    if (!in_float(x)) return at::native_layer_norm_backward(dy, x, {x.size(1)}, mean, rate, weight, bias, {true, weight.requires_grad(), bias.requires_grad()});
+    TORCH_CHECK(dy.is_contiguous() && mean.scalar_type() == at::kFloat, "contiguous rows, and means of float32");
+    Tensor dx = at::empty_like(x), dg = at::empty_like(weight), dh = at::empty_like(weight);
+    const LayerNorm norm = describe(x);
+    rlhf_layer_norm_backward(&norm, static_cast<const uint16_t *>(dy.const_data_ptr()), static_cast<uint16_t *>(dx.data_ptr()), dg.data_ptr<float>(), dh.data_ptr<float>(),
+                             at::get_num_threads());
+    return {dx, weight.requires_grad() ? dg : Tensor(), bias.requires_grad() ? dh : Tensor()};
   }
 
 private:
-  std::tuple<Tensor, Tensor, Tensor> summed_in_float(const Tensor &dy, const Tensor &x) const {
-    TORCH_CHECK(mean.scalar_type() == at::kFloat && x.is_contiguous() && dy.is_contiguous() && weight.is_contiguous(), "contiguous rows, and means of float32");
-    Tensor dx = at::empty_like(x), dg = at::empty_like(weight), dh = at::empty_like(weight);
-    const auto rows = [](const Tensor &t) { return static_cast<const uint16_t *>(t.const_data_ptr()); };
-    const LayerNorm norm{rows(dy), rows(x), mean.const_data_ptr<float>(), rate.const_data_ptr<float>(), weight.const_data_ptr<float>(),
-                         static_cast<uint16_t *>(dx.data_ptr()), dg.data_ptr<float>(), dh.data_ptr<float>(), x.size(0), x.size(1)};
-    rlhf_layer_norm_backward(&norm, at::get_num_threads());
-    return {dx, weight.requires_grad() ? dg : Tensor(), bias.requires_grad() ? dh : Tensor()};
+  // Rows of bfloat16 under weights of float32: layer_norm.cpp.
+  bool in_float(const Tensor &x) const { return x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kFloat && bias.scalar_type() == at::kFloat; }
+
+  LayerNorm describe(const Tensor &x) const {
+    TORCH_CHECK(x.is_contiguous() && weight.is_contiguous() && bias.is_contiguous() && bias.numel() == x.size(1) && weight.numel() == x.size(1), "contiguous rows of ", weight.numel());
+    return LayerNorm{static_cast<const uint16_t *>(x.const_data_ptr()), weight.const_data_ptr<float>(), bias.const_data_ptr<float>(), x.size(0), x.size(1),
+                     mean.data_ptr<float>(), rate.data_ptr<float>()};
   }
 };
 
@@ -96,7 +107,7 @@ struct Linear : Function<Linear> {
     const Tensor read = x.defined() ? norm.of(x) : Tensor();
     if (ctx->needs_input_grad(1)) {
       if (b.defined()) db = at::empty_like(b);
-      dw = weight_gradient(pack_rows(read), pack_rows(dy, 0, data_of(db)), in_out);
+      dw = weight_gradient(read, 0, dy, data_of(db), in_out);
     }
     if (ctx->needs_input_grad(0) || norm.learns()) std::tie(dx, dg, dh) = norm.gradients(multiply(dy, backward_weight(dy, w, in_out)), x);
     return {dx, dw, db, dg, dh, Tensor(), Tensor()};
@@ -134,15 +145,14 @@ struct Mlp : Function<Mlp> {
     Tensor dx, dw1, db1, dw2, db2, dg, dh;
     if (train) {
       if (b2.defined()) db2 = at::empty_like(b2);
-      const Packed active = pack_rows(inner, activation);
-      dw2 = weight_gradient(active, pack_rows(dy, 0, data_of(db2)), in_out);
+      dw2 = weight_gradient(inner, activation, dy, data_of(db2), in_out);
     }
     const Passing inside = multiply_passing(dy, backward_weight(dy, w2, in_out), Out{OUT_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
     const Tensor &di = inside.rows;
     const Tensor read = x.defined() ? norm.of(x) : Tensor();
     if (train) {
       if (b1.defined()) db1 = at::empty_like(b1);
-      dw1 = weight_gradient(pack_rows(read), pack_rows(di, 0, data_of(db1)), in_out);
+      dw1 = weight_gradient(read, 0, di, data_of(db1), in_out);
     }
     if (ctx->needs_input_grad(0) || norm.learns()) std::tie(dx, dg, dh) = norm.gradients(multiply(di, backward_weight(di, w1, in_out)), x);
     return {dx, dw1, db1, dw2, db2, dg, dh, Tensor(), Tensor(), Tensor()};

@@ -29,26 +29,28 @@ const Kernels &kernels_of(const Tensor &x) {
   return of;
 }
 
-// A matrix in tiles. `k`: the dimension summed over.
+// A packed matrix. `k`: the dimension summed over. `left`: what multiply_transposed turns.
 struct Packed {
   const Kernels &of;
   Scratch words;
   int64_t k, n;
+  bool left;
   uint32_t *at() const { return static_cast<uint32_t *>(words.at()); }
 };
 
 // Of w [n, k] (`along`) or [k, n], after an activation; `sums` receives those of the columns.
-Packed pack(const Kernels &of, const Tensor &w, bool along, int activation = 0, float *sums = nullptr) {
+Packed pack(const Kernels &of, const Tensor &w, bool along, int activation = 0, float *sums = nullptr, bool left = false) {
   TORCH_CHECK(w.dim() == 2 && w.stride(1) == 1, "a matrix with contiguous rows, not ", w.sizes(), " with strides ", w.strides());
   TORCH_CHECK(w.scalar_type() == at::kFloat || (w.scalar_type() == at::kBFloat16 && of.per == 2), "a matrix of ", w.scalar_type());
-  const int64_t k = w.size(along ? 1 : 0), n = w.size(along ? 0 : 1), words = (n + of.tile - 1) / of.tile * ((k + of.per - 1) / of.per) * of.tile;
-  Packed out{of, Scratch(words * sizeof(uint32_t)), k, n};
-  const Matrix matrix{w.const_data_ptr(), w.scalar_type() == at::kBFloat16, along, activation, k, n, w.stride(0)};
+  const int64_t k = w.size(along ? 1 : 0), n = w.size(along ? 0 : 1);
+  const Matrix matrix{w.const_data_ptr(), w.scalar_type() == at::kBFloat16, along, activation, left, k, n, w.stride(0)};
+  Packed out{of, Scratch(of.room(&matrix) * sizeof(uint32_t)), k, n, left};
   of.pack(&matrix, out.at(), sums, at::get_num_threads());
   return out;
 }
 
-// Activations, which are summed over where they are multiplied with a transposed matrix.
+// Activations, which are summed over where they are multiplied with a transposed matrix: that one, and the other.
+Packed pack_left(const Tensor &x, int activation = 0, float *sums = nullptr) { return pack(kernels_of(x), x, false, activation, sums, true); }
 Packed pack_rows(const Tensor &x, int activation = 0, float *sums = nullptr) { return pack(kernels_of(x), x, false, activation, sums); }
 
 Tensor rows_of(const Tensor &x) {
@@ -66,7 +68,7 @@ const float *bias_of(const std::optional<Tensor> &bias, int64_t n) {
 // A · B of rows A into C.
 void multiply_into(const Tensor &c, const Tensor &a, const Packed &b, Out out) {
   TORCH_CHECK(a.size(1) == b.k && c.size(1) == b.n && c.size(0) == a.size(0), "rows of ", a.size(1), " times a matrix of ", b.k, " rows");
-  TORCH_CHECK(&kernels_of(a) == &b.of, "a matrix packed for other rows than of ", a.scalar_type());
+  TORCH_CHECK(&kernels_of(a) == &b.of && !b.left, "a matrix packed for other rows than of ", a.scalar_type());
   const Product product{a.size(0), b.n, b.k, static_cast<const uint32_t *>(a.const_data_ptr()), b.k / b.of.per, 0, b.at()};
   out.c = c.data_ptr();
   out.stride = b.n;
@@ -97,6 +99,7 @@ Passing multiply_passing(const Tensor &a, const Packed &b, Out out) {
 
 // Aᵀ · B of two matrices packed over the same dimension, [a.n, b.n] in float32.
 Tensor multiply_transposed(const Packed &a, const Packed &b) {
+  TORCH_CHECK(a.left && !b.left && a.k == b.k, "a left and another matrix of as many rows");
   Tensor c = at::empty({a.n, b.n}, at::TensorOptions(at::kFloat));
   const Product product{a.n, b.n, a.k, a.at(), 0, 1, b.at()};
   const Out out{OUT_EXACT, 0, 0, c.data_ptr(), b.n, nullptr, nullptr};
@@ -108,7 +111,10 @@ Tensor multiply_transposed(const Packed &a, const Packed &b) {
 // `x`: the rows that it is for.
 Packed forward_weight(const Tensor &x, const Tensor &w, bool in_out) { return pack(kernels_of(x), w, !in_out); }
 Packed backward_weight(const Tensor &x, const Tensor &w, bool in_out) { return pack(kernels_of(x), w, in_out); }
-Tensor weight_gradient(const Packed &x, const Packed &dy, bool in_out) { return in_out ? multiply_transposed(x, dy) : multiply_transposed(dy, x); }
+// Of y = activation(x)·W; `sums` receives those of dy's columns, the bias's gradient.
+Tensor weight_gradient(const Tensor &x, int activation, const Tensor &dy, float *sums, bool in_out) {
+  return in_out ? multiply_transposed(pack_left(x, activation), pack_rows(dy, 0, sums)) : multiply_transposed(pack_left(dy, 0, sums), pack_rows(x, activation));
+}
 
 float *data_of(const Tensor &t) { return t.defined() ? t.data_ptr<float>() : nullptr; }
 

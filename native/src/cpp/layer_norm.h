@@ -1,4 +1,4 @@
-// The backward pass of a layer norm: see layer_norm.cpp.
+// A layer norm, forward and backward: see layer_norm.cpp.
 #pragma once
 
 #include <stdint.h>
@@ -9,15 +9,16 @@ extern "C" {
 
 // Rows of bfloat16, [rows, width]; everything else is float32.
 struct LayerNorm {
-  const uint16_t *dy, *x;
-  const float *mean, *rate; // [rows]: x's mean and 1 / its deviation
-  const float *weight;      // [width]
-  uint16_t *dx;
-  float *dweight, *dbias;   // [width]
+  const uint16_t *x;
+  const float *weight, *bias; // [width]
   int64_t rows, width;
+  float *mean, *rate; // [rows]: x's mean and 1 / its deviation
 };
 
-void rlhf_layer_norm_backward(const struct LayerNorm *norm, int threads);
+// `eps`: added to the variance.
+void rlhf_layer_norm_forward(const struct LayerNorm *norm, float eps, uint16_t *y, int threads);
+// `dweight`, `dbias`: [width].
+void rlhf_layer_norm_backward(const struct LayerNorm *norm, const uint16_t *dy, uint16_t *dx, float *dweight, float *dbias, int threads);
 
 #ifdef __cplusplus
 }

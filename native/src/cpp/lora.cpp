@@ -27,7 +27,7 @@ Tensor down(const Tensor &z, const Adapter &p) { return multiply(z, forward_weig
 // s·dy·B: the gradient of z·Aᵀ
 Tensor down_gradient(const Tensor &dy, const Adapter &p) { return multiply(dy, backward_weight(dy, p.scaled(), false)); }
 // s·dyᵀ·h
-Tensor b_gradient(const Packed &dy, const Tensor &h, const Adapter &p) { return multiply_transposed(dy, pack_rows(h)).mul_(p.scale); }
+Tensor b_gradient(const Tensor &dy, const Tensor &h, const Adapter &p) { return multiply_transposed(pack_left(dy), pack_rows(h)).mul_(p.scale); }
 // y += s·h·Bᵀ
 void add_up(const Tensor &y, const Tensor &h, const Adapter &p) {
   multiply_into(y, h, forward_weight(h, p.scaled(), false), Out{OUT_PLUS, 0, 0, nullptr, 0, nullptr, y.data_ptr()});
@@ -62,8 +62,8 @@ struct AdaptedLinear : Function<AdaptedLinear> {
     const Adapter p{saved[2], saved[3], ctx->saved_data["scale"].toDouble()};
     const bool in_out = ctx->saved_data["in_out"].toBool(), apart = ctx->saved_data["apart"].toBool();
     const Tensor dy = rows_of(grads[0]);
-    const Tensor db = b_gradient(pack_rows(dy), h, p), dh = down_gradient(dy, p);
-    const Tensor da = multiply_transposed(pack_rows(dh), pack_rows(z));
+    const Tensor db = b_gradient(dy, h, p), dh = down_gradient(dy, p);
+    const Tensor da = multiply_transposed(pack_left(dh), pack_rows(z));
     Tensor dx, dz;
     if (ctx->needs_input_grad(0)) {
       dx = multiply(dy, backward_weight(dy, w, in_out));
@@ -109,13 +109,13 @@ struct AdaptedMlp : Function<AdaptedMlp> {
     const bool in_out = ctx->saved_data["in_out"].toBool();
     const int activation = int(ctx->saved_data["activation"].toInt());
     const Tensor dy = rows_of(grads[0]);
-    const Tensor db2 = b_gradient(pack_rows(dy), h2, p2), dh2 = down_gradient(dy, p2);
-    const Tensor da2 = multiply_transposed(pack_rows(dh2), pack_rows(inner, activation));
+    const Tensor db2 = b_gradient(dy, h2, p2), dh2 = down_gradient(dy, p2);
+    const Tensor da2 = multiply_transposed(pack_left(dh2), pack_rows(inner, activation));
     const Passing inside = multiply_passing(dy, backward_weight(dy, w2, in_out), Out{OUT_PLAIN});
     const Tensor &di = inside.rows;
     multiply_into(di, dh2, backward_weight(dh2, p2.a.detach(), false), Out{OUT_PLUS_SLOPE, activation, 0, nullptr, 0, nullptr, inner.data_ptr()});
-    const Tensor db1 = b_gradient(pack_rows(di), h1, p1), dh1 = down_gradient(di, p1);
-    const Tensor da1 = multiply_transposed(pack_rows(dh1), pack_rows(x));
+    const Tensor db1 = b_gradient(di, h1, p1), dh1 = down_gradient(di, p1);
+    const Tensor da1 = multiply_transposed(pack_left(dh1), pack_rows(x));
     Tensor dx;
     if (ctx->needs_input_grad(0)) {
       dx = multiply(di, backward_weight(di, w1, in_out));

@@ -40,6 +40,32 @@ template <class T, int A> void pack_tiles(const T *w, const Matrix &s, uint32_t 
                         sums ? sums + t * TILE : nullptr);
 }
 
+#ifdef RLHF_AMX
+// Sixty-four columns from `from` on as rows.
+template <class T, int A> void pack_left(const T *w, const Matrix &s, uint32_t *out, float *sums, int64_t from) {
+  alignas(64) uint32_t block[STEP * TILE];
+  const int64_t n = least(TILE, s.n - from), row = left_row(s.k);
+  if (sums)
+    for (int64_t i = 0; i < n; ++i) sums[from + i] = 0.0f;
+  for (int64_t k = 0; k < s.k; k += STEP * PER) {
+    const int64_t some = least(STEP * PER, s.k - k);
+    pack_across<T, A>(w + k * s.stride + from, s.stride, some, n, block, sums ? sums + from : nullptr);
+    for (int64_t q = 0; q < n; q += 16) transpose_words(block + q, TILE, (some + 1) / PER, out + (from + q) * row + k / PER, row);
+  }
+}
+#endif
+
+// Tiles [from, to) of a matrix.
+template <class T, int A> INLINE void pack_some(const T *w, const Matrix &s, uint32_t *out, float *sums, int64_t from, int64_t to) {
+#ifdef RLHF_AMX
+  if (s.left) {
+    for (int64_t t = from; t < to; ++t) pack_left<T, A>(w, s, out, sums, t * TILE);
+    return;
+  }
+#endif
+  pack_tiles<T, A>(w, s, out, sums, from, to);
+}
+
 template <class T> void pack(const T *w, const Matrix &s, uint32_t *out, float *sums, int threads) {
   const int64_t tiles = (s.n + TILE - 1) / TILE, words = (s.k + PER - 1) / PER * TILE;
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
@@ -47,17 +73,24 @@ template <class T> void pack(const T *w, const Matrix &s, uint32_t *out, float *
     const int64_t to = least(t + ABREAST, tiles);
     if (s.along)
       for (int64_t i = t; i < to; ++i) pack_along(w + i * TILE * s.stride, s.stride, s.k, least(TILE, s.n - i * TILE), out + i * words);
-    else if (s.activation == GELU_TANH) pack_tiles<T, GELU_TANH>(w, s, out, sums, t, to);
-    else if (s.activation == GELU) pack_tiles<T, GELU>(w, s, out, sums, t, to);
-    else if (s.activation == RELU) pack_tiles<T, RELU>(w, s, out, sums, t, to);
-    else if (s.activation == SILU) pack_tiles<T, SILU>(w, s, out, sums, t, to);
-    else pack_tiles<T, NONE>(w, s, out, sums, t, to);
+    else if (s.activation == GELU_TANH) pack_some<T, GELU_TANH>(w, s, out, sums, t, to);
+    else if (s.activation == GELU) pack_some<T, GELU>(w, s, out, sums, t, to);
+    else if (s.activation == RELU) pack_some<T, RELU>(w, s, out, sums, t, to);
+    else if (s.activation == SILU) pack_some<T, SILU>(w, s, out, sums, t, to);
+    else pack_some<T, NONE>(w, s, out, sums, t, to);
   }
 }
 
 } // namespace
 
 extern "C" {
+
+int64_t NAMED(room)(const Matrix *s) {
+#ifdef RLHF_AMX
+  if (s->left) return (s->n + 15) / 16 * 16 * left_row(s->k);
+#endif
+  return (s->n + TILE - 1) / TILE * TILE * ((s->k + PER - 1) / PER);
+}
 
 void NAMED(pack)(const Matrix *s, uint32_t *out, float *sums, int threads) {
 #ifndef RLHF_F32

@@ -7,19 +7,20 @@
 extern "C" {
 #endif
 
-// A matrix [k, n] to be packed into tiles: k / per words, rounded up, of each of TILE columns.
+// A matrix [k, n] to be packed into tiles: k / per words, rounded up, of each of TILE columns. With AMX the left one becomes rows instead, as its products read them.
 struct Matrix {
   const void *w;   // float32; for bfloat16 words either
   int is_bf16;
   int along;       // 1: element (k, n) is w[n · stride + k]; 0: w[k · stride + n]
   int activation;  // applied on the way (across only)
+  int left;        // to be A of a product, [m, k] once it is turned (across only)
   int64_t k, n, stride;
 };
 
 // C[m, n] = A[m, k] · B[k, n].
 struct Product {
   int64_t m, n, k;
-  const uint32_t *a; // rows of k / per words (a whole number), `stride` words apart; or packed as a Matrix [k, m]
+  const uint32_t *a; // rows of k / per words (a whole number), `stride` words apart; or packed as a left Matrix [k, m]
   int64_t stride;
   int tiled;         // A is packed
   const uint32_t *b; // packed

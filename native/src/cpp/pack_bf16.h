@@ -76,6 +76,7 @@ template <class T, int A> INLINE void pack_across(const T *w, int64_t stride, in
     Floats sum0 = _mm512_setzero_ps(), sum1 = _mm512_setzero_ps();
     for (int64_t at = 0; at < k; at += 2) {
       const T *p = w + at * stride + q;
+      __builtin_prefetch(p + 16 * stride), __builtin_prefetch(p + (17) * stride);
       const __m512i x = row_of(p, left), y = at + 1 < k ? row_of(p + stride, left) : _mm512_setzero_si512();
       const Pairs both = interleave(through(x), through(y));
       _mm512_storeu_si512(out + at / 2 * TILE + q, both.low);

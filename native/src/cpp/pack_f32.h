@@ -43,6 +43,7 @@ template <class T, int A> INLINE void pack_across(const T *w, int64_t stride, in
   for (int v = 0; v < V; ++v) sum[v] = zero();
   for (int64_t at = 0; at < k; ++at)
     for (int v = 0; v < V; ++v) {
+      __builtin_prefetch(w + (at + 16) * stride + 16 * v);
       const Floats x = activate<A>(load(w + at * stride + 16 * v, first(n - 16 * v)));
       store((float *)out + at * TILE + 16 * v, x);
       sum[v] = add(sum[v], x);

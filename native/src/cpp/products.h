@@ -97,8 +97,6 @@ template <class Put, int A> INLINE void give(const float *c, int64_t stride, int
 
 constexpr int64_t GROUP = 32; // rows of a block
 
-INLINE int64_t whole_steps(int64_t words) { return (words + STEP - 1) / STEP * STEP; }
-
 // Rows i to end by one tile of B. The left side is rows.
 template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32_t *b, Ahead &next, const Out &o, int64_t i, int64_t end, int64_t j, int64_t n) {
   alignas(64) float c[GROUP * TILE];
@@ -124,8 +122,6 @@ template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32
 #else
 
 constexpr int64_t GROUP = ROWS;
-
-INLINE int64_t whole_steps(int64_t words) { return words; }
 
 template <class Put, int A, int R> INLINE void block(int64_t words, Left a, const uint32_t *b, Ahead &next, const Out &o, int64_t i, int64_t j, int64_t n) {
   Floats c[R][VECTORS];
@@ -166,43 +162,26 @@ INLINE int64_t tiles_of(const Product &p) { return (p.n + TILE - 1) / TILE; }
 INLINE int64_t depth_of(const Product &p, const Out &o) { return o.kind == OUT_EXACT ? least(DEPTH, words_of(p)) : words_of(p); }
 // Rows of A that stay in the second-level cache while B passes, whole groups of them.
 INLINE int64_t height_of(const Product &p, int64_t depth) {
-  const int64_t group = p.tiled ? TILE : GROUP, height = CACHED / whole_steps(depth) / group * group;
+  const int64_t group = p.tiled ? TILE : GROUP, height = CACHED / depth / group * group;
   return height < group ? group : height;
 }
 
-// Rows [top, bottom) and words [k, k + deep) of A, `words` of which it has in all; top is at the start of a tile where it is packed.
-struct Side {
-  const Product &p;
-  int64_t words, top = 0, bottom = 0, k = 0, deep = 0;
+// Rows [top, bottom) and words [k, k + deep) of A by a tile of B. `top` is at the start of a tile where A stands in tiles.
+template <class Put, int A> INLINE void by_tile(const Product &p, int64_t top, int64_t bottom, int64_t k, int64_t deep, int64_t tile, Ahead &next, const Out &o) {
+  const int64_t words = words_of(p);
+  const uint32_t *b = p.b + (tile * words + k) * TILE;
 #ifdef RLHF_AMX
-  alignas(64) uint32_t panel[CACHED]; // the same of packed A as rows: tiles read nothing else
-#endif
-
-  explicit Side(const Product &p) : p(p), words(words_of(p)) {}
-
-  void turn_to(int64_t from, int64_t to, int64_t word, int64_t many) {
-    top = from, bottom = to, k = word, deep = many;
-#ifdef RLHF_AMX
-    if (!p.tiled) return;
-    for (int64_t i = top; i < bottom; i += 16)
-      for (int64_t w = 0; w < deep; w += STEP)
-        transpose_words(p.a + (i / TILE * words + k + w) * TILE + i % TILE, TILE, deep - w, panel + (i - top) * whole_steps(deep) + w, whole_steps(deep));
-#endif
-  }
-
-  // By a tile of B.
-  template <class Put, int A> void times(int64_t tile, Ahead &next, const Out &o) const {
-    const uint32_t *b = p.b + (tile * words + k) * TILE;
-    const int64_t j = tile * TILE;
-    if (!p.tiled) return rows<Put, A>(deep, Left{p.a + top * p.stride + k, p.stride, 1}, b, next, o, top, bottom, j, p.n);
-#ifdef RLHF_AMX
-    rows<Put, A>(deep, Left{panel, whole_steps(deep), 1}, b, next, o, top, bottom, j, p.n);
+  const int64_t stride = p.tiled ? left_row(p.k) : p.stride;
 #else
+  const int64_t stride = p.stride;
+  if (p.tiled) {
     for (int64_t i = top; i < bottom; i += TILE)
-      rows<Put, A>(deep, Left{p.a + (i / TILE * words + k) * TILE, 1, TILE}, b, next, o, i, least(i + TILE, bottom), j, p.n);
-#endif
+      rows<Put, A>(deep, Left{p.a + (i / TILE * words + k) * TILE, 1, TILE}, b, next, o, i, least(i + TILE, bottom), tile * TILE, p.n);
+    return;
   }
-};
+#endif
+  rows<Put, A>(deep, Left{p.a + top * stride + k, stride, 1}, b, next, o, top, bottom, tile * TILE, p.n);
+}
 
 // Rows [top, bottom) and tiles [first, last) of C.
 struct Piece {
@@ -213,20 +192,18 @@ struct Piece {
 template <class Put, int A> void part(const Product &p, const Out &whole, Piece c, const uint32_t *after) {
   const int64_t words = words_of(p), depth = depth_of(p, whole), height = height_of(p, depth);
   Out o = whole;
-  Side side(p);
   for (int64_t k = 0; k < words; k += depth, o.add = 1) {
     const int64_t deep = least(depth, words - k);
     for (int64_t top = c.top; top < c.bottom; top += height) {
       const int64_t bottom = least(top + height, c.bottom);
       const int64_t blocks = (bottom - top + GROUP - 1) / GROUP;
-      side.turn_to(top, bottom, k, deep);
       for (int64_t t = c.first; t < c.last; ++t) {
         const uint32_t *then = after;
         if (t + 1 < c.last) then = p.b + ((t + 1) * words + k) * TILE;
         else if (bottom < c.bottom) then = p.b + (c.first * words + k) * TILE;
         else if (k + deep < words) then = p.b + (c.first * words + k + deep) * TILE;
         Ahead next{then, then ? then + deep * TILE : then, (PIECE * VECTORS + blocks - 1) / blocks};
-        side.times<Put, A>(t, next, o);
+        by_tile<Put, A>(p, top, bottom, k, deep, t, next, o);
       }
     }
   }

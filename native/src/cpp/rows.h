@@ -12,6 +12,7 @@ extern "C" {
 struct Kernels {
   int64_t per, tile; // numbers of a word, columns of a tile
   const char *name;  // of the instructions
+  int64_t (*room)(const struct Matrix *matrix); // words of a packed one
   // `sums`, if not null: the columns' sums over k (n of them; not for `along`).
   void (*pack)(const struct Matrix *matrix, uint32_t *out, float *sums, int threads);
   void (*product)(const struct Product *product, const struct Out *out, int threads);

@@ -38,6 +38,9 @@ namespace {
 
 constexpr int64_t STEP = 16; // words of a tile of AMX
 
+// Words from one row of a left matrix of k numbers to the next: not a power of two, or all rows' beginnings would share a few lines of the cache.
+INLINE int64_t left_row(int64_t k) { return ((k + 1) / PER + STEP - 1) / STEP * STEP + STEP; }
+
 // Words of sixteen rows [row i][word k] from words that stand at [k][i].
 INLINE void transpose_words(const uint32_t *from, int64_t word, int64_t words, uint32_t *to, int64_t row) {
   __m512i r[16];
@@ -67,7 +70,9 @@ template <int R, int V> INLINE void multiply(int64_t words, Left a, const uint32
 
 #else
 
-struct Tiles {}; // nothing is to be set up for vectors
+struct Tiles { // nothing is to be set up for vectors
+  ~Tiles() {}
+};
 
 // Adds R rows times the first 16·V columns of a tile.
 template <int R, int V> INLINE void multiply(int64_t words, Left a, const uint32_t *b, Floats (&c)[R][V]) {
