@@ -25,11 +25,6 @@ pub fn supported(kind: Kind) -> bool {
     }
 }
 
-/// Columns of a tile of the kernels for this type, by which packed weights are padded; none without kernels.
-pub fn tile(kind: Kind) -> Option<i64> {
-    kernels_of(kind).ok().map(|kernels| kernels.tile)
-}
-
 /// The instructions that the kernels for this type are made of: AMX or AVX512-BF16, AVX-512 or AVX2; none without kernels.
 pub fn instructions(kind: Kind) -> Option<&'static str> {
     // SAFETY: where there are kernels their name is a string of the static library.
@@ -152,7 +147,7 @@ pub(crate) struct Kernels {
     /// Numbers of a word.
     pub per: i64,
     /// Columns of a tile.
-    tile: i64,
+    _tile: i64,
     /// Of the instructions.
     name: *const c_char,
     room: Option<unsafe extern "C" fn(*const Matrix) -> i64>,

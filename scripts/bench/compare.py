@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROCESSOR = set(open("/proc/cpuinfo").read().split())
 # Without its instructions bfloat16 takes the peers many times as long: it is not tried there.
 TYPES = ["float32", "bfloat16"] if "avx512_bf16" in PROCESSOR else ["float32"]
+VECTORS = {"float32": "AVX-512" if "avx512f" in PROCESSOR else "AVX2", "bfloat16": "AMX" if "amx_bf16" in PROCESSOR else "AVX-512"}
 # As `precision = "auto"` has it (native::dense::prefers_bfloat16): Intel's instructions without AMX do half of float32's work in a cycle.
 QUICKER = "bfloat16" if "amx_bf16" in PROCESSOR or {"avx512_bf16", "AuthenticAMD"} <= PROCESSOR else "float32"
 
@@ -337,7 +338,7 @@ with tempfile.TemporaryDirectory() as folder:
           f"{statistics.median(memory):.2f}x its memory")
     if a.json:
         record = {"what": a.what, "shape": a.shape if a.what == "pretrain" else None, "batch": a.batch if a.what == "generate" else None, "unit": unit,
-                  "dtype": a.dtype, "vectors": "AVX-512" if "avx512f" in PROCESSOR else "AVX2", "peer_setting": a.setting, "ours": rates, "peer": peer_rates, "ratios": ratios, "memory": memory, "ours_mib": mibs,
+                  "dtype": a.dtype, "vectors": VECTORS[a.dtype], "peer_setting": a.setting, "ours": rates, "peer": peer_rates, "ratios": ratios, "memory": memory, "ours_mib": mibs,
                   "peer_share_of_peak": a.peer_share, "peak_gflops": a.peak, "date": time.strftime("%Y-%m-%d %H:%M")}
         with open(a.json, "a") as file:
             file.write(json.dumps(record) + "\n")

@@ -24,6 +24,7 @@ ROWS = [  # what, more arguments, its name in the table, wanted
 ]
 TABLES = {  # the mark of each table: its type and vectors
     "table": ("bfloat16", "AVX-512"),
+    "AMX table": ("bfloat16", "AMX"),
     "AVX-512 float32 table": ("float32", "AVX-512"),
     "float32 table": ("float32", "AVX2"),
 }

@@ -12,8 +12,8 @@ typedef __m512bh Words;
 
 constexpr int64_t PER = 2;             // numbers of a word
 constexpr int64_t TILE = 64;           // columns of a tile
-constexpr int64_t ABREAST = 4; // tiles that are packed together, so that more than a line of each row is read at a time
-constexpr bool EXPECT = false; // of no use
+constexpr bool EXPECT = true;          // what sums are written over comes to the cache before them
+constexpr int64_t ABREAST = 4;         // tiles that are packed together, so that more than a line of each row is read at a time
 // Rows of sums that are worked on together (in registers, but for AMX); words of K that are worked off at a time where sums stand in memory; words of A that stay in the
 // second-level cache while B passes.
 #ifdef RLHF_AMX

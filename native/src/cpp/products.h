@@ -69,12 +69,15 @@ struct PlusSlope { // c = (sum + c) · activation'(inner)
   }
 };
 
+template <class Put> constexpr int64_t SIZE = sizeof(Number); // bytes of a number that is put
+template <> constexpr int64_t SIZE<Exact> = sizeof(float);
+
 // Comes to the cache while a block is worked on: where a row's sums go, and what they meet there.
-INLINE void expect(const Out &o, int64_t i, int64_t j) {
-  for (int q = 0; q < VECTORS; ++q) {
-    __builtin_prefetch((Number *)o.c + i * o.stride + j + 16 * q, 1);
-    if (o.inner) __builtin_prefetch((Number *)o.inner + i * o.stride + j + 16 * q);
-  }
+template <class Put> INLINE void expect(const Out &o, int64_t i, int64_t j) {
+  const int64_t at = i * o.stride + j;
+  for (int64_t b = 0; b < TILE * SIZE<Put>; b += 64) __builtin_prefetch((const char *)o.c + at * SIZE<Put> + b, 1);
+  if (!o.inner) return;
+  for (int64_t b = 0; b < TILE * int64_t(sizeof(Number)); b += 64) __builtin_prefetch((const char *)o.inner + at * int64_t(sizeof(Number)) + b);
 }
 
 constexpr int64_t MUCH = 1 << 18; // multiplications that are worth the taking of a piece: some microseconds
@@ -107,11 +110,16 @@ template <class Put, int A> INLINE void rows(int64_t words, Left a, const uint32
   };
   for (int64_t height; i < end; i += height, a.at += height * a.row) {
     height = least(GROUP, end - i);
+    int64_t expected = 0;
+    const auto meanwhile = [&](int times) {
+      look_ahead(times * lines);
+      for (const int64_t to = expected + times; expected < least(to, height); ++expected) expect<Put>(o, i + expected, j);
+    };
     for (int64_t z = 0; z < height * TILE; z += 16) store(c + z, zero());
     const auto add = [&](int some, int64_t steps, int64_t k) {
-      if (height <= 16) return add_low<4>(int(height), some, steps, a.at + k, a.row, b + k * TILE, c, TILE, [&] { look_ahead(2 * lines); });
+      if (height <= 16) return add_low<4>(int(height), some, steps, a.at + k, a.row, b + k * TILE, c, TILE, [&] { meanwhile(2); });
       for (int64_t q = 0; q < TILE; q += 32)
-        add_high(int(height - 16), some, steps, a.at + k, a.row, b + k * TILE + q, c + q, TILE, [&] { look_ahead(lines); });
+        add_high(int(height - 16), some, steps, a.at + k, a.row, b + k * TILE + q, c + q, TILE, [&] { meanwhile(1); });
     };
     if (steps) add(STEP, steps, 0);
     if (rest) add(int(rest), 1, steps * STEP);
@@ -128,7 +136,7 @@ template <class Put, int A, int R> INLINE void block(int64_t words, Left a, cons
   clear(c);
   const int64_t lines = next.at < next.end ? next.lines : 0;
   for (int64_t k = 0; k < words; k += PIECE) { // a core awaits no more than some sixteen lines at once
-    if (EXPECT && k < R * PIECE) expect(o, i + k / PIECE, j);
+    if (EXPECT && k < R * PIECE) expect<Put>(o, i + k / PIECE, j);
     for (int64_t l = 0; l < lines; ++l) __builtin_prefetch(next.at + 16 * l, 0, 2);
     next.at += 16 * lines;
     multiply(least(PIECE, words - k), Left{a.at + k * a.word, a.row, a.word}, b + k * TILE, c);
