@@ -84,7 +84,7 @@ fn kernels() {
     let rows = || {
         let mut rows = build();
         rows.flag("-fno-exceptions").flag("-fno-rtti").flag("-fno-strict-aliasing");
-        rows.flag("-Wno-maybe-uninitialized"); // GCC 12 warns of its own headers
+        rows.flag("-Wno-maybe-uninitialized").flag("-Wno-uninitialized"); // GCC 12 warns of its own headers
         for file in ["matmul", "attention", "decode", "rows"] {
             rows.file(format!("src/cpp/{file}.cpp"));
         }
