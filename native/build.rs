@@ -20,6 +20,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", std::env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
         .include(&include)
         .file("src/cpp/shim.cpp")
+        .file("src/cpp/arena.cpp")
         .file("src/cpp/functions.cpp")
         .file("src/cpp/lora.cpp")
         .file("src/cpp/recompute.cpp")
@@ -74,11 +75,16 @@ fn kernels() {
     if emulated {
         plain.define("RLHF_EMULATED", None);
     }
-    plain.file("src/cpp/kernels.cpp").file("src/cpp/layer_norm.cpp").file("src/cpp/choice.cpp").compile("rlhf_kernels");
+    plain
+        .file("src/cpp/kernels.cpp")
+        .file("src/cpp/layer_norm.cpp")
+        .file("src/cpp/adamw8.cpp")
+        .file("src/cpp/choice.cpp")
+        .compile("rlhf_kernels");
     // Sums of whole numbers stay in the order in which they are written: in another, GCC runs out of registers. And GCC 12 warns of its own headers.
     let mut quantised = build();
     quantised.flag_if_supported("-fno-tree-reassoc").flag_if_supported("-Wno-maybe-uninitialized");
-    quantised.file("src/cpp/quantised.cpp").compile("rlhf_quantised");
+    quantised.file("src/cpp/quantised.cpp").file("src/cpp/eights.cpp").compile("rlhf_quantised");
     // For activations of bfloat16 with AMX's tiles and without, and of float32 for AVX2 and for AVX-512; the program asks before it calls (`dense::supported`). No C++ library: see vectors.h. Words are
     // written as one type and read as another.
     let rows = || {

@@ -12,7 +12,7 @@
 #   scripts/family.sh chat          ChatGPT: conversations with a system prompt, from text to PPO, scored by what the town knows, then a chat
 #   scripts/family.sh safety        what a model gives away of its text (secrets, membership), and where the demo's reward model can be fooled
 #   scripts/family.sh harmless      people's judgments of harm, from text to PPO, and the red team before and after it: refusals, listed words, a classifier of its own
-#   scripts/family.sh optimisers    the craft: SGD, Adam, AdamW, Lion and Muon on the same stories, each at three rates
+#   scripts/family.sh optimisers    the craft: SGD, Adam, AdamW (its moments in eight bits too), Lion and Muon on the same stories, each at three rates
 #   scripts/family.sh distill       the craft: a student of less than half the size learns from a teacher's distributions, and from its answers
 #   scripts/family.sh transfer      the craft: a model of stories moves to Shakespeare, beside one that starts from nothing
 #   scripts/family.sh images        GPT-4: pictures as input: a ViT's patches before a decoder's text; captions of unseen pictures, and of unseen pairs of colour and shape
@@ -183,7 +183,7 @@ case $chapter in
     try() { # kind, rates, overrides
       for rate in $2; do
         "$bin/pretrain" --config configs/family-distill/pretrain.toml --out "$runs/$1-$rate" --resume --set model.layers=3 --set model.width=96 \
-          --set train.steps=300 --set schedule.warmup_steps=20 --set optim.kind="${1%%-*}" --set optim.lr="$rate" "${@:3}" >&2
+          --set train.steps=300 --set schedule.warmup_steps=20 --set optim.kind="${1%-nesterov}" --set optim.lr="$rate" "${@:3}" >&2
         printf '%-14s %-6s %.4f  %.0f s\n' "$1" "$rate" "$(figure $runs/$1-$rate eval_loss)" "$(figure $runs/$1-$rate wall_s)"
       done
     }
@@ -191,6 +191,7 @@ case $chapter in
     try sgd-nesterov "0.1 0.3 1" --set optim.weight_decay=0 --set optim.sgd.nesterov=true
     try adam "1e-3 3e-3 1e-2" --set optim.weight_decay=0
     try adamw "1e-3 3e-3 1e-2"
+    try adamw-8bit "1e-3 3e-3 1e-2"
     try lion "2e-4 5e-4 1e-3" --set optim.beta2=0.99 --set optim.weight_decay=0.5
     try muon "3e-3 1e-2 3e-2"
     ;;

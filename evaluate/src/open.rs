@@ -4,7 +4,7 @@ use crate::cli::{Device, ModelArgs, Weights};
 use crate::exit::input;
 use data::tokenizer::Tokenizer;
 use model::blocks::Format;
-use model::{HeadKind, Model};
+use model::{Activations, HeadKind, Model};
 use std::path::{Path, PathBuf};
 
 /// A model ready to be asked.
@@ -78,12 +78,13 @@ pub fn need_tokenizer(folder: &Path, what: &str) -> anyhow::Result<Tokenizer> {
 impl Opened {
     /// Puts the model's matrices into the wanted form, and says which do not fit it.
     pub fn quantise(&mut self, weights: Weights) -> anyhow::Result<()> {
-        let format = match weights {
+        let (format, activations) = match weights {
             Weights::Float => return Ok(()),
-            Weights::Q8_0 => Format::Q8_0,
-            Weights::Q4_0 => Format::Q4_0,
+            Weights::Q8_0 => (Format::Q8_0, Activations::Sixteen),
+            Weights::Q4_0 => (Format::Q4_0, Activations::Sixteen),
+            Weights::Int8 => (Format::Q8_0, Activations::Eight),
         };
-        let fit = self.model.quantise(format)?;
+        let fit = self.model.quantise(format, activations)?;
         if let Some(first) = fit.in_float.first() {
             let (n, all) = (fit.in_float.len(), fit.in_float.len() + fit.in_format);
             eprintln!("evaluate: {n} of {all} matrices stay in float32, since their rows are no multiple of 32: {first}, ...");

@@ -1,14 +1,14 @@
 //! How fast prompts are continued: `scripts/bench/compare.py generate` runs this.
 //!
-//!     generation --model DIR --prompts IDS.json --batch N --new N [--float32] [--weights float|q8_0|q4_0] [--repeat N] [--bandwidth]
+//!     generation --model DIR --prompts IDS.json --batch N --new N [--float32] [--weights float|q8_0|q4_0|int8] [--repeat N] [--bandwidth]
 //!
 //! IDS.json holds lists of token ids. Prints one JSON line: tokens a second of each repeat (packing the weights included, but not rounding them to eight or
-//! four bits, which computes in float32), bytes of weights that a token reads at batch 1, bytes of all weights in memory, and with --bandwidth the bytes a
+//! four bits; those of q8_0 and q4_0 compute in float32), bytes of weights that a token reads at batch 1, bytes of all weights in memory, and with --bandwidth the bytes a
 //! second that all threads together can read from memory.
 
 use model::blocks::Format;
 use model::config::Position;
-use model::{Model, Sampling, generate};
+use model::{Activations, Model, Sampling, generate};
 use serde_json::json;
 use std::time::Instant;
 use tch::{Device, Kind};
@@ -27,11 +27,12 @@ fn main() -> Result<()> {
     let float32 = std::env::args().any(|a| a == "--float32");
     let format = match value("--weights").as_deref() {
         Err(_) | Ok("float") => Format::F32,
-        Ok("q8_0") => Format::Q8_0,
+        Ok("q8_0" | "int8") => Format::Q8_0,
         Ok("q4_0") => Format::Q4_0,
-        Ok(other) => return Err(format!("--weights {other}: float, q8_0 or q4_0 is wanted").into()),
+        Ok(other) => return Err(format!("--weights {other}: float, q8_0, q4_0 or int8 is wanted").into()),
     };
-    let float32 = float32 || format != Format::F32;
+    let eight = value("--weights").is_ok_and(|w| w == "int8");
+    let float32 = float32 || (format != Format::F32 && !eight);
     let mut model = model.with_compute(if float32 { Kind::Float } else { Kind::BFloat16 });
     model.freeze();
     let c = model.config();
@@ -44,7 +45,7 @@ fn main() -> Result<()> {
     let mut in_float = 0;
     if format != Format::F32 {
         let looked_up = 4 * (places + embedding);
-        in_float = model.quantise(format)?.in_float.len();
+        in_float = model.quantise(format, if eight { Activations::Eight } else { Activations::Sixteen })?.in_float.len();
         let vectors: usize = model.parameters().iter().filter(|p| !p.decay).map(|p| 4 * p.tensor.numel()).sum();
         bytes = model.weight_bytes() - vectors - looked_up;
     }
@@ -62,7 +63,7 @@ fn main() -> Result<()> {
     println!(
         "{}",
         json!({
-            "batch": batch, "weights": format.name(), "tokens_per_s": rates, "bytes_a_token": bytes, "bytes_in_memory": model.weight_bytes(),
+            "batch": batch, "weights": if eight { "int8" } else { format.name() }, "tokens_per_s": rates, "bytes_a_token": bytes, "bytes_in_memory": model.weight_bytes(),
             "matrices_left_in_float": in_float, "bandwidth": measure.then(bandwidth)
         })
     );

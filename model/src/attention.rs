@@ -119,7 +119,7 @@ impl Attention {
 
     /// Does `native::decode` take this block's attention?
     pub fn can_decode(&self) -> bool {
-        self.linears().all(Linear::can_pack) && self.head_dim % 2 == 0 && self.head_dim <= 512
+        self.linears().all(Linear::can_decode) && self.head_dim % 2 == 0 && self.head_dim <= 512
     }
 
     /// As `native::decode` reads it for activations of this kind.

@@ -5,7 +5,7 @@ use crate::error::ModelError;
 use crate::init::{Builder, Init};
 use crate::lora::Adapter;
 use native::dense::{self, Map, Packed};
-use native::quantised::Quantised;
+use native::quantised::{Bits, Quantised, multiplies_bytes};
 use native::{decode, lora};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -113,10 +113,14 @@ impl Linear {
 
     /// The map as `native::decode` reads it for activations of this kind. It no longer follows the weight, which may be trained further.
     pub fn packed(&self, kind: Kind) -> decode::Linear {
+        let bias = self.bias.as_ref().map(Tensor::detach);
+        if let Some(quantised) = &self.quantised {
+            return decode::Linear { weight: decode::Weight::Eights(quantised.clone()), bias };
+        }
         let merged = self.merged();
         let weight = merged.as_ref().unwrap_or(&self.weight);
         let weight = if self.in_out { Packed::across(weight, kind) } else { Packed::along(weight, kind) };
-        decode::Linear { weight: sound(weight), bias: self.bias.as_ref().map(Tensor::detach) }
+        decode::Linear { weight: decode::Weight::Packed(sound(weight)), bias }
     }
 
     /// The weight with the adapter in it, where there is one.
@@ -153,6 +157,11 @@ impl Linear {
     /// Can it be packed, and what comes of it be multiplied on?
     pub fn can_pack(&self) -> bool {
         self.quantised.is_none() && fits(&self.weight)
+    }
+
+    /// Does `native::decode` take it?
+    pub fn can_decode(&self) -> bool {
+        self.quantised.as_deref().map_or_else(|| fits(&self.weight), decodes)
     }
 
     /// Do our own kernels take these rows and this weight?
@@ -267,4 +276,9 @@ impl Activation {
             Activation::Silu => x.silu_(),
         }
     }
+}
+
+/// Does `native::decode` take a weight of few bits?
+pub(crate) fn decodes(weight: &Quantised) -> bool {
+    weight.bits() == Bits::EightByEight && multiplies_bytes()
 }

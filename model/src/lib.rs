@@ -57,7 +57,7 @@ pub use generate::{Generation, Sampling, generate, generate_rows};
 pub use layers::has_kernels;
 pub use model::{HeadKind, Model, Parameter};
 pub use peft::resolve_adapter;
-pub use quantise::Fit;
+pub use quantise::{Activations, Fit};
 pub use segments::Segments;
 pub use seq2seq::Seq2Seq;
 pub use shared::Held;

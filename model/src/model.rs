@@ -5,13 +5,14 @@ use crate::config::{self, Config, Dropout};
 use crate::error::ModelError;
 use crate::files::{self, Weight, WeightFiles};
 use crate::init::{Builder, Init, Supply};
-use crate::layers::{Linear, cast, fits, has_kernels, sound};
+use crate::layers::{Linear, cast, decodes, fits, has_kernels, sound};
 use crate::lora::{Adapters, module_of};
 use crate::names::{self, Names, SCALAR_HEAD};
 use crate::quantise::Head;
 use crate::segments::Segments;
 use crate::transformer::Transformer;
-use native::{decode, dense};
+use native::decode;
+use native::dense::{self, Packed};
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -205,8 +206,19 @@ impl Model {
 
     /// The weights as generation reads them again and again, in `native::decode`'s layout; `None` where that does not take this model.
     pub(crate) fn decoder(&self) -> Option<decode::Network> {
-        let fits = self.quantised.is_none() && self.head_weight.kind() == Kind::Float && self.trunk.can_decode();
-        fits.then(|| self.trunk.decoder(&self.head_weight))
+        // Weights of eight bits are in neither type, and the rows that meet them are rounded to eight bits: of all else bfloat16 is enough.
+        let kind = if self.quantised.is_some() && has_kernels(Kind::BFloat16, self.device) { Kind::BFloat16 } else { self.compute() };
+        if !self.trunk.can_decode(kind) {
+            return None;
+        }
+        let head = match self.quantised.as_ref().and_then(Head::weight) {
+            Some(weight) if decodes(weight) => decode::Weight::Eights(weight.clone()),
+            None if self.head_weight.kind() == Kind::Float => {
+                decode::Weight::Packed(sound(Packed::along(&self.head_weight.detach(), kind)))
+            }
+            _ => return None,
+        };
+        Some(self.trunk.decoder(head, kind))
     }
 
     /// A frozen copy in the precision of the activations and with adapters merged, which spares each step both; `None` where the weights are so already.

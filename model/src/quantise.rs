@@ -6,7 +6,19 @@ use crate::model::{HeadKind, Model};
 use crate::names::Names;
 use native::quantised::{Bits, Quantised};
 use std::collections::HashSet;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
+
+/// What rows are rounded to before they meet weights of few bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activations {
+    /// Whole numbers of sixteen bits.
+    #[default]
+    Sixteen,
+    /// Of eight, as llama.cpp does it: for [`Format::Q8_0`] alone. Fast where the processor multiplies bytes (AVX512-VNNI), where [`crate::generate`] goes
+    /// through `native::decode` by them, with keys and values in bfloat16 where that has kernels; slow elsewhere.
+    Eight,
+}
 
 /// What became of a model's matrices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,28 +33,30 @@ pub struct Fit {
 #[derive(Debug)]
 pub(crate) struct Head {
     /// `None` where its rows are no multiple of 32.
-    weight: Option<Quantised>,
+    weight: Option<Arc<Quantised>>,
     format: Format,
 }
 
 impl Head {
     /// In few bits, where it is so.
-    pub fn weight(&self) -> Option<&Quantised> {
+    pub fn weight(&self) -> Option<&Arc<Quantised>> {
         self.weight.as_ref()
     }
 }
 
 impl Model {
-    /// Makes the linear maps of all blocks and the head matrices in `format`, [`Format::Q8_0`] or [`Format::Q4_0`], rounded as GGUF files are; their float
+    /// Makes the linear maps of all blocks and the head matrices in `format`, [`Format::Q8_0`] or [`Format::Q4_0`], rounded as GGUF files are, and rows to `activations`; their float
     /// weights are given up, adapters merged before. The model then computes in float32 on the CPU, without gradients: it writes and measures, and is neither
     /// trained, copied nor saved. A head that is tied to the embedding gets a matrix of its own, since the lookup stays in float32. Matrices whose rows are no
     /// multiple of 32 stay as they are, as in a file; an error where all are such. [`Model::parameters`] are then what stays in float32.
-    pub fn quantise(&mut self, format: Format) -> Result<Fit, ModelError> {
+    pub fn quantise(&mut self, format: Format, activations: Activations) -> Result<Fit, ModelError> {
         let wrong = |reason: String| Err(ModelError::Input(reason));
-        let bits = match format {
-            Format::Q8_0 => Bits::Eight,
-            Format::Q4_0 => Bits::Four,
-            Format::F32 | Format::F16 => return wrong(format!("{}: a model in memory is float32, q8_0 or q4_0", format.name())),
+        let bits = match (format, activations) {
+            (Format::Q8_0, Activations::Sixteen) => Bits::Eight,
+            (Format::Q8_0, Activations::Eight) => Bits::EightByEight,
+            (Format::Q4_0, Activations::Sixteen) => Bits::Four,
+            (Format::Q4_0, Activations::Eight) => return wrong("q4_0: its rows are rounded to sixteen bits, not to eight".into()),
+            (Format::F32 | Format::F16, _) => return wrong(format!("{}: a model in memory is float32, q8_0 or q4_0", format.name())),
         };
         self.need_float("quantised again")?;
         if self.head() != HeadKind::Lm {
@@ -78,7 +92,7 @@ impl Model {
             map.set_quantised(weight);
             gone.insert(format!("{}.weight", map.name()));
         }
-        let weight = if head_fits { Some(encode(&self.head_weight().detach(), format, bits)?) } else { None };
+        let weight = if head_fits { Some(Arc::new(encode(&self.head_weight().detach(), format, bits)?)) } else { None };
         if weight.is_some() && !self.config().tied {
             gone.insert(head_name.into());
         }
@@ -95,7 +109,8 @@ impl Model {
     pub fn weight_bytes(&self) -> usize {
         let float: usize = self.parameters().iter().map(|p| p.tensor.numel() * p.tensor.kind().elt_size_in_bytes()).sum();
         let maps = self.linears().filter_map(|l| l.quantised());
-        float + maps.chain(self.quantised_head().and_then(Head::weight)).map(Quantised::bytes).sum::<usize>()
+        let head = self.quantised_head().and_then(Head::weight).map(Arc::as_ref);
+        float + maps.chain(head).map(Quantised::bytes).sum::<usize>()
     }
 
     /// Refuses what a model without float weights cannot do.

@@ -10,7 +10,7 @@ use crate::layers::{Linear, LinearShape, NormLayer, cast, has_kernels, sound};
 use crate::names::Names;
 use crate::rotary::{Reach, Rotary};
 use crate::segments::Segments;
-use native::dense::{self, Packed};
+use native::dense;
 use native::{Units, decode, lora};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -213,19 +213,18 @@ impl Transformer {
         self.rotary.as_ref().map(|r| (r, r.tables(&Tensor::arange(time, (Kind::Int64, self.embedding.device())), reach)))
     }
 
-    /// Does `native::decode` take this network?
-    pub fn can_decode(&self) -> bool {
+    /// Does `native::decode` take this network, with activations of this kind?
+    pub fn can_decode(&self, kind: Kind) -> bool {
         let width = self.embedding.size()[1];
-        let block = |b: &Block| b.attention.can_decode() && b.mlp.linears().all(Linear::can_pack);
-        has_kernels(self.compute, self.embedding.device())
+        let block = |b: &Block| b.attention.can_decode() && b.mlp.linears().all(Linear::can_decode);
+        has_kernels(kind, self.embedding.device())
             && self.embedding.kind() == Kind::Float
             && width % 2 == 0
             && self.blocks.iter().all(block)
     }
 
-    /// The network as `native::decode` reads it, with this head `[V, D]`: linear maps packed, the rest shared.
-    pub fn decoder(&self, head: &Tensor) -> decode::Network {
-        let kind = self.compute;
+    /// The network as `native::decode` reads it for activations of this kind, with this head: linear maps packed, the rest shared.
+    pub fn decoder(&self, head: decode::Weight, kind: Kind) -> decode::Network {
         let packed = self.blocks.iter().map(|b| {
             let part = b.attention.decoder(kind);
             decode::Block {
@@ -255,7 +254,8 @@ impl Transformer {
             embedding: self.embedding.detach(),
             positions: self.positions.as_ref().map(Tensor::detach),
             norm: self.norm.native(kind),
-            head: decode::Linear { weight: sound(Packed::along(&head.detach(), kind)), bias: None },
+            head: decode::Linear { weight: head, bias: None },
+            kind,
         }
     }
 

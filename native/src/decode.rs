@@ -1,9 +1,12 @@
 //! A transformer's forward pass for generation, all blocks in one call: see `cpp/decode.cpp`. Asks for [`crate::dense::supported`].
 
 use crate::dense::{Activation, Packed, absent, kernels_of};
+use crate::quantised::{EightsMatrix, Quantised, multiplies_bytes};
 use crate::{NativeError, Range};
+use std::mem::discriminant;
 use std::os::raw::c_int;
 use std::ptr::null;
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 /// A norm over the last dimension: by mean and variance with a bias, by the root of the mean square without.
@@ -17,11 +20,30 @@ pub struct Norm {
     pub eps: f64,
 }
 
-/// A linear map in the layout that products read.
+/// A matrix `[in, out]` in a layout that products read.
+#[derive(Debug)]
+pub enum Weight {
+    /// Of the activations' type.
+    Packed(Packed),
+    /// Of eight bits, with activations rounded to as many: [`crate::quantised::Bits::EightByEight`], where the processor [`multiplies_bytes`].
+    Eights(Arc<Quantised>),
+}
+
+impl Weight {
+    /// Features in and out.
+    fn sizes(&self) -> (i64, i64) {
+        match self {
+            Weight::Packed(packed) => (packed.rows(), packed.columns()),
+            Weight::Eights(eights) => eights.sizes(),
+        }
+    }
+}
+
+/// A linear map.
 #[derive(Debug)]
 pub struct Linear {
-    /// `[in, out]`.
-    pub weight: Packed,
+    /// Its matrix.
+    pub weight: Weight,
     /// `[out]`, float32.
     pub bias: Option<Tensor>,
 }
@@ -78,6 +100,8 @@ pub struct Network {
     pub norm: Norm,
     /// Logits.
     pub head: Linear,
+    /// Type of the activations, keys and values: bfloat16 or float32.
+    pub kind: Kind,
 }
 
 /// Keys and values of sequences, of one [`Network`]'s shape.
@@ -139,6 +163,7 @@ struct RawLinear {
     bias: *const f32,
     k: i64,
     n: i64,
+    eights: EightsMatrix,
 }
 
 #[repr(C)]
@@ -187,12 +212,12 @@ struct RawDecode {
 }
 
 const NO_NORM: RawNorm = RawNorm { weight: null(), bias: null(), eps: 0.0 };
-const NO_LINEAR: RawLinear = RawLinear { words: null(), bias: null(), k: 0, n: 0 };
+const NO_LINEAR: RawLinear = RawLinear { words: null(), bias: null(), k: 0, n: 0, eights: EightsMatrix::NONE };
 
 impl Network {
     /// The type of its activations.
     pub fn kind(&self) -> Kind {
-        self.head.weight.kind()
+        self.kind
     }
 
     /// `decode_words` of decode.h.
@@ -204,7 +229,7 @@ impl Network {
     /// `[wanted, V]` row by row.
     pub fn feed(&self, cache: &mut Cache, tokens: Tokens<'_>, wanted: &[i64], logits: &mut Vec<f32>) -> Result<(), NativeError> {
         let n = tokens.ids.len();
-        let (width, vocabulary) = (self.embedding.size()[1], self.head.weight.columns());
+        let (width, vocabulary) = (self.embedding.size()[1], self.head.weight.sizes().1);
         let below = |list: &[i64], end: i64| list.iter().all(|i| (0..end).contains(i));
         let lengths_agree = tokens.slots.len() == n && tokens.places.len() == n;
         if !lengths_agree || !below(tokens.slots, cache.slots) || !below(tokens.places, cache.columns) || !below(wanted, n as i64) {
@@ -284,7 +309,10 @@ impl Network {
         for (raw, (map, &n)) in qkv.iter_mut().zip(b.qkv.iter().zip(outputs)) {
             *raw = self.linear(map, width, n)?;
         }
-        let inner = b.up.weight.columns();
+        let inner = b.up.weight.sizes().1;
+        if b.gate.as_ref().is_some_and(|g| discriminant(&g.weight) != discriminant(&b.up.weight)) {
+            return Err(wrong("gate", "of another layout than the map beside it".into()));
+        }
         let head_norm = |pick: fn(&(Norm, Norm)) -> &Norm| b.qk_norm.as_ref().map_or(Ok(NO_NORM), |n| norm(pick(n), self.head_width));
         Ok(RawBlock {
             norm1: norm(&b.norm1, width)?,
@@ -302,11 +330,24 @@ impl Network {
     }
 
     fn linear(&self, l: &Linear, k: i64, n: i64) -> Result<RawLinear, NativeError> {
-        if (l.weight.rows(), l.weight.columns()) != (k, n) || k % 2 != 0 || l.weight.kind() != self.kind() {
-            return Err(wrong("weight", format!("[{}, {}] instead of [{k}, {n}] with an even {k}", l.weight.rows(), l.weight.columns())));
+        let (rows, columns) = l.weight.sizes();
+        if (rows, columns) != (k, n) || k % 2 != 0 {
+            return Err(wrong("weight", format!("[{rows}, {columns}] instead of [{k}, {n}] with an even {k}")));
         }
+        let (words, eights) = match &l.weight {
+            Weight::Packed(packed) if packed.kind() == self.kind => (packed.words(), EightsMatrix::NONE),
+            Weight::Packed(packed) => return Err(wrong("weight", format!("of {:?} instead of {:?}", packed.kind(), self.kind))),
+            Weight::Eights(quantised) => {
+                let eights = quantised.eights().filter(|_| multiplies_bytes());
+                (
+                    null(),
+                    eights
+                        .ok_or_else(|| wrong("weight", format!("{:?}: not for this pass, or not on this processor", quantised.bits())))?,
+                )
+            }
+        };
         let bias = l.bias.as_ref().map_or(Ok(null()), |b| floats(b, &[n]))?;
-        Ok(RawLinear { words: l.weight.words(), bias, k, n })
+        Ok(RawLinear { words, bias, k, n, eights })
     }
 }
 

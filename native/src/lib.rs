@@ -2,6 +2,7 @@
 //!
 //! - [`fused_adamw`], [`global_grad_norm`], [`clip`], [`scale`], [`drop_gradients`]: multi-tensor optimiser kernels, through a C++ shim whose
 //!   exceptions become [`NativeError`].
+//! - [`adamw_in_bytes`]: AdamW with moments of eight bits.
 //! - [`cross_entropy_in_place`], [`token_log_probs`], [`exponentials`]: kernels of our own on rows of logits.
 //! - [`dense`]: linear maps, MLP and attention in bfloat16 and float32, forward and backward.
 //! - [`lora`]: linear maps and MLP with low-rank adapters; [`recompute`](fn@recompute): activation checkpointing.
@@ -37,7 +38,10 @@ pub use c10d::{Group, HAS_NCCL, Joining, Reducer, Reduction, Store, quiet_loggin
 pub use carry::carry;
 pub use kernels::{RUN, cross_entropy_in_place, exponentials, token_log_probs};
 pub use map::MappedFile;
-pub use optim::{AdamWStep, clip, drop_gradients, fused_adamw, global_grad_norm, scale};
+pub use optim::{
+    AdamWStep, BYTES_BLOCK, Bytes, adamw_in_bytes, byte_numbers, byte_zero, clip, drop_gradients, fused_adamw, global_grad_norm,
+    lasting_zeros, scale,
+};
 pub use process::{Signal, die_with_parent, exit_now, signal_process};
 pub use profile::{Event, EventKind, Profiler, Range};
 pub use recompute::recompute;

@@ -1,8 +1,9 @@
 //! Multi-tensor kernels for the optimiser.
 
+use crate::dense::{ptr, take};
 use crate::{NativeError, check};
-use std::ffi::{c_char, c_void};
-use tch::Tensor;
+use std::ffi::{c_char, c_int, c_void};
+use tch::{Device, Kind, Tensor};
 
 type TensorPtr = *const c_void;
 
@@ -21,8 +22,28 @@ unsafe extern "C" {
         eps: f64,
         grad_scale: f64,
     ) -> *mut c_char;
+    fn rlhf_adamw8_numbers(sign: c_int, to: *mut f32);
+    fn rlhf_adamw8_zero(sign: c_int) -> c_int;
+    fn rlhf_adamw8(
+        n: i64,
+        params: *mut f32,
+        grads: *const f32,
+        codes1: *mut u8,
+        scales1: *mut f32,
+        codes2: *mut u8,
+        scales2: *mut f32,
+        step: f64,
+        lr: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        eps: f64,
+        grad_scale: f64,
+        threads: c_int,
+    );
     fn rlhf_global_norm(tensors: *const TensorPtr, n: usize, out: *mut f64) -> *mut c_char;
     fn rlhf_scale(tensors: *const TensorPtr, n: usize, factor: f64) -> *mut c_char;
+    fn rlhf_lasting_zeros(like: TensorPtr, out: *mut *mut c_void) -> *mut c_char;
     fn rlhf_drop_gradients(tensors: *const TensorPtr, n: usize) -> *mut c_char;
 }
 
@@ -88,6 +109,85 @@ pub fn fused_adamw(
     })
 }
 
+/// Values of a moment that share a scale where moments are bytes.
+pub const BYTES_BLOCK: i64 = 256;
+
+/// A moment as bytes, on the CPU: value i is `numbers[codes[i]] * scales[i / 256]` with the [`byte_numbers`] of its kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Bytes<'a> {
+    /// `u8`, of the parameter's shape.
+    pub codes: &'a Tensor,
+    /// Float32, one for each [`BYTES_BLOCK`] values.
+    pub scales: &'a Tensor,
+}
+
+impl Bytes<'_> {
+    fn check(&self, what: &'static str, n: i64) -> Result<(), NativeError> {
+        let fine = |t: &Tensor, kind, n| t.kind() == kind && t.numel() as i64 == n && t.device() == Device::Cpu && t.is_contiguous();
+        if fine(self.codes, Kind::Uint8, n) && fine(self.scales, Kind::Float, (n + BYTES_BLOCK - 1) / BYTES_BLOCK) {
+            return Ok(());
+        }
+        Err(NativeError::Argument { what, detail: format!("not {n} contiguous bytes with a float32 scale for {BYTES_BLOCK}, on the CPU") })
+    }
+}
+
+/// The 256 numbers that codes stand for, in ascending order: of the first moment, which has signs, or of the second.
+pub fn byte_numbers(sign: bool) -> [f32; 256] {
+    let mut numbers = [0.0; 256];
+    // SAFETY: `numbers` has room for 256.
+    unsafe { rlhf_adamw8_numbers(c_int::from(sign), numbers.as_mut_ptr()) };
+    numbers
+}
+
+/// The code of 0.
+pub fn byte_zero(sign: bool) -> u8 {
+    // SAFETY: works out a number.
+    unsafe { rlhf_adamw8_zero(c_int::from(sign)) as u8 }
+}
+
+/// One AdamW update in place with moments of bytes (arXiv 2110.02861), as bitsandbytes' `AdamW8bit` does it: see `cpp/adamw8.cpp`. `step` counts from 1. Float32 on the
+/// CPU; the same numbers whatever the number of threads.
+pub fn adamw_in_bytes(
+    param: &mut Tensor,
+    grad: &Tensor,
+    first: Bytes<'_>,
+    second: Bytes<'_>,
+    step: u64,
+    hyper: &AdamWStep,
+) -> Result<(), NativeError> {
+    let n = param.numel() as i64;
+    let fine = |t: &Tensor| t.kind() == Kind::Float && t.device() == Device::Cpu && t.is_contiguous() && t.numel() as i64 == n;
+    if !fine(param) || !fine(grad) || step == 0 {
+        return Err(NativeError::Argument {
+            what: "param",
+            detail: "it and its gradient: contiguous float32 on the CPU, and steps from 1 on".into(),
+        });
+    }
+    first.check("first moment", n)?;
+    second.check("second moment", n)?;
+    // SAFETY: all tensors are contiguous, of the checked types and sizes, and live.
+    unsafe {
+        rlhf_adamw8(
+            n,
+            param.data_ptr().cast(),
+            grad.data_ptr().cast_const().cast(),
+            first.codes.data_ptr().cast(),
+            first.scales.data_ptr().cast(),
+            second.codes.data_ptr().cast(),
+            second.scales.data_ptr().cast(),
+            step as f64,
+            hyper.lr,
+            hyper.beta1,
+            hyper.beta2,
+            hyper.weight_decay,
+            hyper.eps,
+            hyper.grad_scale,
+            tch::get_num_threads(),
+        );
+    }
+    Ok(())
+}
+
 /// L2 norm over all elements of all gradients; NaN or infinite when one of them is. Zero for an empty list.
 pub fn global_grad_norm(grads: &[Tensor]) -> Result<f64, NativeError> {
     defined("grads", grads)?;
@@ -106,6 +206,13 @@ pub fn clip(grads: &[Tensor], max_norm: f64) -> Result<f64, NativeError> {
         scale(grads, max_norm / norm)?;
     }
     Ok(norm)
+}
+
+/// Zeros of a tensor's shape, layout, type and device that live as long as it does, as moments do. Large ones on the CPU have memory of their own: among tensors that come and go
+/// they would cut the room of those into pieces. It is taken page by page when it is written.
+pub fn lasting_zeros(like: &Tensor) -> Result<Tensor, NativeError> {
+    // SAFETY: `like` is live, and only looked at.
+    take(|out| unsafe { rlhf_lasting_zeros(ptr(like), out) })
 }
 
 /// Multiplies every tensor by `factor`, in place.

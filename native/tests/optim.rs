@@ -114,3 +114,20 @@ fn a_mapped_file_gives_tensors_of_float32() {
     let scalar = file.float32(8..16, &[], Kind::Double).unwrap();
     assert_eq!(scalar.double_value(&[]), 1.5);
 }
+
+#[test]
+fn lasting_zeros_are_zeros_of_the_same_layout() {
+    for size in [[3, 5], [1024, 512]] {
+        let across = Tensor::ones(size, (Kind::Float, Device::Cpu)).transpose(0, 1); // as GPT-2's maps may lie
+        let mut zeros = native::lasting_zeros(&across).unwrap();
+        assert!(
+            zeros.size() == across.size() && zeros.stride() == across.stride() && zeros.kind() == Kind::Float && !zeros.requires_grad()
+        );
+        assert_eq!(zeros.abs().sum(Kind::Double).double_value(&[]), 0.0);
+        _ = zeros.fill_(2.0);
+        let other = native::lasting_zeros(&across).unwrap();
+        assert_eq!(zeros.sum(Kind::Double).double_value(&[]), 2.0 * (size[0] * size[1]) as f64);
+        drop(zeros);
+        assert_eq!(other.sum(Kind::Double).double_value(&[]), 0.0);
+    }
+}

@@ -1,6 +1,6 @@
 //! Products with weights of eight and four bits against their definition and against the float product.
 
-use native::quantised::{Bits, Quantised, ways};
+use native::quantised::{Bits, Quantised};
 use tch::{Device, Kind, Tensor};
 
 /// A stream of numbers.
@@ -32,7 +32,7 @@ fn matrix(bits: Bits, n: usize, k: usize, draws: &mut Draws) -> (Vec<u8>, Vec<f6
         let scale = (((draws.draw() % 2) << 15) | ((draws.draw() % 12) << 10) | (draws.draw() % 1024)) as u16;
         bytes.extend(scale.to_le_bytes());
         match bits {
-            Bits::Eight => {
+            Bits::Eight | Bits::EightByEight => {
                 let q: Vec<i8> = (0..32).map(|_| (draws.draw() % 255) as i32 - 127).map(|q| q as i8).collect();
                 bytes.extend(q.iter().map(|q| q.cast_unsigned()));
                 numbers.extend(q.iter().map(|&q| half(scale) * f64::from(q)));
@@ -61,7 +61,7 @@ fn numbers(t: &Tensor) -> Vec<f32> {
 #[test]
 fn products_are_those_of_the_definition_and_near_the_float_ones() {
     let mut draws = Draws(5);
-    for bits in [Bits::Eight, Bits::Four] {
+    for bits in [Bits::Eight, Bits::Four, Bits::EightByEight] {
         // Rows of W that are and are not whole groups of sixteen; rows of x that are and are not fours, and more than go at once.
         for (m, n, k) in [(1, 1, 32), (1, 48, 256), (2, 17, 96), (3, 16, 64), (5, 40, 1024), (70, 33, 64)] {
             let (bytes, w) = matrix(bits, n, k, &mut draws);
@@ -69,14 +69,15 @@ fn products_are_those_of_the_definition_and_near_the_float_ones() {
             let (x, tensor) = rows(m, k, &mut draws);
             let b: Vec<f32> = (0..n).map(|_| draws.float()).collect();
             let bias = Tensor::from_slice(&b);
-            for way in 0..ways() {
+            for way in 0..bits.ways() {
                 let y = numbers(&weight.linear_by(way, &tensor, Some(&bias)).unwrap());
                 for (r, c) in (0..m).flat_map(|r| (0..n).map(move |c| (r, c))) {
                     let (mut defined, mut float) = (f64::from(b[c]), f64::from(b[c]));
                     let (mut size, mut flips, mut steps) = (f64::from(b[c].abs()), 0.0, 0.0);
                     for start in (0..k).step_by(32) {
                         let (w, x) = (&w[c * k + start..][..32], &x[r * k + start..][..32]);
-                        let step = f64::from(x.iter().fold(0.0f32, |most, v| most.max(v.abs()))) / 32767.0;
+                        let step = f64::from(x.iter().fold(0.0f32, |most, v| most.max(v.abs())))
+                            / if bits == Bits::EightByEight { 127.0 } else { 32767.0 };
                         for (w, x) in w.iter().zip(x) {
                             defined += w * step * (f64::from(*x) / step).round();
                             float += w * f64::from(*x);
@@ -102,7 +103,7 @@ fn products_are_those_of_the_definition_and_near_the_float_ones() {
 #[test]
 fn neither_company_nor_threads_change_a_bit() {
     let mut draws = Draws(9);
-    for bits in [Bits::Eight, Bits::Four] {
+    for bits in [Bits::Eight, Bits::Four, Bits::EightByEight] {
         let (n, k) = (530, 512); // large enough for several threads
         let (bytes, _) = matrix(bits, n, k, &mut draws);
         let weight = Quantised::new(bits, &bytes, n as i64, k as i64).unwrap();
@@ -122,8 +123,8 @@ fn neither_company_nor_threads_change_a_bit() {
 #[test]
 fn what_is_not_finite_shows_and_zeros_are_zeros() {
     let (bytes, _) = matrix(Bits::Eight, 16, 64, &mut Draws(1));
-    let weight = Quantised::new(Bits::Eight, &bytes, 16, 64).unwrap();
-    for way in 0..ways() {
+    for (bits, way) in [Bits::Eight, Bits::EightByEight].into_iter().flat_map(|bits| (0..bits.ways()).map(move |way| (bits, way))) {
+        let weight = Quantised::new(bits, &bytes, 16, 64).unwrap();
         let product = |x: &[f32]| numbers(&weight.linear_by(way, &Tensor::from_slice(x).view([1, 64]), None).unwrap());
         assert!(product(&[0.0; 64]).iter().all(|y| *y == 0.0));
         assert!(product(&[1e-42; 64]).iter().all(|y| y.abs() < 1e-30), "so small that 1 / step is infinite");
@@ -137,10 +138,10 @@ fn what_is_not_finite_shows_and_zeros_are_zeros() {
 
 #[test]
 fn few_bits_are_few_bytes() {
-    for (bits, of_64) in [(Bits::Eight, 68), (Bits::Four, 36)] {
-        let (bytes, _) = matrix(bits, 32, 64, &mut Draws(2));
-        let weight = Quantised::new(bits, &bytes, 32, 64).unwrap();
-        assert_eq!((weight.bytes(), weight.sizes()), (32 * of_64, (64, 32)), "8.5 and 4.5 bits a weight");
+    for (bits, of_64) in [(Bits::Eight, 68), (Bits::Four, 36), (Bits::EightByEight, 68)] {
+        let (bytes, _) = matrix(bits, 128, 64, &mut Draws(2));
+        let weight = Quantised::new(bits, &bytes, 128, 64).unwrap();
+        assert_eq!((weight.bytes(), weight.sizes()), (128 * of_64, (64, 128)), "8.5 and 4.5 bits a weight");
     }
 }
 
@@ -159,5 +160,5 @@ fn wrong_shapes_are_refused() {
     }
     assert!(weight.linear(&x, Some(&zeros(&[3], Kind::Float))).is_err());
     assert!(weight.linear(&x.set_requires_grad(true), None).is_err());
-    assert!(weight.linear_by(ways(), &zeros(&[1, 32], Kind::Float), None).is_err());
+    assert!(weight.linear_by(Bits::Four.ways(), &zeros(&[1, 32], Kind::Float), None).is_err());
 }

@@ -49,7 +49,7 @@ fn taught() -> Stage {
 
 #[test]
 fn a_stopped_run_goes_on_to_the_same_bytes_with_every_optimiser() {
-    for kind in ["adam", "sgd", "lion", "muon"] {
+    for kind in ["adam", "adamw-8bit", "sgd", "lion", "muon"] {
         testkit::suite::stopped(&stage().with_set(&format!("optim.kind={kind}")).with_set("optim.l1=0.01"));
     }
 }
@@ -83,6 +83,14 @@ fn muon_refuses_shares_and_adapters() {
         assert_eq!(refused.status.code(), Some(2), "{set}");
         assert!(stage.stderr(&refused).contains("steps whole matrices"), "{}", stage.stderr(&refused));
     }
+}
+
+#[test]
+fn moments_of_bytes_refuse_shares() {
+    let stage = stage().with_set("optim.kind=adamw-8bit");
+    let refused = stage.run("refused", &["--set", "distributed.shard=gradients"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stage.stderr(&refused).contains("does not go together with distributed.shard"), "{}", stage.stderr(&refused));
 }
 
 #[test]

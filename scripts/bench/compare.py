@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed and memory beside the Python programs a user would run instead: alternating runs, median of the ratios.
 
-    scripts/bench/compare.py --peers DIR pretrain|sft|reward|generate|ppo|ppo-default [--pairs 3] [--dtype float32] [--shape small] [--batch 32] [--data ../shared/data]
+    scripts/bench/compare.py --peers DIR pretrain|sft|reward|generate|ppo|ppo-default [--pairs 3] [--dtype float32] [--shape small] [--batch 32] [--weights int8] [--data ../shared/data]
         [--try-settings] [--settings WORD ...] [--jemalloc FILE] [--json FILE]
 
 DIR holds the peers: a venv with torch 2.13.0, transformers 5.23.0 and trl 1.9.0, and the scripts pretrain_torch.py,
@@ -243,13 +243,14 @@ json.dump([t(r['prompt'])['input_ids'] for r in rows], open({str(work / 'ids.jso
 """
     run([python, "-c", ids])
     def ours():
-        more = ([] if a.dtype == "bfloat16" else ["--float32"]) + (["--bandwidth"] if a.batch == 1 else [])
-        text, mib, _ = run([ROOT / "target/release/examples/generation", "--model", work / "base", "--prompts", work / "ids.json",
-                            "--batch", a.batch, "--new", a.new, *more])
+        command = [ROOT / "target/release/examples/generation", "--model", work / "base", "--prompts", work / "ids.json", "--batch", a.batch, "--new", a.new,
+                   "--weights", a.weights, *([] if a.dtype == "bfloat16" else ["--float32"])]
+        text, mib, _ = run(command)
         found = json.loads(text)
         best = max(found["tokens_per_s"])
         if a.batch == 1:
-            print(f"share of the bandwidth bound: {best * found['bytes_a_token'] / found['bandwidth']:.2f} of {found['bandwidth'] / 1e9:.1f} GB/s")
+            bandwidth = json.loads(run([*command, "--repeat", 0, "--bandwidth"])[0])["bandwidth"]  # by itself: it reads memory of its own
+            print(f"share of the bandwidth bound: {best * found['bytes_a_token'] / bandwidth:.2f} of {bandwidth / 1e9:.1f} GB/s")
         return best, mib
     def peer():
         runs = []
@@ -314,6 +315,7 @@ p.add_argument("--pairs", type=int, default=3)
 p.add_argument("--dtype", choices=["float32", "bfloat16"], default=QUICKER, help="of both [default: what the processor multiplies faster]; with --try-settings, and for generate, the peer takes its better one")
 p.add_argument("--shape", choices=SHAPES, default="small", help="of pretrain")
 p.add_argument("--batch", type=int, default=32, help="prompts of generate")
+p.add_argument("--weights", choices=["float", "int8"], default="float", help="of our generate; int8 rounds what meets them to eight bits too")
 p.add_argument("--new", type=int, default=64, help="tokens that generate writes after each")
 p.add_argument("--try-settings", action="store_true", help="run the peer in each of its settings first, and keep the quickest")
 p.add_argument("--settings", nargs="*", default=[], metavar="WORD", help="only the peer's settings in whose name all of these are, as bfloat16 or eager")
@@ -337,7 +339,7 @@ with tempfile.TemporaryDirectory() as folder:
     print(f"{a.what}: {statistics.median(ratios):.2f}x the peer's {unit} (from {min(ratios):.2f} to {max(ratios):.2f}, {a.pairs} pairs), "
           f"{statistics.median(memory):.2f}x its memory")
     if a.json:
-        record = {"what": a.what, "shape": a.shape if a.what == "pretrain" else None, "batch": a.batch if a.what == "generate" else None, "unit": unit,
+        record = {"what": a.what, "shape": a.shape if a.what == "pretrain" else None, "batch": a.batch if a.what == "generate" else None, "weights": a.weights, "unit": unit,
                   "dtype": a.dtype, "vectors": VECTORS[a.dtype], "peer_setting": a.setting, "ours": rates, "peer": peer_rates, "ratios": ratios, "memory": memory, "ours_mib": mibs,
                   "peer_share_of_peak": a.peer_share, "peak_gflops": a.peak, "date": time.strftime("%Y-%m-%d %H:%M")}
         with open(a.json, "a") as file:

@@ -19,6 +19,7 @@ ROWS = [  # what, more arguments, its name in the table, wanted
     ("generate", ["--batch", "8"], "batch 8", ""),
     ("generate", ["--batch", "32"], "batch 32", "5×"),
     ("generate", ["--batch", "128"], "batch 128", ""),
+    *[("generate", ["--batch", n, "--weights", "int8"], f"batch {n}, `--weights int8`", wanted) for n, wanted in [("1", ""), ("8", ""), ("32", "5×"), ("128", "")]],
     ("ppo", [], "PPO, equal work (separate value network, 4 passes), episodes/s", "2.5×"),
     ("ppo-default", [], "PPO, our default objective, episodes/s", "4×"),
 ]
@@ -30,21 +31,23 @@ TABLES = {  # the mark of each table: its type and vectors
 }
 
 
-def key(what, shape, batch):
-    return what, shape if what == "pretrain" else None, batch if what == "generate" else None
+def key(what, shape, batch, weights):
+    return what, shape if what == "pretrain" else None, batch if what == "generate" else None, weights
 
 
 def row_key(row):
     options = dict(zip(row[1][::2], row[1][1::2]))
-    return key(row[0], options.get("--shape"), int(options.get("--batch", 0)) or None)
+    return key(row[0], options.get("--shape"), int(options.get("--batch", 0)) or None, options.get("--weights", "float"))
 
 
 def table(records, dtype):
-    newest = {key(r["what"], r["shape"], r["batch"]): r for r in records}
+    newest = {key(r["what"], r["shape"], r["batch"], r.get("weights", "float")): r for r in records}
     lines = [f"| work | ours | peer | ratio | memory | share of the {dtype} peak, ours and peer | pairs, day | wanted |", "|---|---|---|---|---|---|---|---|"]
     number = lambda x: f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
     for row in ROWS:
         r = newest.get(row_key(row))
+        if r is None and "--weights" in row[1]:
+            continue  # an option, said where it was measured
         if r is None:
             lines.append(f"| {row[2]} | not measured | | | | | | {row[3]} |")
             continue

@@ -5,7 +5,7 @@ use data::chat::ChatTemplate;
 use data::config::{Device, Precision};
 use data::tokenizer::Tokenizer;
 use model::blocks::Format;
-use model::{Config, HeadKind, Model};
+use model::{Activations, Config, HeadKind, Model};
 use program::{input, refuse};
 use std::path::PathBuf;
 use train::device;
@@ -21,15 +21,18 @@ pub enum Weights {
     /// Four bits, a scale for 32 weights; computes in float32 on the CPU
     #[value(name = "q4_0")]
     Q4_0,
+    /// As q8_0, and what meets them is rounded to eight bits too: fast on processors with AVX512-VNNI
+    Int8,
 }
 
 impl Weights {
-    /// What the matrices become.
-    fn format(self) -> Option<Format> {
+    /// What the matrices become, and what meets them.
+    fn format(self) -> Option<(Format, Activations)> {
         match self {
             Weights::Float => None,
-            Weights::Q8_0 => Some(Format::Q8_0),
-            Weights::Q4_0 => Some(Format::Q4_0),
+            Weights::Q8_0 => Some((Format::Q8_0, Activations::Sixteen)),
+            Weights::Q4_0 => Some((Format::Q4_0, Activations::Sixteen)),
+            Weights::Int8 => Some((Format::Q8_0, Activations::Eight)),
         }
     }
 }
@@ -77,8 +80,8 @@ impl Opened {
             refuse!("{}: a reward model, which scores and does not write: name a language model", folder.display());
         }
         model.freeze();
-        if let Some(format) = format {
-            let fit = model.quantise(format)?;
+        if let Some((format, activations)) = format {
+            let fit = model.quantise(format, activations)?;
             if let Some(first) = fit.in_float.first() {
                 let (n, all) = (fit.in_float.len(), fit.in_float.len() + fit.in_format);
                 eprintln!("serve: {n} of {all} matrices stay in float32, since their rows are no multiple of 32: {first}, ...");

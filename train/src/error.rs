@@ -90,6 +90,11 @@ pub enum Error {
         "optim.kind = \"muon\" steps whole matrices, which no process has with distributed.shard: set shard = \"none\" or take another kind"
     )]
     MuonInParts,
+    /// Moments of bytes are the CPU's, and whole.
+    #[error(
+        "optim.kind = \"adamw-8bit\" steps whole parameters on the CPU: set device = \"cpu\" and distributed.shard = \"none\", or take \"adamw\""
+    )]
+    BytesElsewhere,
     /// The native optimiser step failed.
     #[error("optimiser step: {0}")]
     Native(#[from] native::NativeError),
@@ -119,6 +124,7 @@ impl Error {
                 | Error::Locked { .. }
                 | Error::NoCuda
                 | Error::MuonInParts
+                | Error::BytesElsewhere
         )
     }
 

@@ -164,6 +164,9 @@ fn fill(piece: &Piece<'_>, read: &BTreeMap<String, Tensor>, path: &Path) -> Resu
         let from = find(kind).ok_or_else(|| Error::state(path, format!("lacks {}", of(kind))))?;
         let copy = || {
             let (from, into) = (from.f_view([-1])?, into.f_view([-1])?);
+            if into.numel() as i64 != piece.len {
+                return into.f_view([-1])?.f_copy_(&from); // scales, of whole parameters alone
+            }
             into.f_narrow(0, start - piece.begin, end - start)?.f_copy_(&from.f_narrow(0, start - begin, end - start)?)
         };
         copy().map_err(Error::torch(of(kind)))?;

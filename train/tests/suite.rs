@@ -1,5 +1,7 @@
 //! The tests of this crate, in one binary: linking one takes longer than most tests.
 
+#[path = "adamw8.rs"]
+mod adamw8;
 #[path = "alarms.rs"]
 mod alarms;
 #[path = "kill.rs"]

@@ -10,6 +10,10 @@ pub enum OptimKind {
     /// Adam with decoupled weight decay (arXiv 1711.05101): 8 bytes.
     #[default]
     Adamw,
+    /// AdamW whose moments are bytes, with a scale for 256 of them (arXiv 2110.02861, as in bitsandbytes): 2 bytes; parameters of fewer than 4,096 values keep
+    /// float32. On the CPU; not with `distributed.shard`.
+    #[serde(rename = "adamw-8bit")]
+    Adamw8bit,
     /// Adam with `weight_decay` as L2 in the gradient (arXiv 1412.6980): 8 bytes.
     Adam,
     /// Gradient descent with momentum (`optim.sgd`), `weight_decay` as L2 in the gradient: 4 bytes, 0 without momentum.

@@ -69,8 +69,8 @@ fn optim(o: &Optim, s: &Schedule) -> Result<(), ConfigError> {
     range(o.weight_decay >= 0.0, "optim.weight_decay", o.weight_decay, "must not be negative")?;
     range(o.clip_norm >= 0.0, "optim.clip_norm", o.clip_norm, "must not be negative (0 switches clipping off)")?;
     range(o.l1 >= 0.0 && o.l1.is_finite(), "optim.l1", o.l1, "must be a number not below 0")?;
-    let has_eps = !matches!(o.kind, OptimKind::Sgd | OptimKind::Lion);
-    range(has_eps || !o.tf_style, "optim.tf_style", o.tf_style, "is a form of Adam: not for sgd and lion")?;
+    let has_form = !matches!(o.kind, OptimKind::Sgd | OptimKind::Lion | OptimKind::Adamw8bit);
+    range(has_form || !o.tf_style, "optim.tf_style", o.tf_style, "is a form of Adam: not for sgd, lion and adamw-8bit")?;
     let (g, m) = (&o.sgd, &o.muon);
     range((0.0..1.0).contains(&g.momentum), "optim.sgd.momentum", g.momentum, "must lie in [0, 1)")?;
     range((0.0..=1.0).contains(&g.dampening), "optim.sgd.dampening", g.dampening, "must lie in [0, 1]")?;
@@ -102,10 +102,11 @@ fn in_parts(d: &Distributed, l: &Lora, key: &str, recompute: bool) -> Result<(),
     range(whole || !recompute, key, recompute, "does not go together with distributed.shard = \"parameters\": use \"gradients\"")
 }
 
-/// Muon makes whole matrices orthogonal: parts of them will not do, and the two of an adapter are not the map.
+/// Muon makes whole matrices orthogonal: parts of them will not do, and the two of an adapter are not the map. Moments of bytes share a scale, which parts would cut.
 fn whole_matrices(o: &Optim, d: &Distributed, l: &Lora) -> Result<(), ConfigError> {
     let (key, message) = ("optim.kind", "steps whole matrices: not together with");
-    let muon = o.kind == OptimKind::Muon;
+    let (muon, bytes) = (o.kind == OptimKind::Muon, o.kind == OptimKind::Adamw8bit);
+    range(!bytes || d.shard == Shard::None, key, "adamw-8bit", "does not go together with distributed.shard")?;
     range(!muon || d.shard == Shard::None, key, "muon", &format!("{message} distributed.shard"))?;
     range(!muon || l.rank == 0, key, "muon", &format!("{message} adapters (lora.rank)"))
 }
@@ -148,11 +149,16 @@ pub fn pretrain(c: &PretrainConfig) -> Result<Steps, ConfigError> {
     range(!fresh || c.lora.rank == 0, "lora.rank", c.lora.rank, "adapters change a model that is there: name it in model.init")?;
     range(!fresh || m.adapter.is_empty(), "model.adapter", &m.adapter, "an adapter changes a model that is there: name it in model.init")?;
     let mup = m.mup_base_width > 0;
-    let adam = matches!(c.optim.kind, OptimKind::Adamw | OptimKind::Adam | OptimKind::Lion);
+    let adam = matches!(c.optim.kind, OptimKind::Adamw | OptimKind::Adamw8bit | OptimKind::Adam | OptimKind::Lion);
     let (key, width) = ("model.mup_base_width", m.mup_base_width);
     range(!mup || fresh, key, width, "is for a fresh model: leave model.init empty")?;
     range(!mup || c.objective == Predict::Next, key, width, "is for decoders")?;
-    range(!mup || adam, key, width, "goes with optim.kind adamw, adam and lion, whose steps do not depend on the gradient's scale")?;
+    range(
+        !mup || adam,
+        key,
+        width,
+        "goes with optim.kind adamw, adamw-8bit, adam and lion, whose steps do not depend on the gradient's scale",
+    )?;
     range(m.context >= 2, "model.context", m.context, "must be at least 2 tokens")?;
     range(c.masked_share > 0.0 && c.masked_share < 1.0, "masked_share", c.masked_share, "must lie in (0, 1)")?;
     range(

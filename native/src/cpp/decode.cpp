@@ -33,6 +33,7 @@ struct Work {
   Number *seen;   // attention's result, [tokens][heads · head]
   Number *mixed;  // the same after its projection, where both branches are parallel
   Number *gate, *inner;
+  EightsRows eights, eights2; // rows that meet weights of eight bits, and where both branches are parallel those of the other branch
 };
 
 // Where threads wait for one another, some sixty times a token. It gives way sooner than OpenMP's: where other programs run, a thread that spins keeps the
@@ -84,15 +85,51 @@ struct alignas(64) Stage {
 
 INLINE Product product_of(const Number *x, int64_t rows, const DecodeLinear &w) { return {rows, w.n, w.k, (const uint32_t *)x, w.k / PER, 0, w.words}; }
 
-// rows · W into rows `stride` apart.
-template <class Put, int A>
-INLINE void multiply_rows(const Number *x, int64_t rows, const DecodeLinear &w, void *to, int64_t stride, void *inner, Stage &stage, int threads) {
-  share<Put, A>(product_of(x, rows, w), Out{0, 0, 0, to, stride, w.bias, inner}, stage.taken, threads);
+INLINE bool there(const DecodeLinear &w) { return w.words || w.eights.values; }
+
+constexpr int64_t EIGHTS_ROWS = 96; // rounded rows that stay in the second-level cache while weights pass
+
+// Pieces of a product of rounded rows, as threads take them: `work(first row, end, tile)`, all tiles by the first rows before the next.
+template <class Work> void eights_pieces(int64_t rows, const DecodeLinear &w, Stage &stage, int threads, Work work) {
+  const int64_t tiles = (w.n + EIGHTS_TILE - 1) / EIGHTS_TILE, groups = (rows + EIGHTS_ROWS - 1) / EIGHTS_ROWS;
+  const int64_t multiplied = (rows ? rows : 1) * w.k * EIGHTS_TILE / (groups ? groups : 1), smallest = (2 * MUCH + multiplied - 1) / multiplied;
+  for (;;) {
+    const int64_t left = groups * tiles - __atomic_load_n(&stage.taken, __ATOMIC_RELAXED), some = left / (2 * threads);
+    const int64_t many = some < smallest ? smallest : some, from = __atomic_fetch_add(&stage.taken, many, __ATOMIC_RELAXED);
+    if (from >= groups * tiles) return;
+    for (int64_t i = from, to = least(from + many, groups * tiles); i < to; ++i)
+      work(i / tiles * EIGHTS_ROWS, least((i / tiles + 1) * EIGHTS_ROWS, rows), i % tiles);
+  }
 }
 
-template <int A> void up_as(const Work &w, int64_t rows, const DecodeBlock &b, const Number *x, Stage &stage, int threads) {
+// Rows [from, to) by one tile, to where they go.
+template <class Put, int A> INLINE void eights_tile(const EightsRows &x, const DecodeLinear &w, const Out &o, int64_t from, int64_t to, int64_t tile) {
+  alignas(64) float c[EIGHTS_ROWS * EIGHTS_TILE];
+  rlhf_eights_tile(&w.eights, tile, &x, from, to - from, c, 1);
+  const int64_t first_column = tile * EIGHTS_TILE, end = least(first_column + EIGHTS_TILE, w.n);
+  for (int64_t i = from; i < to; ++i)
+    for (int64_t j = first_column; j < end; j += 16) Put::template put<A>(o, i, j, first(end - j), load(c + (i - from) * EIGHTS_TILE + j - first_column));
+}
+
+// rows · W into rows `stride` apart. `eights`: the same rows where W is of eight bits.
+template <class Put, int A>
+INLINE void multiply_rows(const Number *x, const EightsRows &eights, int64_t rows, const DecodeLinear &w, void *to, int64_t stride, void *inner, Stage &stage,
+                          int threads) {
+  const Out o{0, 0, 0, to, stride, w.bias, inner};
+  if (w.words) return share<Put, A>(product_of(x, rows, w), o, stage.taken, threads);
+  eights_pieces(rows, w, stage, threads, [&](int64_t from, int64_t to, int64_t tile) { eights_tile<Put, A>(eights, w, o, from, to, tile); });
+}
+
+template <int A> void up_as(const Work &w, int64_t rows, const DecodeBlock &b, const Number *x, const EightsRows &eights, Stage &stage, int threads) {
   const int64_t n = b.up.n;
-  if (!b.gate.words) return multiply_rows<Activate, A>(x, rows, b.up, w.inner, n, nullptr, stage, threads);
+  if (!there(b.gate)) return multiply_rows<Activate, A>(x, eights, rows, b.up, w.inner, n, nullptr, stage, threads);
+  if (!b.gate.words) {
+    const Out gated{0, 0, 0, w.gate, n, b.gate.bias, nullptr}, out{0, 0, 0, w.inner, n, b.up.bias, w.gate};
+    return eights_pieces(rows, b.up, stage, threads, [&](int64_t from, int64_t to, int64_t tile) {
+      eights_tile<Activate, A>(eights, b.gate, gated, from, to, tile);
+      eights_tile<Times, NONE>(eights, b.up, out, from, to, tile);
+    });
+  }
   const Product gate = product_of(x, rows, b.gate), up = product_of(x, rows, b.up);
   const Out gated{0, 0, 0, w.gate, n, b.gate.bias, nullptr}, out{0, 0, 0, w.inner, n, b.up.bias, w.gate};
   const Pieces pieces(up, out, stage.taken, threads);
@@ -102,12 +139,12 @@ template <int A> void up_as(const Work &w, int64_t rows, const DecodeBlock &b, c
   });
 }
 
-void up(const Work &w, int64_t rows, const Decode &d, const DecodeBlock &b, const Number *x, Stage &stage, int threads) {
+void up(const Work &w, int64_t rows, const Decode &d, const DecodeBlock &b, const Number *x, const EightsRows &eights, Stage &stage, int threads) {
   switch (d.activation) {
-  case GELU_TANH: return up_as<GELU_TANH>(w, rows, b, x, stage, threads);
-  case GELU: return up_as<GELU>(w, rows, b, x, stage, threads);
-  case RELU: return up_as<RELU>(w, rows, b, x, stage, threads);
-  default: return up_as<SILU>(w, rows, b, x, stage, threads);
+  case GELU_TANH: return up_as<GELU_TANH>(w, rows, b, x, eights, stage, threads);
+  case GELU: return up_as<GELU>(w, rows, b, x, eights, stage, threads);
+  case RELU: return up_as<RELU>(w, rows, b, x, eights, stage, threads);
+  default: return up_as<SILU>(w, rows, b, x, eights, stage, threads);
   }
 }
 
@@ -280,10 +317,17 @@ void attend(const Work &w, const Decode &d, const DecodeBlock &b, int64_t layer,
   }
 }
 
+// Row i, of k numbers, rounded to eight bits where that map is of them. `x`: room for a row.
+INLINE void round_for(const DecodeLinear &w, const Number *rows, int64_t i, const EightsRows &to, float *x) {
+  if (w.words) return;
+  for (int64_t c = 0; c < w.k; c += 16) store(x + c, load(rows + i * w.k + c, first(w.k - c)));
+  rlhf_eights_round(x, w.k, &to, i);
+}
+
 // One thread's part of everything.
-void pass(Work w, const Decode &d, Meeting &meeting, Stage *stage, int t, int threads, char *memory) {
+void pass(Work w, const Decode &d, int64_t widest, Meeting &meeting, Stage *stage, int t, int threads, char *memory) {
   float *scores = (float *)memory, *row = scores + QUERIES * d.columns;
-  Number *weights = (Number *)(row + d.width + 16);
+  Number *weights = (Number *)(row + widest + 16);
   const int64_t width = d.width, qkv_width = (d.heads + 2 * d.kv_heads) * d.head, seen_width = d.heads * d.head;
   int64_t n = d.tokens; // rows: in the last block, once keys and values are written, those that are wanted
   const auto rows = [&](auto &&body) {
@@ -304,12 +348,13 @@ void pass(Work w, const Decode &d, Meeting &meeting, Stage *stage, int t, int th
       Number *x = w.x + i * width;
       if (l) add(x, w.branch + i * width, width);
       norm(b.norm1, x, w.normed + i * width, row, width);
+      round_for(b.qkv[0], w.normed, i, w.eights, row);
       if (d.parallel) norm(b.norm2, x, w.normed2 + i * width, row, width);
     });
     meeting.wait(threads);
     int64_t column = 0;
     for (const DecodeLinear &part : b.qkv) {
-      if (part.words) multiply_rows<Plain, NONE>(w.normed, n, part, w.qkv + column, qkv_width, nullptr, *stage++, threads);
+      if (there(part)) multiply_rows<Plain, NONE>(w.normed, w.eights, n, part, w.qkv + column, qkv_width, nullptr, *stage++, threads);
       column += part.n;
     }
     meeting.wait(threads);
@@ -333,22 +378,36 @@ void pass(Work w, const Decode &d, Meeting &meeting, Stage *stage, int t, int th
       w.normed2 = w.normed;
     }
     meeting.wait(threads);
-    multiply_rows<Plain, NONE>(w.seen, n, b.out, d.parallel ? w.mixed : w.branch, width, nullptr, *stage++, threads);
-    if (d.parallel) {
-      up(w, n, d, b, w.normed2, *stage++, threads);
+    if (!b.out.words || (d.parallel && !b.up.words)) {
+      rows([&](int64_t i) {
+        round_for(b.out, w.seen, i, w.eights, row);
+        if (d.parallel) round_for(b.up, w.normed2, i, w.eights2, row);
+      });
       meeting.wait(threads);
-      multiply_rows<Plus, NONE>(w.inner, n, b.down, w.branch, width, w.mixed, *stage++, threads);
+    }
+    const auto round_inner = [&] {
+      meeting.wait(threads);
+      if (b.down.words) return;
+      rows([&](int64_t i) { round_for(b.down, w.inner, i, w.eights, row); });
+      meeting.wait(threads);
+    };
+    multiply_rows<Plain, NONE>(w.seen, w.eights, n, b.out, d.parallel ? w.mixed : w.branch, width, nullptr, *stage++, threads);
+    if (d.parallel) {
+      up(w, n, d, b, w.normed2, w.eights2, *stage++, threads);
+      round_inner();
+      multiply_rows<Plus, NONE>(w.inner, w.eights, n, b.down, w.branch, width, w.mixed, *stage++, threads);
     } else {
       meeting.wait(threads);
       rows([&](int64_t i) {
         Number *x = w.x + i * width;
         add(x, w.branch + i * width, width);
         norm(b.norm2, x, w.normed + i * width, row, width);
+        round_for(b.up, w.normed, i, w.eights, row);
       });
       meeting.wait(threads);
-      up(w, n, d, b, w.normed, *stage++, threads);
-      meeting.wait(threads);
-      multiply_rows<Plain, NONE>(w.inner, n, b.down, w.branch, width, nullptr, *stage++, threads);
+      up(w, n, d, b, w.normed, w.eights, *stage++, threads);
+      round_inner();
+      multiply_rows<Plain, NONE>(w.inner, w.eights, n, b.down, w.branch, width, nullptr, *stage++, threads);
     }
     meeting.wait(threads);
   }
@@ -356,9 +415,10 @@ void pass(Work w, const Decode &d, Meeting &meeting, Stage *stage, int t, int th
     Number *x = w.x + i * width;
     add(x, w.branch + i * width, width);
     norm(d.norm, x, w.normed + i * width, row, width);
+    round_for(d.logits, w.normed, i, w.eights, row);
   });
   meeting.wait(threads);
-  multiply_rows<Exact, NONE>(w.normed, n, d.logits, d.out, d.logits.n, nullptr, *stage, threads);
+  multiply_rows<Exact, NONE>(w.normed, w.eights, n, d.logits, d.out, d.logits.n, nullptr, *stage, threads);
 }
 
 } // namespace
@@ -368,10 +428,14 @@ extern "C" {
 int NAMED(decode)(const Decode *decode, int threads) {
   const Decode &d = *decode;
   const int64_t wide = d.tokens * d.width, inner = d.tokens * d.blocks[0].up.n, qkv = d.tokens * (d.heads + 2 * d.kv_heads) * d.head;
-  const int64_t each = (QUERIES * d.columns * (4 + sizeof(Number)) + (d.width + 16) * 4 + 191) / 64 * 64; // a thread's scores, weights and row
+  const DecodeBlock &b = d.blocks[0];
+  const int64_t widest = greatest(d.width, greatest(d.heads * d.head, b.up.n)); // of rows that maps read
+  const bool few_bits = !b.qkv[0].words || !b.out.words || !b.down.words;
+  const int64_t blocks = (widest + EIGHTS_BLOCK - 1) / EIGHTS_BLOCK, rounded = few_bits ? d.tokens * blocks * (EIGHTS_BLOCK + 8) : 0; // bytes
+  const int64_t each = (QUERIES * d.columns * (4 + sizeof(Number)) + (widest + 16) * 4 + 191) / 64 * 64; // a thread's scores, weights and row
   const int64_t rows = (6 * wide + d.wanted * d.width + qkv + d.tokens * d.heads * d.head + 2 * inner + 10 * 64 + 31) / 32 * 32;
   const int64_t stages = 7 * d.layers + 1;
-  char *memory = (char *)aligned_alloc(64, rows * sizeof(Number) + threads * each + stages * sizeof(Stage));
+  char *memory = (char *)aligned_alloc(64, rows * sizeof(Number) + threads * each + stages * sizeof(Stage) + (2 * rounded + 63) / 64 * 64);
   if (!memory) return 1;
   Number *at = (Number *)memory;
   const auto cut = [&](int64_t n) {
@@ -383,17 +447,23 @@ int NAMED(decode)(const Decode *decode, int threads) {
   w.x = cut(wide), w.branch = cut(wide), w.normed = cut(wide), w.normed2 = cut(wide), w.mixed = cut(wide), w.kept = cut(d.wanted * d.width);
   w.qkv = cut(qkv), w.seen = cut(d.tokens * d.heads * d.head), w.gate = cut(inner), w.inner = cut(inner);
   // A small network's pass is over before threads have met so often.
-  const DecodeBlock &b = d.blocks[0];
-  const int64_t weights = d.layers * (b.out.k * b.out.n + b.up.k * b.up.n * (b.gate.words ? 3 : 2) + d.width * qkv / d.tokens) + d.logits.k * d.logits.n;
+  const int64_t weights = d.layers * (b.out.k * b.out.n + b.up.k * b.up.n * (there(b.gate) ? 3 : 2) + d.width * qkv / d.tokens) + d.logits.k * d.logits.n;
   if (weights * d.tokens < ALONE) threads = 1;
   char *own = memory + rows * sizeof(Number);
   Stage *stage = (Stage *)(own + threads * each);
   for (int64_t i = 0; i < stages; ++i) stage[i].taken = 0;
+  char *eights = (char *)(stage + stages);
+  EightsRows *const both[] = {&w.eights, &w.eights2};
+  for (EightsRows *to : both) {
+    int32_t *less = (int32_t *)eights;
+    *to = EightsRows{(int8_t *)(less + 2 * d.tokens * blocks), (float *)(less + d.tokens * blocks), less};
+    eights += rounded;
+  }
   Meeting meeting;
 #pragma omp parallel num_threads(threads)
   {
     const Tiles tiles;
-    pass(w, d, meeting, stage, omp_get_thread_num(), omp_get_num_threads(), own + omp_get_thread_num() * each);
+    pass(w, d, widest, meeting, stage, omp_get_thread_num(), omp_get_num_threads(), own + omp_get_thread_num() * each);
   }
   free(memory);
   return 0;

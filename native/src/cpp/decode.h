@@ -1,6 +1,8 @@
 // A transformer's forward pass over tokens whose predecessors' keys and values stand in a cache: see decode.cpp.
 #pragma once
 
+#include "eights.h"
+
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -13,11 +15,12 @@ struct DecodeNorm {
   float eps;
 };
 
-// A packed matrix [k, n] (matmul.h). words null: none.
+// A packed matrix [k, n] (matmul.h), or one of eight bits. words and eights.values null: none.
 struct DecodeLinear {
   const uint32_t *words;
   const float *bias;
   int64_t k, n;
+  struct EightsMatrix eights;
 };
 
 struct DecodeBlock {

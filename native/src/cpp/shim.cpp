@@ -12,7 +12,11 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
+
+#include <sys/mman.h>
 
 #include <vector>
 
@@ -77,6 +81,24 @@ char *rlhf_fused_adamw(const at::Tensor *const *params, const at::Tensor *const 
     for (auto &step : state_steps) step.add_(1);
     at::_fused_adamw_(p, g, m, v, {}, state_steps, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false, scale,
                       std::nullopt);
+  });
+}
+
+// Zeros like a tensor that last as long as it: large ones on the CPU in memory of their own, whose pages come to be when they are written. Among tensors that come
+// and go they would cut the room of those into pieces.
+char *rlhf_lasting_zeros(const at::Tensor *like, at::Tensor **out) {
+  return without_autograd([&] {
+    const size_t bytes = like->nbytes();
+    if (!like->is_cpu() || bytes < size_t(1) << 20 || !like->is_non_overlapping_and_dense()) {
+      *out = new at::Tensor(at::zeros_like(*like));
+      return;
+    }
+    void *at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    TORCH_CHECK(at != MAP_FAILED, "out of memory: ", bytes, " bytes");
+#ifdef MADV_HUGEPAGE
+    madvise(at, bytes, MADV_HUGEPAGE);
+#endif
+    *out = new at::Tensor(at::from_blob(at, like->sizes(), like->strides(), [bytes](void *p) { munmap(p, bytes); }, like->options().requires_grad(false)));
   });
 }
 

@@ -11,6 +11,7 @@
 namespace {
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t greatest(int64_t a, int64_t b) { return a > b ? a : b; }
 
 } // namespace
 

@@ -5,6 +5,7 @@
 //! multiplies every gradient by min(1, clip/(norm + 1e-6)), as `torch.nn.utils.clip_grad_norm_` does.
 
 mod adam;
+mod bytes;
 mod l1;
 mod lion;
 mod muon;
@@ -16,7 +17,7 @@ use data::config::{self, Optim, OptimKind};
 use dist::{Partition, Shard, World};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
-use tch::{Kind, TchError, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 /// A parameter to train.
 #[derive(Debug)]
@@ -35,6 +36,7 @@ pub struct Param {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     Adam,
+    AdamInBytes,
     Sgd { momentum: bool },
     Lion,
     Muon,
@@ -44,7 +46,8 @@ impl Rule {
     /// Muon is for the matrices that the blocks multiply with, not for tables of embeddings and heads.
     fn of(param: &Param, c: &Optim) -> Rule {
         match c.kind {
-            OptimKind::Adamw | OptimKind::Adam => Rule::Adam,
+            OptimKind::Adamw8bit if param.tensor.numel() >= bytes::SMALLEST => Rule::AdamInBytes,
+            OptimKind::Adamw | OptimKind::Adam | OptimKind::Adamw8bit => Rule::Adam,
             OptimKind::Sgd => Rule::Sgd { momentum: c.sgd.momentum > 0.0 },
             OptimKind::Lion => Rule::Lion,
             OptimKind::Muon if param.unit > 0 && param.tensor.dim() == 2 => Rule::Muon,
@@ -52,10 +55,11 @@ impl Rule {
         }
     }
 
-    /// Names of its state, tensors of the values' shape.
+    /// Names of its state, tensors of the values' shape but for scales.
     fn moments(self) -> &'static [&'static str] {
         match self {
             Rule::Adam => &["exp_avg", "exp_avg_sq"],
+            Rule::AdamInBytes => &bytes::STATE,
             Rule::Sgd { momentum: false } => &[],
             Rule::Sgd { momentum: true } | Rule::Muon => &["momentum_buffer"],
             Rule::Lion => &["exp_avg"],
@@ -81,7 +85,10 @@ impl Slot {
     /// The state as [`Rule::moments`] names it: zeros that are made when they are first asked for, so that a run starts without waiting for them.
     fn moments(&self) -> Result<&[Tensor], TchError> {
         if self.moments.get().is_none() {
-            let zeros = self.rule.moments().iter().map(|_| self.values.f_zeros_like()).collect::<Result<_, _>>()?;
+            let zeros = match self.rule {
+                Rule::AdamInBytes => bytes::zeros(&self.values)?,
+                _ => self.rule.moments().iter().map(|_| self.values.f_zeros_like()).collect::<Result<_, _>>()?,
+            };
             _ = self.moments.set(zeros);
         }
         Ok(self.moments.get().map_or(&[], Vec::as_slice))
@@ -96,6 +103,10 @@ impl Slot {
         _ = self.step.shallow_clone().f_add_scalar_(1.0)?;
         Ok(())
     }
+}
+
+fn lasting(values: &Tensor) -> Result<Tensor, TchError> {
+    native::lasting_zeros(values).map_err(|e| TchError::Torch(e.to_string()))
 }
 
 /// The numbers of one step.
@@ -166,6 +177,11 @@ impl Optimizer {
         native::release_freed_pages(); // of whole weights that are shared out now, and of all set-up before
         if partition.shard() != Shard::Nothing && params.iter().any(|p| Rule::of(p, config) == Rule::Muon) {
             return Err(Error::MuonInParts);
+        }
+        if let Some(p) = params.iter().find(|p| Rule::of(p, config) == Rule::AdamInBytes)
+            && (partition.shard() != Shard::Nothing || p.tensor.device() != Device::Cpu)
+        {
+            return Err(Error::BytesElsewhere);
         }
         let slot = |i: usize| -> Result<Slot, Error> {
             let (values, rule) = (partition.values(i)?, Rule::of(&params[i], config));
@@ -261,6 +277,10 @@ impl Optimizer {
                 Rule::Sgd { .. } => sgd::step(slot, grad, &c.sgd, &h),
                 Rule::Lion => lion::step(slot, grad, c, &h),
                 Rule::Muon => muon::step(slot, grad, &c.muon, &h),
+                Rule::AdamInBytes => {
+                    bytes::step(slot, &grad, c, &h)?;
+                    Ok(())
+                }
                 Rule::Adam => Ok(()),
             };
             done.map_err(named(slot))?;
