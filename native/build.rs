@@ -84,7 +84,7 @@ fn kernels() {
     // Sums of whole numbers stay in the order in which they are written: in another, GCC runs out of registers. And GCC 12 warns of its own headers.
     let mut quantised = build();
     quantised.flag_if_supported("-fno-tree-reassoc").flag_if_supported("-Wno-maybe-uninitialized");
-    quantised.file("src/cpp/quantised.cpp").file("src/cpp/eights.cpp").compile("rlhf_quantised");
+    quantised.file("src/cpp/quantised.cpp").file("src/cpp/eights.cpp").file("src/cpp/adamw8.cpp").compile("rlhf_quantised");
     // For activations of bfloat16 with AMX's tiles and without, and of float32 for AVX2 and for AVX-512; the program asks before it calls (`dense::supported`). No C++ library: see vectors.h. Words are
     // written as one type and read as another.
     let rows = || {

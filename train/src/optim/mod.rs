@@ -87,7 +87,7 @@ impl Slot {
         if self.moments.get().is_none() {
             let zeros = match self.rule {
                 Rule::AdamInBytes => bytes::zeros(&self.values)?,
-                _ => self.rule.moments().iter().map(|_| self.values.f_zeros_like()).collect::<Result<_, _>>()?,
+                _ => self.rule.moments().iter().map(|_| lasting(&self.values)).collect::<Result<_, _>>()?,
             };
             _ = self.moments.set(zeros);
         }
@@ -105,6 +105,7 @@ impl Slot {
     }
 }
 
+/// Zeros as [`native::lasting_zeros`] makes them.
 fn lasting(values: &Tensor) -> Result<Tensor, TchError> {
     native::lasting_zeros(values).map_err(|e| TchError::Torch(e.to_string()))
 }
