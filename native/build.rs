@@ -75,12 +75,7 @@ fn kernels() {
     if emulated {
         plain.define("RLHF_EMULATED", None);
     }
-    plain
-        .file("src/cpp/kernels.cpp")
-        .file("src/cpp/layer_norm.cpp")
-        .file("src/cpp/adamw8.cpp")
-        .file("src/cpp/choice.cpp")
-        .compile("rlhf_kernels");
+    plain.file("src/cpp/kernels.cpp").file("src/cpp/layer_norm.cpp").file("src/cpp/choice.cpp").compile("rlhf_kernels");
     // Sums of whole numbers stay in the order in which they are written: in another, GCC runs out of registers. And GCC 12 warns of its own headers.
     let mut quantised = build();
     quantised.flag_if_supported("-fno-tree-reassoc").flag_if_supported("-Wno-maybe-uninitialized");
