@@ -3,6 +3,7 @@
 // block is taken off its sums. Sums within a block are exact, sums over blocks float32 from the first to the last, so a row's numbers depend on that row alone.
 
 #include "eights.h"
+#include "half.h"
 
 #include <string.h>
 
@@ -18,20 +19,6 @@
 namespace {
 
 constexpr int64_t BLOCK = EIGHTS_BLOCK, TILE = EIGHTS_TILE, HALF = TILE / 2, WORDS = BLOCK / 4;
-
-INLINE float from_half(uint16_t h) {
-  const uint32_t sign = uint32_t(h & 0x8000) << 16, rest = h & 0x7fff;
-  uint32_t bits = (rest << 13) + ((127 - 15) << 23);
-  if (rest >= 0x7c00) bits = 0x7f800000 | (rest & 0x3ff) << 13;
-  if (rest < 0x400) { // subnormal: a multiple of 2^-24
-    const float f = float(rest) * 5.9604644775390625e-8f;
-    memcpy(&bits, &f, 4);
-  }
-  bits |= sign;
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
-}
 
 // A row and what belongs to its blocks.
 struct Row {

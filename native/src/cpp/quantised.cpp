@@ -10,6 +10,8 @@
 // bytes. Of q4_0 they are 4 times 8 places, of each 16 rows of 2 words of 16 bits: bits 4i to 4i + 3 of word h are place 8c + 2i + h: 256 bytes. Scales are
 // apart, 16 a block. Rows that fill up the last sixteen are zero.
 
+#include "half.h"
+
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -33,23 +35,6 @@ struct Rounded {
   float *scale;  // [m, k / 32]
   int32_t *sum;  // [m, k / 32]: Σ p of the block
 };
-
-INLINE float from_half(uint16_t h) {
-  const uint32_t sign = uint32_t(h & 0x8000) << 16, rest = h & 0x7fff;
-  uint32_t bits;
-  if (rest >= 0x7c00) {
-    bits = 0x7f800000 | (rest & 0x3ff) << 13;
-  } else if (rest >= 0x400) {
-    bits = (rest << 13) + ((127 - 15) << 23);
-  } else { // subnormal: a multiple of 2^-24
-    const float f = float(rest) * 5.9604644775390625e-8f;
-    memcpy(&bits, &f, 4);
-  }
-  bits |= sign;
-  float f;
-  memcpy(&f, &bits, 4);
-  return f;
-}
 
 // One row. Where a block is not finite its scale is NaN, and so is every result.
 INLINE void round_row(const float *x, int64_t k, int16_t *p, float *scale, int32_t *sum) {
