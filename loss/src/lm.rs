@@ -41,6 +41,19 @@ pub struct Output<'a> {
     pub smoothing: f64,
 }
 
+/// How many positions go through a head of `vocabulary` columns at a time: 1,024, halved until their logits are at most 2²⁵ numbers (128 MiB of float32), and
+/// 64 at least. Each pass moves the weight's whole gradient through memory, so fewer would be slower.
+pub fn positions_at_once(vocabulary: i64) -> i64 {
+    let mut positions = 1024;
+    while positions > 64 && positions * vocabulary > 1 << 25 {
+        positions /= 2;
+    }
+    positions
+}
+
+/// Columns of the logits' gradient that are laid out at a time for the weight's.
+const COLUMNS_AT_ONCE: i64 = 8192;
+
 /// The same loss straight from the hidden states, `chunk` positions at a time, the head's forward and backward at once: the logits of all positions,
 /// the largest tensor of a small model's step, never exist together, and a chunk's become their own gradient in place.
 ///
@@ -136,8 +149,12 @@ impl Head {
                     let vocabulary = forward.columns();
                     let loss = to_gradient(&mut logits.narrow(1, 0, vocabulary));
                     if let Some(sum) = grad_weight {
-                        let logits = Packed::left(&logits.narrow(1, 0, vocabulary), part.kind())?;
-                        logits.add_transposed(&Packed::across(part, part.kind())?, sum)?;
+                        let states = Packed::across(part, part.kind())?;
+                        for from in (0..vocabulary).step_by(COLUMNS_AT_ONCE as usize) {
+                            let columns = COLUMNS_AT_ONCE.min(vocabulary - from);
+                            let some = Packed::left(&logits.narrow(1, from, columns), part.kind())?;
+                            some.add_transposed(&states, &mut sum.narrow(0, from, columns))?;
+                        }
                     }
                     Ok((loss, backward.multiply(&logits, None, part.kind())?))
                 };

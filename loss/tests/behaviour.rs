@@ -2,7 +2,7 @@
 
 use crate::common;
 use common::{close, floats};
-use loss::lm::{Output, chunked, mask_targets, nll_chunked, nll_sum, target_count};
+use loss::lm::{Output, chunked, mask_targets, nll_chunked, nll_sum, positions_at_once, target_count};
 use loss::mask::{count, log_probs, masked_mean, masked_var, whiten};
 use loss::ppo::{KlController, PolicyClip, gae, last_valid, policy_loss, token_rewards, value_loss};
 use loss::preference::{Ties, best, bradley_terry, bradley_terry_rankings, margins, pair_weight, plackett_luce, ranking_weight};
@@ -217,7 +217,7 @@ fn the_chunked_head_gives_the_same_loss_and_gradients() {
     let (input, weight) = (randn(&[10, 4]), randn(&[7, 4]));
     let targets = Tensor::from_slice(&[0i64, 6, -100, 3, 3, 2, -100, 1, 5, 4]);
     let tokens = target_count(&targets) as f64;
-    let run = |chunk: Option<i64>| {
+    let run = |weight: &Tensor, chunk: Option<i64>| {
         let (x, w) = (input.copy().set_requires_grad(true), weight.copy().set_requires_grad(true));
         let hidden = x.tanh();
         let nll = match chunk {
@@ -234,12 +234,26 @@ fn the_chunked_head_gives_the_same_loss_and_gradients() {
         };
         (Tensor::from(nll), x.grad(), w.grad())
     };
-    let whole = run(None);
+    let whole = run(&weight, None);
     for chunk in [1, 3, 10, 64] {
-        let part = run(Some(chunk));
+        let part = run(&weight, Some(chunk));
         close("loss", &part.0, &whole.0);
         close("input gradient", &part.1, &whole.1);
         close("weight gradient", &part.2, &whole.2);
+    }
+    // So many columns that the weight's gradient is summed in three parts, the last of seven rows.
+    let wide = randn(&[16_391, 4]);
+    let (whole, part) = (run(&wide, None), run(&wide, Some(4)));
+    close("loss", &part.0, &whole.0);
+    close("input gradient", &part.1, &whole.1);
+    close("weight gradient", &part.2, &whole.2);
+    assert!(part.2.narrow(0, 16_384, 7).abs().min().double_value(&[]) > 0.0, "the last rows have their gradient");
+}
+
+#[test]
+fn a_large_vocabulary_has_fewer_positions_at_once() {
+    for (vocabulary, positions) in [(2, 1024), (8192, 1024), (32_768, 1024), (32_769, 512), (50_257, 512), (151_936, 128), (1 << 30, 64)] {
+        assert_eq!(positions_at_once(vocabulary), positions, "{vocabulary}");
     }
 }
 

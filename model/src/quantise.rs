@@ -15,8 +15,8 @@ pub enum Activations {
     /// Whole numbers of sixteen bits.
     #[default]
     Sixteen,
-    /// Of eight, as llama.cpp does it: for [`Format::Q8_0`] alone. Fast where the processor multiplies bytes (AVX512-VNNI), where [`crate::generate`] goes
-    /// through `native::decode` by them, with keys and values in bfloat16 where that has kernels; slow elsewhere.
+    /// Of eight, as llama.cpp does it: for [`Format::Q8_0`] alone. Fast where the processor multiplies bytes (AVX512-VNNI) or pairs of sixteen bits (AVX2):
+    /// there [`crate::generate`] goes through `native::decode` by them, with keys and values in bfloat16 where that has kernels. Slow elsewhere.
     Eight,
 }
 

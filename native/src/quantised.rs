@@ -47,18 +47,20 @@ impl Bits {
 
     /// How many loops this processor has for the same product: 1 for plain C++ alone, one more with AVX2 and with AVX-512, or with AVX512-VNNI.
     pub fn ways(self) -> usize {
-        match self {
-            // SAFETY: asks the processor, nothing else.
-            Bits::Eight | Bits::Four => 1 + usize::try_from(unsafe { rlhf_quantised_best() }).unwrap_or(0),
-            Bits::EightByEight => 1 + usize::from(multiplies_bytes()),
-        }
+        // SAFETY: both ask the processor, nothing else.
+        let best = unsafe {
+            match self {
+                Bits::Eight | Bits::Four => rlhf_quantised_best(),
+                Bits::EightByEight => rlhf_eights_best(),
+            }
+        };
+        1 + usize::try_from(best).unwrap_or(0)
     }
 }
 
-/// Has this processor products of bytes, with which [`Bits::EightByEight`] is fast?
+/// Has this processor instructions for products of bytes or of sixteen bits (AVX512-VNNI or AVX2), with which [`Bits::EightByEight`] is fast?
 pub fn multiplies_bytes() -> bool {
-    // SAFETY: asks the processor, nothing else.
-    unsafe { rlhf_eights_fast() != 0 }
+    Bits::EightByEight.ways() > 1
 }
 
 /// A line of the processor's caches.
@@ -92,7 +94,7 @@ unsafe extern "C" {
         way: c_int,
         threads: c_int,
     );
-    fn rlhf_eights_fast() -> c_int;
+    fn rlhf_eights_best() -> c_int;
     fn rlhf_eights_pack(blocks: *const u8, n: i64, k: i64, values: *mut u8, scales: *mut u16);
     fn rlhf_eights_product(w: *const EightsMatrix, x: *const f32, m: i64, bias: *const f32, y: *mut f32, way: c_int, threads: c_int);
 }

@@ -26,8 +26,6 @@ use train::{cli::StageArgs, exit, exit::Outcome, *};
 
 /// Batches prepared ahead of the loop.
 const AHEAD: usize = 4;
-/// Positions that go through the output head at a time: few enough that their logits stay small, enough to keep the product efficient.
-const HEAD_CHUNK: i64 = 1024;
 /// Held-out windows are masked the same way at every evaluation.
 const VALID_SEED: u64 = 0x7a11d;
 
@@ -110,7 +108,8 @@ pub fn run(c: PretrainConfig, args: &StageArgs, world: &World) -> Result<Outcome
             let (states, targets) = phase(c"forward", || network.states(&rows, c.seed, device, true)); // [N, D], [N]
             let theirs = teacher.as_ref().map(|t| (t, phase(c"teacher", || t.states(|n| n.states(&rows, c.seed, device, false))))); // [N, D']
             let says = theirs.as_ref().map(|(t, states)| t.says(states));
-            let (sums, rest) = phase(c"head", || loss::distill::chunked(&states, output, says, &targets, 1.0 / targets_a_step, HEAD_CHUNK));
+            let at_once = loss::lm::positions_at_once(output.weight.size()[0]);
+            let (sums, rest) = phase(c"head", || loss::distill::chunked(&states, output, says, &targets, 1.0 / targets_a_step, at_once));
             phase(c"backward", || gradients.backward(&rest, last))?;
             nll += sums.nll;
             divergence += sums.divergence;
@@ -192,6 +191,7 @@ fn evaluate(
     let n = if max_rows == 0 { windows } else { windows.min(max_rows as u64) };
     let row = |i: u64| (i, valid.window(i * windows / n * shape.stride as u64, shape.window));
     let vocabulary = network.output().weight.size()[0];
+    let at_once = loss::lm::positions_at_once(vocabulary);
     let mut right = 0.0;
     let mut counts = Tensor::zeros([vocabulary], (tch::Kind::Double, device));
     let mut nll = 0.0;
@@ -199,9 +199,9 @@ fn evaluate(
         let rows: Vec<_> = (first..n.min(first + micro_batch as u64)).map(row).collect();
         nll += no_grad(|| {
             let (states, targets) = network.states(&rows, VALID_SEED, device, false);
-            let chunks = (0..states.size()[0]).step_by(HEAD_CHUNK as usize);
+            let chunks = (0..states.size()[0]).step_by(at_once as usize);
             let mut chunk = |start: i64| {
-                let rows = HEAD_CHUNK.min(states.size()[0] - start);
+                let rows = at_once.min(states.size()[0] - start);
                 let (logits, targets) = (network.logits(&states.narrow(0, start, rows)), targets.narrow(0, start, rows));
                 if network.is_masked() {
                     right += logits.argmax(-1, false).eq_tensor(&targets).sum(None).double_value(&[]);

@@ -11,9 +11,6 @@ use data::config::{self, CentreForm, Margin, PreferenceKind, PreferenceLoss};
 use loss::{lm, preference, soft};
 use tch::Tensor;
 
-/// Tokens of the best answers that go through the language model's head at a time.
-const HEAD_CHUNK: i64 = 1024;
-
 /// What the terms of one optimiser step are divided by.
 pub struct Totals {
     rankings: f64,
@@ -77,7 +74,8 @@ impl Objective<'_> {
             return Share { preference, lm: 0.0, backward: loss };
         };
         let scale = self.config.lm_weight / totals.next;
-        let (nll, carried) = lm::nll_chunked(&hidden.index_select(0, before), head, tokens, scale, HEAD_CHUNK);
+        let at_once = lm::positions_at_once(head.size()[0]);
+        let (nll, carried) = lm::nll_chunked(&hidden.index_select(0, before), head, tokens, scale, at_once);
         Share { preference, lm: nll / totals.next, backward: loss + carried }
     }
 

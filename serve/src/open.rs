@@ -21,7 +21,7 @@ pub enum Weights {
     /// Four bits, a scale for 32 weights; computes in float32 on the CPU
     #[value(name = "q4_0")]
     Q4_0,
-    /// As q8_0, and what meets them is rounded to eight bits too: fast on processors with AVX512-VNNI
+    /// As q8_0, and what meets them is rounded to eight bits too: fast on processors with AVX2 or AVX512-VNNI
     Int8,
 }
 

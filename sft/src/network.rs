@@ -14,14 +14,11 @@ use data::pictures::Picture;
 use data::tokenizer::Tokenizer;
 use evaluate::teacher::Teach;
 use loss::distill;
-use loss::lm::Output;
+use loss::lm::{Output, positions_at_once};
 use model::seq2seq::beam::{self, BeamSearch};
 use model::{Bert, Captioner, Classifier, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start, Student};
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-
-/// Labelled positions that go through the output head at a time.
-const HEAD_CHUNK: i64 = 1024;
 
 /// A network with its head.
 #[derive(Debug)]
@@ -181,10 +178,13 @@ impl Network {
     ) -> (distill::Sums, Tensor) {
         if let Network::Decides(m) = self {
             let rows: Vec<&Demo> = sequences.iter().flat_map(|rows| rows.iter()).map(|&i| &demos[i]).collect();
-            let (nll, rest) = decide::loss(m, &rows, &learnt.0, counts, c, HEAD_CHUNK);
+            let at_once = positions_at_once(m.model().head_weight().size()[0]);
+            let (nll, rest) = decide::loss(m, &rows, &learnt.0, counts, c, at_once);
             return (distill::Sums { nll, divergence: 0.0 }, rest);
         }
-        distill::chunked(&learnt.0, self.output(c.label_smoothing), teacher, &learnt.1, 1.0 / counts.learnt, HEAD_CHUNK)
+        let output = self.output(c.label_smoothing);
+        let at_once = positions_at_once(output.weight.size()[0]);
+        distill::chunked(&learnt.0, output, teacher, &learnt.1, 1.0 / counts.learnt, at_once)
     }
 
     /// States `[N, D]` of the places that are learnt, and what is right there `[N]`: tokens, or the class of each row. Of a decoder that classifies, states of

@@ -115,7 +115,7 @@ pub struct Budget {
 }
 
 /// `--profile` leaves a trace and a summary with these phases, and a step keeps to its budget: not above it, and not so far below that the budget says
-/// nothing any more.
+/// nothing any more. Packed matrices are of whole tiles, whose size depends on the processor: that is some hundredths of what so small a model holds.
 pub fn profiled(stage: &Stage, phases: &[&str], budget: Budget) {
     stage.run_ok("run", &["--profile=4"]);
     let read = |name: &str| std::fs::read_to_string(stage.out("run").join("profile").join(name)).expect("profile");
@@ -128,7 +128,7 @@ pub fn profiled(stage: &Stage, phases: &[&str], budget: Budget) {
     if model::has_kernels(Kind::Float, Device::Cpu) {
         let costs = [("operator_calls", budget.calls), ("mib", budget.mib), ("peak_mib", budget.peak_mib)];
         let costs = costs.map(|(key, most)| (key, found(key), most));
-        let kept = costs.iter().all(|&(_, found, most)| found <= most && found > 0.9 * most);
+        let kept = costs.iter().all(|&(_, found, most)| found <= most && found > 0.85 * most);
         assert!(kept, "(cost, of a step, budget): {costs:?}\n{}", read("summary.txt"));
     } else {
         eprintln!("SKIPPED: what a step costs, without kernels for float32 on this processor");

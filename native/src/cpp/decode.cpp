@@ -105,7 +105,7 @@ template <class Work> void eights_pieces(int64_t rows, const DecodeLinear &w, St
 // Rows [from, to) by one tile, to where they go.
 template <class Put, int A> INLINE void eights_tile(const EightsRows &x, const DecodeLinear &w, const Out &o, int64_t from, int64_t to, int64_t tile) {
   alignas(64) float c[EIGHTS_ROWS * EIGHTS_TILE];
-  rlhf_eights_tile(&w.eights, tile, &x, from, to - from, c, 1);
+  rlhf_eights_tile(&w.eights, tile, &x, from, to - from, c);
   const int64_t first_column = tile * EIGHTS_TILE, end = least(first_column + EIGHTS_TILE, w.n);
   for (int64_t i = from; i < to; ++i)
     for (int64_t j = first_column; j < end; j += 16) Put::template put<A>(o, i, j, first(end - j), load(c + (i - from) * EIGHTS_TILE + j - first_column));
@@ -431,7 +431,7 @@ int NAMED(decode)(const Decode *decode, int threads) {
   const DecodeBlock &b = d.blocks[0];
   const int64_t widest = greatest(d.width, greatest(d.heads * d.head, b.up.n)); // of rows that maps read
   const bool few_bits = !b.qkv[0].words || !b.out.words || !b.down.words;
-  const int64_t blocks = (widest + EIGHTS_BLOCK - 1) / EIGHTS_BLOCK, rounded = few_bits ? d.tokens * blocks * (EIGHTS_BLOCK + 8) : 0; // bytes
+  const int64_t blocks = (widest + EIGHTS_BLOCK - 1) / EIGHTS_BLOCK, rounded = few_bits ? d.tokens * blocks * (2 * EIGHTS_BLOCK + 8) : 0; // bytes
   const int64_t each = (QUERIES * d.columns * (4 + sizeof(Number)) + (widest + 16) * 4 + 191) / 64 * 64; // a thread's scores, weights and row
   const int64_t rows = (6 * wide + d.wanted * d.width + qkv + d.tokens * d.heads * d.head + 2 * inner + 10 * 64 + 31) / 32 * 32;
   const int64_t stages = 7 * d.layers + 1;
@@ -456,7 +456,7 @@ int NAMED(decode)(const Decode *decode, int threads) {
   EightsRows *const both[] = {&w.eights, &w.eights2};
   for (EightsRows *to : both) {
     int32_t *less = (int32_t *)eights;
-    *to = EightsRows{(int8_t *)(less + 2 * d.tokens * blocks), (float *)(less + d.tokens * blocks), less};
+    *to = EightsRows{(int8_t *)(less + 2 * d.tokens * blocks), (float *)(less + d.tokens * blocks), less, rlhf_eights_best()};
     eights += rounded;
   }
   Meeting meeting;

@@ -16,21 +16,25 @@ struct EightsMatrix {
   int64_t k, n;           // features, columns
 };
 
-// Rounded rows.
+// The loops for a product.
+enum { EIGHTS_PLAIN, EIGHTS_AVX2, EIGHTS_VNNI };
+
+// Rounded rows, as the loop of that way reads them. AVX2: numbers of sixteen bits, in each word of four the first, third, second and fourth.
 struct EightsRows {
-  int8_t *q;     // [rows][k]
+  int8_t *q;     // [rows][k], with room for twice as many bytes
   float *scale;  // [rows][k / 32]
   int32_t *less; // [rows][k / 32]: -128 · Σ q of the block
+  int way;
 };
 
-// 1 where the processor multiplies bytes (AVX512-VNNI), and what follows is fast.
-int rlhf_eights_fast(void);
+// The best way of this processor. But for plain C++, which is slow, products of bytes are as quick as float32's or quicker.
+int rlhf_eights_best(void);
 
 // Rounds a row of k numbers to row `at` of those that `to` holds.
 void rlhf_eights_round(const float *x, int64_t k, const struct EightsRows *to, int64_t at);
 
-// Sums of rows [first, first + m) with a tile: c [m][64]. `way`: 0 plain C++, 1 AVX512-VNNI.
-void rlhf_eights_tile(const struct EightsMatrix *w, int64_t tile, const struct EightsRows *x, int64_t first, int64_t m, float *c, int way);
+// Sums of rows [first, first + m) with a tile: c [m][64].
+void rlhf_eights_tile(const struct EightsMatrix *w, int64_t tile, const struct EightsRows *x, int64_t first, int64_t m, float *c);
 
 // Rows [n, k] of ggml's q8_0 in this layout: `values` and `scales` have room for n rounded up to whole tiles, and are zero.
 void rlhf_eights_pack(const uint8_t *blocks, int64_t n, int64_t k, uint8_t *values, uint16_t *scales);
