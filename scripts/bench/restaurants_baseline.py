@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""A logistic regression as the bar for the restaurants' reward models, on the very same split: restaurants_baseline.py BINARIES [--seed N]
+"""A logistic regression as the bar for the restaurants' reward models, on the very same split: restaurants_baseline.py BINARIES [--seed N] [--characters]
 
 Twice: all judges alike, and each pair weighed by its judge's reliability (`label stats --weigh` of the training side).
 
-Features of an answer: counts of words, word pairs and word triples, length, and what `recipes e2e score` counts (slots said, missing, wrong, made up).
+Features of an answer: counts of words, word pairs and word triples, length, and what `recipes e2e score` counts (slots said, missing, wrong, made up); with
+--characters also counts of strings of two to six characters, the names of the meaning left out.
 A pair's features are the difference of its answers'. Strength of the penalty: cross-validation by meaning within the training side.
 Both as the reward models' `accuracy` (each judge's each pair) and `majority_accuracy` (each pair of answers whose judges are not evenly divided).
 Needs numpy, scipy, pyarrow, scikit-learn; run from the project's folder after `scripts/pipeline.sh configs/restaurants` (prepare.sh's data are enough).
@@ -11,6 +12,7 @@ Needs numpy, scipy, pyarrow, scikit-learn; run from the project's folder after `
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import tempfile
 
@@ -26,6 +28,14 @@ def rankings(path):
     return ipc.open_file(path).read_all().select(["group", "prompt", "answers", "ranks", "weight"]).to_pylist()
 
 
+def nameless(meaning, answer):
+    """The answer with marks instead of the meaning's names."""
+    for slot in ("name", "near"):
+        found = re.search(rf"{slot}\[\s*(.*?)\]", meaning)
+        answer = answer.replace(found.group(1), slot.upper()) if found else answer
+    return answer
+
+
 def validated(model, x, label, weights, groups):
     """Share of pairs ordered rightly in five folds by meaning; judges are weighed in learning alone."""
     right = [(model.fit(x[a], label[a], sample_weight=weights[a]).predict(x[b]) == label[b]) for a, b in GroupKFold(5).split(x, groups=groups)]
@@ -36,6 +46,7 @@ def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("binaries", type=pathlib.Path)
     args.add_argument("--seed", default="1")
+    args.add_argument("--characters", action="store_true")
     args = args.parse_args()
     for aspect, config in (("quality", "reward"), ("naturalness", "reward-naturalness")):
         with tempfile.TemporaryDirectory() as tmp:
@@ -53,6 +64,9 @@ def main():
             scored = [json.loads(line) for line in open(tmp / "scored.jsonl")]
         place = {key: i for i, key in enumerate(answers)}
         words = CountVectorizer(ngram_range=(1, 3), min_df=3, token_pattern=r"[^\s]+").fit_transform([a for _, a in answers])
+        if args.characters:
+            strings = CountVectorizer(analyzer="char", ngram_range=(2, 6), min_df=3, lowercase=False).fit_transform([nameless(p, a) for p, a in answers])
+            words = hstack([words, 0.6 * strings])
         counted = [[s["coverage"], len(s["missing"]), len(s["wrong"]), len(s["invented"]), s["slot_error"], s["words"] / 10, s["repeated"]] for s in scored]
         features = hstack([words, csr_matrix(counted)]).tocsr()
 
