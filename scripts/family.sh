@@ -22,8 +22,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export RLHF_DATA=${RLHF_DATA:-../shared/data}
 
-die() { printf 'family: %s\n' "$*" >&2; exit 2; }
 chapter=${1:-}
+chapters=$(sed -n 's|^#   scripts/family.sh \([a-z0-9-]*\) .*|\1|p' scripts/family.sh) # the list above
+grep -qxFe "$chapter" <<<"$chapters" || { echo "family: usage: scripts/family.sh CHAPTER, one of" $chapters >&2; exit 2; }
 bin=${FAMILY_BIN:-}
 if [ -z "$bin" ]; then
   scripts/setup.sh
@@ -60,7 +61,7 @@ case $chapter in
     "$bin/evaluate" translate --model $run --text "I don't know what to say." --n-best 4 --html $run/attention.html
     ;;
   bert)
-    configs/family-bert/prepare.sh
+    configs/family-bert/prepare.sh "$bin" runs/family-bert
     pretrain family-bert
     "$bin/pretrain" --config configs/family-bert/pretrain-long.toml --out runs/family-bert/pretrain-long --resume
     for text in "once upon a time there was a little [MASK] who liked to play." "the film is a [MASK] of time." "she went to the [MASK] to buy some food."; do
@@ -79,7 +80,7 @@ case $chapter in
     ;;
   gpt1)
     run=runs/family-gpt1
-    configs/family-gpt1/prepare.sh "$bin"
+    configs/family-gpt1/prepare.sh "$bin" $run
     pretrain family-gpt1
     # The same decoder that has read nothing: one step of pre-training at no rate writes its folder.
     "$bin/pretrain" --config configs/family-gpt1/pretrain.toml --out $run/blank --resume \
@@ -97,7 +98,7 @@ case $chapter in
     configs/family-gpt1/table.sh $run
     ;;
   zero-shot)
-    configs/tasks/prepare.sh
+    configs/tasks/prepare.sh "$bin" runs/tasks
     stories260k
     "$bin/evaluate" tasks --model "${FAMILY_MODEL:-runs/stories260K}" --html runs/tasks/zero-shot.html \
       --task configs/tasks/{stories,stories-last-word,copa,xcopa-zh,sst2}.toml
@@ -112,7 +113,7 @@ case $chapter in
     stories260k
     "$bin/evaluate" generate --model runs/stories260K --prompt "" --greedy --max-new 200
     for recipe in family-gpt2 family-llama; do pretrain $recipe; done
-    configs/tasks/prepare.sh
+    configs/tasks/prepare.sh "$bin" runs/tasks
     for recipe in family-gpt2 family-llama; do
       "$bin/evaluate" report --run runs/$recipe/pretrain
       "$bin/evaluate" generate --model runs/$recipe/pretrain --prompt "Once upon a time" --greedy --max-new 80
@@ -205,7 +206,7 @@ case $chapter in
     student alone
     student taught --set distill.teacher=$runs/pretrain --set distill.temperature="${FAMILY_TEMPERATURE:-1}" --set distill.weight="${FAMILY_WEIGHT:-0.5}"
     # Kim and Rush 2016 (arXiv 1606.07947): the teacher's own answers as demonstrations, beside the true ones.
-    configs/family-distill/prepare.sh $runs
+    configs/family-distill/prepare.sh "$bin" $runs
     finetune family-distill teacher-sft
     [ -f $runs/data/teacher-train.jsonl ] || "$bin/evaluate" generate --model $runs/teacher-sft --chat --greedy --max-new 48 \
       --data $runs/data/train.jsonl --out $runs/data/teacher-train.jsonl
@@ -248,5 +249,4 @@ case $chapter in
       "$bin/evaluate" caption --model $run/sft --image $run/data/images/$image.png
     done
     ;;
-  *) die "usage: scripts/family.sh transformer | bert | zero-shot | few-shot | llama | scaling | chat | safety | harmless | optimisers | distill | transfer | images | gpt1" ;;
 esac

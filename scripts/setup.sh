@@ -24,6 +24,7 @@ point_at() {   # the build always sees the same path, whatever the shell's envir
   [ "$(readlink .libtorch 2>/dev/null)" = "$1" ] || ln -sfn "$1" .libtorch
 }
 
+[ -z "${LIBTORCH:-}" ] || [ -d "$LIBTORCH" ] || die "LIBTORCH is $LIBTORCH, which is no folder: unset it, or point it at a libtorch $version folder"
 if [ -n "${LIBTORCH:-}" ] && [ "$(readlink -f "$LIBTORCH")" != "$(readlink -f .libtorch 2>/dev/null)" ]; then
   point_at "$(readlink -f "$LIBTORCH")"; exit 0
 fi

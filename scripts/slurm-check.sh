@@ -11,7 +11,8 @@
 # 4. A rank is killed: its job is over within seconds, the log names it, and the requeued job ends with the same bytes.
 # 5. A node loses its power: over within a minute, a rank of it named, same bytes.  6. So does the node where the job's script and rank 0 ran.
 # 7. The link between the nodes is cut: the same.
-# 8. The demo pipeline as a chain of jobs, to its report.
+# 8. scancel: a checkpoint, and the job does not come back.
+# 9. The demo pipeline as a chain of jobs, to its report.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,7 +24,7 @@ bin=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)
 if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null || ! command -v ip >/dev/null; then
   apt-get install -y -qq --no-install-recommends slurm-wlm munge iproute2 >/dev/null 2>&1 || skip "slurm-wlm, munge and iproute2 cannot be installed"
 fi
-only=${ONLY:-1 2 3 4 5 6 7 8}
+only=${ONLY:-1 2 3 4 5 6 7 8 9}
 wanted() { case " $only " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
 dir=$(mktemp -d)
@@ -98,7 +99,7 @@ words() { # what the log names, or where the script's own host is gone, what the
     sort -u | head -n 2 | sed 's/^/     /' || true
 }
 
-if [ "$only" != 8 ]; then
+if [ "$only" != 9 ]; then
   began=$(clock)
   whole=$(job whole)
   until_state "$whole" COMPLETED 900
@@ -207,6 +208,16 @@ if wanted 6; then echo "6. node n1 (ranks 0 and 1, the job's script) without pow
 if wanted 7; then echo "7. link to n2 cut"; lost link n2 wire; fi
 
 if wanted 8; then
+  ended=$(job ended)
+  until_steps ended 60
+  scancel "$ended"
+  until_state "$ended" CANCELLED 60
+  [ "$(restarts "$ended")" = Restarts=0 ] || fail "ended came back: $(restarts "$ended")"
+  ls "$dir"/ended/checkpoints/* >/dev/null 2>&1 || fail "ended left no checkpoint"
+  echo "8. scancel after $(steps ended) steps: a checkpoint, and the job is cancelled ($(restarts "$ended"))"
+fi
+
+if wanted 9; then
   cp -r configs/demo "$dir/demo"
   sed -i "s#runs/demo#$dir/runs/demo#" "$dir"/demo/*.toml
   if [ "${DEMO:-short}" != full ]; then
@@ -219,7 +230,7 @@ if wanted 8; then
   until_state "$last" COMPLETED 3600
   [ -f "$dir/runs/demo/report.json" ] || fail "the pipeline ended without a report"
   grep -q '"processes": 4' "$dir/runs/demo/ppo/inputs.json" || fail "ppo was not run by four processes"
-  echo "8. demo pipeline (${DEMO:-short}), $(wc -l <"$dir/chain.txt") dependent jobs: report after $(since "$began")"
+  echo "9. demo pipeline (${DEMO:-short}), $(wc -l <"$dir/chain.txt") dependent jobs: report after $(since "$began")"
   python3 - "$dir/runs/demo/report.json" <<'PY'
 import json, sys
 r = json.load(open(sys.argv[1]))

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
 use compress::{blocks::Format, gguf, prune, sweep};
 use data::tokenizer::Tokenizer;
-use model::{HeadKind, Model};
+use model::Model;
 use program::{refuse, say};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -154,7 +154,7 @@ fn run_prune(args: &PruneArgs) -> anyhow::Result<()> {
 fn run_sweep(args: &SweepArgs) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.text).with_context(|| args.text.display().to_string())?;
     let folder = model::resolve(&args.model)?;
-    let model = Model::load_as(&folder, HeadKind::Lm, Device::Cpu)?;
+    let model = Model::load_writer(&folder, Device::Cpu)?;
     model.freeze();
     let ids = Tokenizer::load(&folder)?.encode(&text)?;
     if ids.len() < 2 {

@@ -9,12 +9,14 @@ use std::path::Path;
 use tch::Tensor;
 
 /// Files beside the weights that a pruned or rounded folder keeps as they are.
-const KEPT: [&str; 7] = [
+const KEPT: [&str; 9] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.json",
     "merges.txt",
+    "encoder.json",
+    "vocab.bpe",
     "chat_template.jinja",
     "generation_config.json",
 ];
@@ -171,7 +173,11 @@ mod tests {
         Lineage::new("reward", vec![], Inputs::new(1), "seed = 1").with_prompt_prefix("Q: ").write(&from).expect("written");
         magnitude(&model, 0.5);
         let done = Done { stage: "prune", how: "sparsity = 0.5\n" };
+        // GPT-2's first form of a tokenizer.
+        let tokenizer = ["encoder.json", "vocab.bpe"];
+        tokenizer.iter().for_each(|name| std::fs::write(from.join(name), "{}").expect("written"));
         write_folder(&model, &from, &out, done).expect("written");
+        assert!(tokenizer.iter().all(|name| out.join(name).is_file()), "the tokenizer goes along");
         let read = |folder: &Path| model::lineage::read(folder).expect("a record");
         let record = read(&out);
         assert_eq!((record.stage.as_str(), record.config.as_str(), record.prompt_prefix.as_deref()), ("prune", done.how, Some("Q: ")));

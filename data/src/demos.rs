@@ -92,6 +92,12 @@ impl<'a> Layout<'a> {
         matches!(self, Layout::Framed | Layout::Marked(_))
     }
 
+    /// There is something to learn: a decoder predicts a token from those before it, or from the picture.
+    fn teaches(&self, loss: &[bool]) -> bool {
+        let first = usize::from(matches!(self, Layout::Chat(_)));
+        loss.iter().skip(first).any(|learnt| *learnt)
+    }
+
     /// Tokens of a row that count against a limit: of marked sequences those of the longest.
     fn length(&self, loss: &[bool]) -> usize {
         match self {
@@ -153,6 +159,10 @@ pub fn load_demos(
             Err(DataError::Template { detail, .. }) => return Ok(Err((Reason::BadChat, detail))),
             Err(other) => return Err(other),
         };
+        if !layout.teaches(&loss) {
+            let detail = format!("nothing to learn: of {} tokens none is the assistant's with another one before it", ids.len());
+            return Ok(Err((Reason::BadChat, detail)));
+        }
         let side =
             if matches!(layout, Layout::Pair) { loss.iter().filter(|l| **l).count().max(loss.iter().filter(|l| !**l).count()) } else { 0 };
         let length = layout.length(&loss);
@@ -180,14 +190,15 @@ pub fn load_demos(
     let (train, valid) = split::by_group(demos, fraction, seed, |(_, demo)| &demo.group);
     let variations = variations(config, &train, &conversations, seed, &mut |conversation| {
         let Encoded { ids, loss } = encode(tokenizer, layout, conversation)?;
-        Ok((limit == 0 || layout.length(&loss) <= limit).then_some((ids, loss)))
+        let fits = limit == 0 || layout.length(&loss) <= limit;
+        Ok((fits && layout.teaches(&loss)).then_some((ids, loss)))
     })?;
     let plain = |rows: Vec<(usize, Demo)>| rows.into_iter().map(|(_, demo)| demo);
     let valid = if config.heldout.is_empty() { plain(valid).collect() } else { heldout };
     Ok(Split { train: plain(train).chain(variations).collect(), valid, report })
 }
 
-/// Token ids of a conversation and which of them are learnt; `None` where it is too long.
+/// Token ids of a conversation and which of them are learnt; `None` where it is too long, or nothing is.
 type Encode<'a> = &'a mut dyn FnMut(&Conversation) -> Result<Option<(Vec<u32>, Vec<bool>)>, DataError>;
 
 /// `data.augment`: variations of training rows, numbered by the order in which they were read, whose conversations are given.

@@ -1,5 +1,6 @@
 //! What a run reads, by content: recorded in `lineage.json`, and compared when a run goes on, so that nobody resumes on other data unawares.
 
+use crate::chat::ChatTemplate;
 use crate::config::Source;
 use crate::error::DataError;
 use crate::source;
@@ -27,6 +28,9 @@ pub struct Input {
 pub struct Inputs {
     /// Processes that share the work (the world size), each a part: another number of them takes the same steps, up to rounding.
     pub processes: usize,
+    /// When the run began, in seconds since 1970, which is the present for its templates ([`crate::chat::clock`]) as long as it goes on. In a run folder alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began: Option<i64>,
     /// In the order of the configuration; the files of a folder by name.
     pub items: Vec<Input>,
 }
@@ -34,15 +38,14 @@ pub struct Inputs {
 impl Inputs {
     /// Nothing read yet.
     pub fn new(processes: usize) -> Inputs {
-        Inputs { processes, items: vec![] }
+        Inputs { processes, ..Inputs::default() }
     }
 
     /// Adds every file of `sources`.
     pub fn sources(mut self, key: &str, sources: &[Source]) -> Result<Inputs, DataError> {
         for source in sources {
             for (path, _) in source::files(source)? {
-                let hash = hash_file(&path)?.to_hex().to_string();
-                self.items.push(Input { key: key.into(), path: path.display().to_string(), hash });
+                self = self.file(key, &path)?;
             }
         }
         Ok(self)
@@ -53,6 +56,17 @@ impl Inputs {
         self.folder("tokenizer", folder, tokenizer.hash().to_owned())
     }
 
+    /// Adds a chat template.
+    pub fn template(self, template: &ChatTemplate) -> Inputs {
+        self.folder("data.template", Path::new(template.origin()), template.hash())
+    }
+
+    /// Adds one file.
+    pub fn file(self, key: &str, path: &Path) -> Result<Inputs, DataError> {
+        let hash = hash_file(path)?.to_hex().to_string();
+        Ok(self.folder(key, path, hash))
+    }
+
     /// Adds a folder whose content has the hash `hash`.
     pub fn folder(mut self, key: &str, path: &Path, hash: String) -> Inputs {
         self.items.push(Input { key: key.into(), path: path.display().to_string(), hash });
@@ -60,13 +74,11 @@ impl Inputs {
     }
 
     /// What differs between the inputs that a run began with (`self`) and those it finds `now`, one sentence each. Files that only have moved
-    /// do not differ.
+    /// do not differ, nor does what an earlier program did not record.
     pub fn differences(&self, now: &Inputs) -> Vec<String> {
         let mut found = Vec::new();
         let (before, after) = (self.by_key(), now.by_key());
-        let keys: std::collections::BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
-        for key in keys {
-            let was = before.get(key).map_or(&[][..], Vec::as_slice);
+        for (key, was) in before {
             let is = after.get(key).map_or(&[][..], Vec::as_slice);
             if was.iter().map(|i| &i.hash).eq(is.iter().map(|i| &i.hash)) {
                 continue;
@@ -118,7 +130,7 @@ mod tests {
 
     fn inputs(items: &[(&str, &str, &str)], processes: usize) -> Inputs {
         let item = |(key, path, hash): &(&str, &str, &str)| Input { key: (*key).into(), path: (*path).into(), hash: (*hash).into() };
-        Inputs { processes, items: items.iter().map(item).collect() }
+        Inputs { items: items.iter().map(item).collect(), ..Inputs::new(processes) }
     }
 
     #[test]
@@ -132,6 +144,8 @@ mod tests {
         let fewer = inputs(&[("data.sources", "a.csv", "1111111111")], 2);
         let said = was.differences(&fewer);
         assert_eq!(said, ["data.sources had 2 files, now 1", "tokenizer had 1 files, now 0"]);
+        let more = [("data.template", "t", "44"), ("data.sources", "a.csv", "1111111111")];
+        assert!(fewer.differences(&inputs(&more, 2)).is_empty(), "an earlier program did not record templates");
     }
 
     #[test]

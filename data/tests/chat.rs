@@ -341,3 +341,16 @@ fn several_turns_are_encoded_as_generation_begins() {
                     <|im_start|>user\nr<|im_end|>\n<|im_start|>assistant\n";
     assert_eq!(text(chatml.encode_turns(&tokenizer, &several).unwrap()), rendered);
 }
+
+/// What a run records of its template differs when what it writes may.
+#[test]
+fn a_templates_hash_is_of_its_source_and_its_tokens() {
+    let hash = |source: &str, eos: &str| {
+        let tokens = BTreeMap::from([("eos_token".to_string(), eos.to_string())]);
+        ChatTemplate::from_source("t", source, tokens).unwrap().hash()
+    };
+    let source = "{% for message in messages %}{{ message['content'] }}{{ eos_token }}{% endfor %}";
+    assert_eq!(hash(source, "</s>"), hash(source, "</s>"));
+    assert_ne!(hash(source, "</s>"), hash(source, "<end>"));
+    assert_ne!(hash(source, "</s>"), hash(&format!("{source} "), "</s>"));
+}

@@ -122,6 +122,21 @@ fn shards_are_reused_until_a_byte_changes() {
 }
 
 #[test]
+fn other_names_of_columns_are_another_corpus() {
+    let (world, tok) = (World::new(), Tokenizer::byte().unwrap());
+    world.write("a.csv", (0..20).map(|i| format!("left {i},right {i}\n")).collect::<String>());
+    let open = |header: &[&str]| {
+        let mut config = world.config();
+        config.sources[0].columns.header = header.iter().map(|name| (*name).to_string()).collect();
+        Corpus::open(&config, &tok, 0.0, &world.path("bad.jsonl"), &mut |_, _| {}).unwrap()
+    };
+    assert!(decode(&open(&["text", "other"]).train, &tok)[0].starts_with("left"));
+    assert!(open(&["text", "other"]).reused);
+    let other = open(&["other", "text"]);
+    assert!(!other.reused && decode(&other.train, &tok)[0].starts_with("right"));
+}
+
+#[test]
 fn a_killed_build_and_damaged_shards_are_built_again() {
     let (world, tok) = (World::new(), Tokenizer::byte().unwrap());
     world.write("a.jsonl", jsonl(&documents(50)));

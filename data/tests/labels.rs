@@ -1,9 +1,11 @@
 //! The table of judgments comes back as it was written, and nothing else is taken for one.
 
 use data::chat::Message;
+use data::config::{RankingData, Source};
 use data::error::DataError;
 use data::labels::table::{LabelTable, write_table};
 use data::labels::{Judgment, Kind, flag, item_key};
+use data::rankings::load_rankings;
 use serde_json::{Map, json};
 use std::path::Path;
 use tempfile::TempDir;
@@ -75,4 +77,31 @@ fn the_order_of_answers_does_not_make_another_item() {
     assert_eq!(item_key(&prompt, &[a.clone(), b.clone()]), item_key(&prompt, &[b.clone(), a.clone()]));
     assert_ne!(item_key(&prompt, &[a.clone(), b.clone()]), item_key(&prompt, &[format!("{a}{b}")]));
     assert_ne!(item_key(&[], std::slice::from_ref(&a)), item_key(&prompt, std::slice::from_ref(&a)));
+}
+
+/// Judgments as JSON Lines; a row of somebody else's with a `kind` is a row.
+#[test]
+fn judgments_in_rows_are_left_out_as_in_a_table() {
+    let dir = TempDir::new().unwrap();
+    let row = |more: &str| {
+        format!("{{\"item\": \"i\", \"prompt\": [{{\"role\": \"user\", \"content\": \"q\"}}], \"answers\": [\"x\", \"y\"], {more}}}\n")
+    };
+    let text = [
+        row(r#""kind": "ranking", "ranks": [2, 1], "flags": []"#),
+        row(r#""kind": "ranking", "ranks": [1, 1], "flags": []"#),
+        row(r#""kind": "ranking", "ranks": [1, 1], "flags": ["reject-all"]"#),
+        row(r#""kind": "ranking", "flags": ["reject-all"]"#),
+        row(r#""kind": "ranking", "ranks": [1, 2], "flags": ["reject-all"]"#),
+        row(r#""kind": "skipped", "flags": []"#),
+        row(r#""kind": "open", "ranks": [1, 2], "flags": ["gold"]"#),
+        "{\"kind\": \"open\", \"prompt\": \"p\", \"chosen\": \"x\", \"rejected\": \"y\"}\n".to_string(),
+    ];
+    let path = dir.path().join("rows.jsonl");
+    std::fs::write(&path, text.concat()).unwrap();
+    let source = Source { path: path.display().to_string(), ..Source::default() };
+    let config = RankingData { sources: vec![source], ..RankingData::default() };
+    let split = load_rankings(&config, None, 0.0, 1, &dir.path().join("bad.jsonl")).unwrap();
+    assert_eq!(split.train.iter().map(|r| r.ranks.clone()).collect::<Vec<_>>(), [[2, 1], [1, 1], [1, 2], [1, 2]]);
+    let skipped: Vec<(&str, u64)> = split.report.skipped.iter().map(|(cause, n)| (cause.as_str(), *n)).collect();
+    assert_eq!((skipped, split.report.rejected), (vec![("open", 1), ("reject-all", 2), ("skipped", 1)], 0));
 }

@@ -97,6 +97,7 @@ fn demonstrations_end_with_a_learnt_end_token() {
         "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}]}\n",
         "{\"messages\": [{\"from\": \"human\", \"value\": \"x\"}, {\"from\": \"gpt\", \"value\": \"\"}]}\n",
         "{\"messages\": \"no json\"}\n",
+        "{\"messages\": [{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{\"name\": \"cat\"}]}]}\n",
     );
     // `ab\n` and `01234` and the end token: nine tokens just fit.
     let split = demos(&dir, vec![source(&dir, "a.jsonl", text)], &ChatTemplate::plain(), 9, 0.0).unwrap();
@@ -119,6 +120,7 @@ fn demonstrations_end_with_a_learnt_end_token() {
             (9, Reason::BadChat),
             (10, Reason::Empty),
             (11, Reason::BadChat),
+            (12, Reason::BadChat),
         ]
     );
     assert_eq!(split.report.read, split.train.len() as u64 + split.report.rejected);

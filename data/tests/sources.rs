@@ -1,7 +1,9 @@
 //! Every format, sound and broken: rows arrive with their lines, bad ones end in the quarantine, and both together are what was there.
 
+use data::chat::Message;
 use data::config::{self, Format, Source};
 use data::error::DataError;
+use data::labels::{Judgment, Kind, table::write_table};
 use data::quarantine::{BadRow, Quarantine, Reason};
 use data::source::{self, Row};
 use polars::prelude::*;
@@ -91,6 +93,13 @@ fn json_array() {
     assert_eq!(faults(&outcome.bad), [(5, Reason::NotAnObject), (5, Reason::BrokenJson)]);
     let error = read(dir.path(), &file(&dir, "b.json", "[{\"text\": \"a\"}, {\"te")).err().unwrap();
     assert!(matches!(error, DataError::Unreadable { .. }), "{error}");
+    // What follows the array is another one, or a mistake.
+    let two = "\u{feff}[{\"text\": \"a\"}]\n[{\"text\": \"b\"}]\n";
+    assert_eq!(lines_and(&read(dir.path(), &file(&dir, "two.json", two)).unwrap().rows, "text"), [(1, json!("a")), (2, json!("b"))]);
+    for more in ["{\"text\": \"b\"}", "\"text\"", ", 1", "]"] {
+        let error = read(dir.path(), &file(&dir, "c.json", format!("[{{\"text\": \"a\"}}]\n{more}\n"))).err().unwrap();
+        assert!(matches!(error, DataError::Unreadable { line: 2, .. }), "{error}");
+    }
 }
 
 #[test]
@@ -301,6 +310,34 @@ fn tables_from_pyarrow() {
     // A type that polars was not built with is an error that names the column, not a panic.
     let error = read(dir.path(), &golden("decimal.parquet")).err().unwrap().to_string();
     assert!(error.contains("\"score\"") && error.contains("decimal"), "{error}");
+}
+
+/// The times of a table of judgments have the zone "UTC".
+#[test]
+fn times_of_a_named_zone_are_times() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("labels.arrow");
+    let judgment = |started| Judgment { started, ..Judgment::new(Kind::Open, vec![Message::new("user", "q")], vec!["a".to_string()]) };
+    write_table(&path, [judgment(None), judgment(Some(1_700_000_000_123))]).unwrap();
+    let rows = read(dir.path(), &Source { path: path.display().to_string(), ..Source::default() }).unwrap().rows;
+    assert_eq!(lines_and(&rows, "started"), [(1, Value::Null), (2, json!("2023-11-14T22:13:20.123Z"))]);
+    assert_eq!(lines_and(&rows, "ended"), [(1, Value::Null), (2, Value::Null)]);
+}
+
+#[test]
+fn small_numbers_of_parquet_are_refused_where_they_are_asked_for() {
+    let dir = TempDir::new().unwrap();
+    // Columns "prompt", "ranks" (lists of uint8), "score" (uint16).
+    let error = read(dir.path(), &golden("small.parquet")).err().unwrap();
+    assert!(matches!(error, DataError::Columns { .. }) && error.is_input(), "{error}");
+    assert!(error.to_string().contains("column \"ranks\" has the type UInt8"), "{error}");
+    let mut source = golden("small.parquet");
+    (source.columns.ranks, source.columns.scores) = (vec![], vec!["score".into()]);
+    assert!(read(dir.path(), &source).err().unwrap().to_string().contains("column \"score\" has the type UInt16"));
+    source.columns.scores = vec![];
+    assert_eq!(lines_and(&read(dir.path(), &source).unwrap().rows, "prompt"), [(1, json!("a")), (2, json!("b"))]);
+    let error = read(dir.path(), &golden("half.parquet")).err().unwrap().to_string();
+    assert!(error.contains("column \"weight\" has the type Float16"), "{error}");
 }
 
 #[test]

@@ -267,3 +267,21 @@ fn a_tokenizer_may_tell_others_to_end_texts() {
     assert_eq!(json(&dir.path().join("tokenizer.json"))["post_processor"]["single"][1]["SpecialToken"]["id"], END_OF_TEXT);
     assert_eq!(Tokenizer::load(dir.path()).unwrap().hash(), ending.hash());
 }
+
+/// SentencePiece's decoders drop the blank that begins a text, which a continuation does not.
+#[test]
+fn what_follows_is_decoded_as_it_stands_there() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../evaluate/tests/golden/llama2c/tokenizer.bin");
+    let tok = Tokenizer::load_llama2c(&file, 306).unwrap();
+    let ids = tok.encode("the cat sat on").unwrap();
+    for at in 0..ids.len() {
+        let (before, after) = ids.split_at(at);
+        let whole = tok.decode(before, true).unwrap() + &tok.decode_after(before, after).unwrap();
+        assert_eq!(whole, "the cat sat on");
+    }
+    let tok = Tokenizer::byte().unwrap();
+    let ids = tok.encode("aé!").unwrap();
+    let context = |n: usize| tok.context(&ids[..n]).unwrap();
+    assert_eq!([context(0), context(1), context(2), context(3)], [&ids[..0], &ids[..1], &ids[..0], &ids[1..3]]);
+    assert_eq!(tok.decode_after(&ids[..3], &ids[3..]).unwrap(), "!");
+}

@@ -177,10 +177,13 @@ fn one(args: &PlanArgs, shape: &Shape, cluster: &Cluster, job: &Job) -> anyhow::
     if tensor == 0 || pipeline == 0 {
         refuse!("--tensor and --pipeline must be at least 1");
     }
+    let Some(data) = tensor.checked_mul(pipeline).map(|shared| cluster.devices / shared).filter(|&data| data > 0) else {
+        refuse!("--tensor {tensor} × --pipeline {pipeline} are more than the cluster's {} devices", cluster.devices);
+    };
     let layout = Layout {
         tensor,
         pipeline,
-        data: cluster.devices / (tensor * pipeline),
+        data,
         zero: [Zero::Off, Zero::Optimizer, Zero::Gradients, Zero::Weights][usize::from(args.zero.unwrap_or(0))],
         micro: args.micro.unwrap_or(1),
         recompute: match args.recompute {

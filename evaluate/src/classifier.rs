@@ -6,6 +6,7 @@ use crate::open::{device, need_tokenizer};
 use data::config::Target;
 use data::demos::framed_ids;
 use data::tokenizer::Tokenizer;
+use model::bert::BertHead;
 use model::{Bert, Classifier, PaddedRows};
 use tch::{Device, Kind};
 
@@ -63,13 +64,13 @@ impl Reader {
         let no = || input(format!("{}: no classifier: name one that `sft` made with objective = \"classify\"", folder.display()));
         let device = device(args)?;
         let network = match model::kind_of(&folder)? {
-            model::Kind::Encoder => Network::Encoder(Bert::load(&folder, device)?),
+            model::Kind::Encoder => match Bert::declared_head(&folder)? {
+                BertHead::Classes(_) => Network::Encoder(Bert::load(&folder, device)?),
+                BertHead::Masked => return Err(no()),
+            },
             model::Kind::Decoder => Network::Decoder(Classifier::load(&folder, device).map_err(|e| input(e.to_string()))?),
             model::Kind::EncoderDecoder => return Err(no()),
         };
-        if let Network::Encoder(m) = &network {
-            m.classes().ok_or_else(no)?;
-        }
         Ok(Reader { network, tokenizer: need_tokenizer(&folder, "classify")? })
     }
 

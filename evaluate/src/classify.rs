@@ -33,6 +33,10 @@ pub fn run(args: &ClassifyArgs) -> anyhow::Result<()> {
     let mut figures = if reader.numbers() {
         let number = |text: &String| text.parse::<f64>().unwrap_or(f64::NAN); // a label that is no number was refused
         let pairs: Vec<(f64, f64)> = names.iter().zip(&right).map(|(said, right)| (number(said), number(right))).collect();
+        let broken = pairs.iter().filter(|(said, _)| !said.is_finite()).count();
+        if broken > 0 {
+            eprintln!("classify: {broken} of {} numbers that the model says are not finite: no figure can be had of them", pairs.len());
+        }
         json!(metrics::numbers(&pairs))
     } else {
         json!(metrics::classes(names.iter().map(String::as_str).zip(right.iter().map(String::as_str))))

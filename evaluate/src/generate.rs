@@ -29,7 +29,9 @@ pub fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let sampling = sampling(args, args.max_new.unwrap_or(MAX_NEW.min(room.max(1))), stop);
     let mut rows = model::generate(&opened.model, std::slice::from_ref(&prompt), &sampling)?;
     let row = rows.remove(0); // one prompt, one continuation
-    let text = opened.tokenizer().map(|t| t.decode(&row.ids, true)).transpose()?;
+    // An answer is a text of its own, a continuation is not.
+    let before: &[u32] = if args.chat { &[] } else { &prompt };
+    let text = opened.tokenizer().map(|t| t.decode_after(before, &row.ids)).transpose()?;
     if args.model.json {
         let object = json!({ "prompt_ids": prompt, "ids": row.ids, "text": text, "finished": row.finished, "log_probs": row.log_probs });
         say!("{object}");

@@ -16,7 +16,7 @@ pub fn read<T>(path: &Path, limit: usize, goal: &str, mut take: impl FnMut(&Row)
     let mut rows = Vec::new();
     let mut broken: Option<String> = None;
     for (file, format) in source::files(&source)? {
-        source::read_all(&file, format, &source.columns, &mut |met| {
+        source::read_all(&file, format, &source::every_field(format, &source.columns), &mut |met| {
             if broken.is_some() || (limit > 0 && rows.len() == limit) {
                 return Ok(());
             }

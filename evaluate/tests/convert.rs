@@ -43,6 +43,27 @@ fn it_writes_what_llama2c_wrote() {
     }
 }
 
+/// SentencePiece's decoders drop the blank that begins a text, which a continuation does not.
+#[test]
+fn a_continuation_begins_with_its_blank() {
+    let dir = tempfile::tempdir().expect("folder");
+    let out = dir.path().join("model");
+    convert(&golden().join("model.bin"), &golden().join("tokenizer.bin"), &out);
+    let tokenizer = Tokenizer::load(&out).expect("tokenizer");
+    let continued = |ids: &[u32], new: &str| -> Value {
+        let list = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let args = ["generate", "--model", text(&out), "--device", "cpu", "--prompt-ids", &list, "--greedy", "--max-new", new, "--json"];
+        serde_json::from_slice(&evaluate(&args).success().get_output().stdout).expect("JSON")
+    };
+    let mut ids = [vec![1], tokenizer.encode("sand in the sea").expect("ids")].concat();
+    let answer: Vec<u32> = serde_json::from_value(continued(&ids, "24")["ids"].clone()).expect("ids");
+    let word = answer.iter().position(|&id| tokenizer.id_to_token(id).is_some_and(|t| t.starts_with('▁'))).expect("a word begins");
+    ids.extend(&answer[..word]);
+    let said = continued(&ids, "1");
+    assert_eq!(said["ids"][0], answer[word]);
+    assert!(said["text"].as_str().expect("text").starts_with(' '), "{said}");
+}
+
 /// The text is `expected_stdout` of llama2.c's test_all.py.
 #[test]
 fn stories260k_tells_its_story() {

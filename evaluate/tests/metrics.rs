@@ -67,6 +67,8 @@ fn correlations_are_scipys() {
         same(&got, &case["expected"], "correlation");
     }
     assert_eq!(spearman(&[(1.0, 2.0), (2.0, 2.0)]), None, "no correlation with what never changes");
+    assert_eq!(spearman(&[(1.0, 2.0), (f64::NAN, 3.0), (2.0, 4.0)]), None, "nor with what is no number");
+    assert_eq!(spearman(&[(0.0, 1.0), (-0.0, 1.0), (2.0, 2.0)]), Some(1.0), "the two zeros are one");
 }
 
 #[test]
@@ -94,4 +96,14 @@ fn the_command_reads_rows_and_says_what_is_wrong() {
     assert!(String::from_utf8_lossy(&printed.get_output().stdout).contains("classes.1.recall"));
     let error = metrics("{\"prediction\": \"a\"}\n", &[]).code(2);
     assert!(String::from_utf8_lossy(&error.get_output().stderr).contains("line 1: no field \"reference\""));
+}
+
+/// Also of a file that has columns of the names that the stages look for.
+#[test]
+fn any_column_of_parquet_is_a_field() {
+    let chats = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/golden/chats.parquet");
+    let mut command = assert_cmd::Command::cargo_bin("evaluate").expect("binary");
+    let assert = command.args(["metrics", "--data", chats, "--prediction", "count", "--reference", "count", "--json"]).assert().success();
+    let found: Value = serde_json::from_slice(&assert.get_output().stdout).expect("JSON");
+    assert_eq!(found["rows"], 3);
 }

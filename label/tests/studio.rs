@@ -145,6 +145,11 @@ async fn patience_ends_and_errors_say_what_to_do() {
     assert!(error.to_string().contains("after 4 attempts") && error.to_string().contains("500"), "{error}");
     assert_eq!(bench.stub.faults_left(), 5, "four attempts, not more");
     bench.stub.forgive();
+    for _ in 0..4 {
+        bench.stub.fail("POST", "/api/projects/", Fault::Status(503));
+    }
+    let unmade = push(&bench.push_args(), &bench.client()).await.unwrap_err();
+    assert!(matches!(unmade.downcast_ref(), Some(StudioError::Unreachable { attempts: 4, .. })), "{unmade}");
     let wrong = push(&bench.push_args(), &client(&bench.stub.url, "wrong")).await.unwrap_err();
     assert!(wrong.to_string().contains("does not take the token (Invalid token.)") && !wrong.to_string().contains("wrong"), "{wrong}");
     bench.stub.fail("GET", "/api/projects", Fault::Html);

@@ -3,6 +3,7 @@
 //! A sequence lives in a slot, token by token from column 0 on. A step reads the slots from 0 to the number of its rows.
 
 use crate::config::Config;
+use crate::error::ModelError;
 use tch::{Device, Kind, Tensor};
 
 /// Keys and values of all blocks.
@@ -10,6 +11,12 @@ use tch::{Device, Kind, Tensor};
 pub(crate) struct Cache {
     /// Blocks' keys and values in turn, `[2·L, slots, T, K, C]`.
     all: Tensor,
+}
+
+/// The memory for so many sequences of so many tokens cannot be had.
+pub(crate) fn no_room(config: &Config, slots: i64, columns: i64, kind: Kind) -> ModelError {
+    let numbers = 2.0 * (config.layers * config.kv_heads * config.head_dim) as f64 * slots as f64 * columns as f64;
+    ModelError::NoRoom { slots, columns, gib: numbers * kind.elt_size_in_bytes() as f64 / f64::from(1 << 30) }
 }
 
 /// Where the tokens of a pass are written.
@@ -35,10 +42,17 @@ impl Places {
 
 impl Cache {
     /// Room for `slots` sequences of `columns` tokens, in the precision of the model's activations.
-    pub fn new(config: &Config, slots: i64, columns: i64, (kind, device): (Kind, Device)) -> Cache {
+    pub fn new(config: &Config, slots: i64, columns: i64, (kind, device): (Kind, Device)) -> Result<Cache, ModelError> {
         let size = [2 * config.layers as i64, slots, columns, config.kv_heads as i64, config.head_dim as i64];
         // Zeros: columns that a row does not see have weight 0, and 0 times whatever the memory held could be NaN.
-        Cache { all: Tensor::zeros(size, (kind, device)) }
+        let zeros = || -> Result<Tensor, ModelError> {
+            match device {
+                // Pages come to be when they are written: sequences seldom fill all their columns.
+                Device::Cpu => Ok(native::lasting_zeros(&Tensor::f_empty(size, (kind, device))?)?),
+                _ => Ok(Tensor::f_zeros(size, (kind, device))?),
+            }
+        };
+        zeros().map(|all| Cache { all }).map_err(|_| no_room(config, slots, columns, kind))
     }
 
     /// Stores a block's keys and values `[N, K, C]`.

@@ -1,13 +1,13 @@
 //! What generation runs on: `native::decode` where it takes the model, libtorch's operators elsewhere. Both keep sequences in slots of a cache.
 
 use crate::attention::{Pass, Tokens};
-use crate::cache::{Cache, Places};
+use crate::cache::{Cache, Places, no_room};
 use crate::error::ModelError;
 use crate::layers::sound;
 use crate::model::Model;
 use crate::rotary::Reach;
 use crate::segments::Segments;
-use native::decode;
+use native::{NativeError, decode};
 use tch::{Device, Kind, Tensor};
 
 /// Prompt tokens that go through the network together, unless a single prompt has more: enough for its products, few enough for the caches.
@@ -32,11 +32,14 @@ impl<'a> Engine<'a> {
         let (slots, columns) = (slots as i64, columns as i64);
         let way = match model.decoder() {
             Some(network) => {
-                let cache = sound(decode::Cache::new(&network, slots, columns));
+                let cache = decode::Cache::new(&network, slots, columns).map_err(|e| match e {
+                    NativeError::Torch(_) => no_room(model.config(), slots, columns, network.kind()),
+                    other => other.into(),
+                })?;
                 Way::Native { network, cache }
             }
             None => {
-                let cache = Cache::new(model.config(), slots, columns, (model.compute(), model.device()));
+                let cache = Cache::new(model.config(), slots, columns, (model.compute(), model.device()))?;
                 Way::Operators { rounded: model.rounded()?.map(Box::new), cache }
             }
         };

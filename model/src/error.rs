@@ -67,7 +67,7 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// A tensor is missing from the weights.
-    #[error("{path}: tensor {name} is missing (found {found} tensors, for example {example}); does config.json belong to these weights?")]
+    #[error("{path}: tensor {name} is missing (found {found} tensors, for example {example}); {}", crate::names::advice(.name))]
     MissingTensor {
         /// The folder.
         path: PathBuf,
@@ -109,6 +109,18 @@ pub enum ModelError {
         count: usize,
         /// One of them.
         example: String,
+    },
+    /// No memory for what generation remembers.
+    #[error(
+        "keys and values of {slots} sequences of {columns} tokens take {gib:.1} GiB, which cannot be had: write fewer at a time, or shorter ones"
+    )]
+    NoRoom {
+        /// Sequences at a time.
+        slots: i64,
+        /// Tokens of each, at most.
+        columns: i64,
+        /// Their memory.
+        gib: f64,
     },
     /// A request that the model cannot serve.
     #[error("{0}")]

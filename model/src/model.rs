@@ -1,7 +1,7 @@
 //! A transformer with a head, and its life in a folder.
 
 use crate::attention::{Pass, Tokens};
-use crate::config::{self, Config, Dropout};
+use crate::config::{Config, Dropout, GENERATION};
 use crate::error::ModelError;
 use crate::files::{self, Weight, WeightFiles};
 use crate::init::{Builder, Init, Supply};
@@ -13,7 +13,6 @@ use crate::segments::Segments;
 use crate::transformer::Transformer;
 use native::decode;
 use native::dense::{self, Packed};
-use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
@@ -74,25 +73,42 @@ impl Model {
 
     /// Loads a folder with the head that its `config.json` names.
     pub fn load(folder: &Path, device: Device) -> Result<Model, ModelError> {
-        Model::open(folder, None, device)
+        Model::open(folder, None, false, device)
     }
 
-    /// Loads a folder with the wanted head. A head that the folder does not have is made fresh, always the same (scalar:
-    /// N(0, 1/√(D+1))); a tied language head is the embedding and never missing.
+    /// Loads the language model of a folder; a reward model is refused.
+    pub fn load_writer(folder: &Path, device: Device) -> Result<Model, ModelError> {
+        let model = Model::load(folder, device)?;
+        if model.head == HeadKind::Lm { Ok(model) } else { Err(no_writer(folder)) }
+    }
+
+    /// Loads a folder with the wanted head. A scalar head that the folder does not have is made fresh, always the same (N(0, 1/√(D+1))). A language head is
+    /// never made up: a reward model is refused, and of a classifier's folder the decoder must have its output matrix, which is the embedding where the two are tied.
     pub fn load_as(folder: &Path, head: HeadKind, device: Device) -> Result<Model, ModelError> {
-        Model::open(folder, Some(head), device)
+        Model::open(folder, Some(head), head == HeadKind::Scalar, device)
     }
 
-    fn open(folder: &Path, wanted: Option<HeadKind>, device: Device) -> Result<Model, ModelError> {
+    /// The decoder in a classifier's folder. An output matrix of its own, which transformers' folders lack, is made fresh: the classes do not depend on it.
+    pub(crate) fn load_under_classes(folder: &Path, device: Device) -> Result<Model, ModelError> {
+        Model::open(folder, Some(HeadKind::Lm), true, device)
+    }
+
+    /// `fresh`: a wanted head that is not the folder's own may be missing.
+    fn open(folder: &Path, wanted: Option<HeadKind>, fresh: bool, device: Device) -> Result<Model, ModelError> {
         let config = Config::load(folder)?;
         let mut files = WeightFiles::open(folder)?;
         let by_weights = if files.has(SCALAR_HEAD) { HeadKind::Scalar } else { HeadKind::Lm };
         let path = folder.join("config.json");
         // Who wants another head may take the trunk of a classifier.
-        let declared = if wanted.is_some() && config.declares_classes(&path)? { None } else { config.declared_head(&path)? };
+        let classifies = wanted.is_some() && config.declares_classes(&path)?;
+        let declared = if classifies { None } else { config.declared_head(&path)? };
         let declared = declared.unwrap_or(by_weights);
         let head = wanted.unwrap_or(declared);
-        let fresh: &[&str] = if head == declared { &[] } else { &[Names::of(config.family).head, SCALAR_HEAD] };
+        if head == HeadKind::Lm && declared == HeadKind::Scalar && !classifies {
+            return Err(no_writer(folder));
+        }
+        let heads = [Names::of(config.family).head, SCALAR_HEAD];
+        let fresh: &[&str] = if fresh && head != declared { &heads } else { &[] };
         let model = Model::build(config, head, device, Builder::new(Supply::Files { files: &mut files, fresh, device }))?;
         files.finish(names::is_head)?;
         Ok(model)
@@ -120,13 +136,7 @@ impl Model {
         self.need_float("saved")?;
         std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
         files::write_json(&folder.join("config.json"), &self.config.to_hf(self.head))?;
-        let tokens = [
-            ("bos_token_id", json!(self.config.bos)),
-            ("eos_token_id", config::ids(&self.config.eos)),
-            ("pad_token_id", json!(self.config.pad)),
-        ];
-        let known: Map<String, Value> = tokens.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.to_string(), v)).collect();
-        files::write_json(&folder.join("generation_config.json"), &known)?;
+        files::write_json(&folder.join(GENERATION), &self.config.to_generation())?;
         let maps = self.adapted();
         let weights: Vec<Weight<'_>> = self
             .parameters
@@ -483,6 +493,11 @@ impl Model {
     pub(crate) fn save_order(&self) -> Vec<usize> {
         files::order(&self.parameters, files::SHARD_BYTES)
     }
+}
+
+/// Why a reward model is not taken for a language model.
+fn no_writer(folder: &Path) -> ModelError {
+    ModelError::Input(format!("{}: a reward model, which scores and does not write: name a language model", folder.display()))
 }
 
 /// Is it a weight and not a bias?

@@ -91,6 +91,17 @@ pub(crate) fn is_head(name: &str) -> bool {
     [GPT2.head, GPT_NEOX.head, SCALAR_HEAD].contains(&name)
 }
 
+/// What to do where a folder lacks the tensor of this name.
+pub(crate) fn advice(name: &str) -> &'static str {
+    if [GPT2.head, GPT_NEOX.head].contains(&name) {
+        "config.json says that the output matrix is not the embedding: name the folder of a language model"
+    } else if name.starts_with("cls.") || name.starts_with("classifier.") {
+        "an encoder without this head: name a folder that has it, or train one on this"
+    } else {
+        "does config.json belong to these weights?"
+    }
+}
+
 /// Masks and tables that old versions of transformers saved among the weights.
 pub(crate) fn is_buffer(name: &str) -> bool {
     let ends = [".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"];

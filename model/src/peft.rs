@@ -13,6 +13,8 @@ use tch::{Device, Tensor};
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
+/// Ways to begin that leave the base as it is. By all others (`pissa`, `olora`, `loftq` and the like) PEFT takes from the base what the adapter begins with.
+const PLAIN_INITS: [&str; 3] = ["gaussian", "orthogonal", "eva"];
 
 /// What is read of `adapter_config.json`.
 #[derive(Debug, Deserialize)]
@@ -89,7 +91,12 @@ impl AdapterFiles {
                 return refuse(key, value.to_string());
             }
         }
-        Ok(())
+        match c.rest.get("init_lora_weights") {
+            Some(Value::String(how)) if !PLAIN_INITS.iter().any(|plain| how.eq_ignore_ascii_case(plain)) => {
+                refuse("init_lora_weights", format!("{how:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The adapters among these modules.

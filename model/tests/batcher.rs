@@ -4,8 +4,9 @@ mod common;
 
 use common::{FAMILIES, golden, rows, tiny, tokens};
 use model::batcher::{Batcher, Chosen, Request};
+use model::blocks::Format;
 use model::config::{Family, Shape};
-use model::{Config, Generation, HeadKind, Model, Sampling, generate};
+use model::{Activations, Config, Generation, HeadKind, Model, ModelError, Sampling, generate};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -113,6 +114,16 @@ fn requests_come_go_and_differ() {
         }
         // A request's first step writes two tokens: the one that its prompt gives, and the next.
         assert_eq!((got[1].ids.len(), got[4].ids.len()), (5, 0), "cancelled");
+    }
+}
+
+#[test]
+fn memory_that_cannot_be_had_is_said() {
+    let mut few = tiny(HeadKind::Lm, 0.0); // runs on libtorch's operators
+    few.quantise(Format::Q8_0, Activations::Sixteen).unwrap();
+    for model in [tiny(HeadKind::Lm, 0.0), few] {
+        let said = Batcher::new(&model, 1 << 20, 1 << 26).unwrap_err();
+        assert!(matches!(said, ModelError::NoRoom { .. }) && said.to_string().contains("1048576 sequences of 67108864 tokens"), "{said}");
     }
 }
 

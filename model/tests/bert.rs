@@ -5,6 +5,7 @@ use crate::common;
 use common::{Expected, encoders, gap};
 use model::bert::{Bert, BertConfig, BertHead};
 use model::{Kind, PaddedRows, kind_of};
+use serde_json::json;
 use tch::{Device, Tensor, no_grad};
 
 fn open(name: &str) -> (Bert, Expected, PaddedRows) {
@@ -94,6 +95,49 @@ fn folders_go_round_and_heads_are_exchanged() {
     assert!(Bert::load_as(other.path(), &BertHead::Masked, Device::Cpu).unwrap().classes().is_none());
     let config = BertConfig::fresh(40, 16, 1, 2, 8, 0).unwrap();
     assert!(Bert::new(config, &BertHead::Classes(vec!["one".into()]), Device::Cpu, 1).is_err(), "one class is none");
+}
+
+/// A folder without the head that its config.json names is refused; another head on it is wanted by name, and fresh.
+#[test]
+fn a_head_is_never_made_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = |key: &str, value: serde_json::Value| {
+        let path = dir.path().join("config.json");
+        let mut config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        config[key] = value;
+        std::fs::write(path, config.to_string()).unwrap();
+    };
+    let refused = || Bert::load(dir.path(), Device::Cpu).unwrap_err().to_string();
+    open("bert_classes").0.save(dir.path()).unwrap();
+    for architecture in ["BertModel", "BertForMaskedLM"] {
+        set("architectures", json!([architecture]));
+        let said = refused();
+        assert!(said.contains("cls.predictions.transform.dense.weight is missing") && said.contains("without this head"), "{said}");
+    }
+    assert!(Bert::load_as(dir.path(), &BertHead::Masked, Device::Cpu).is_ok());
+    open("bert").0.save(dir.path()).unwrap();
+    set("architectures", json!(["BertForSequenceClassification"]));
+    assert!(matches!(Bert::declared_head(dir.path()).unwrap(), BertHead::Classes(names) if names == ["LABEL_0", "LABEL_1"]));
+    assert!(refused().contains("bert.pooler.dense.weight is missing"));
+}
+
+/// transformers reads an output matrix beside the embedding where the two are not tied, and passes over it where they are.
+#[test]
+fn an_untied_output_matrix_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open("bert").0.save(dir.path()).unwrap();
+    let weights = dir.path().join("model.safetensors");
+    let mut tensors = Tensor::read_safetensors(&weights).unwrap();
+    tensors.push(("cls.predictions.decoder.weight".into(), Tensor::zeros([40, 16], (tch::Kind::Float, Device::Cpu))));
+    Tensor::write_safetensors(&tensors, &weights).unwrap();
+    assert!(Bert::load(dir.path(), Device::Cpu).is_ok());
+    let path = dir.path().join("config.json");
+    let config = std::fs::read_to_string(&path).unwrap().replace("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
+    std::fs::write(path, config).unwrap();
+    let said = Bert::load(dir.path(), Device::Cpu).unwrap_err().to_string();
+    assert!(said.contains("tie_word_embeddings"), "{said}");
+    let classes = BertHead::Classes(vec!["a".into(), "b".into()]);
+    assert!(Bert::load_as(dir.path(), &classes, Device::Cpu).is_ok(), "a classifier has no output matrix");
 }
 
 #[test]

@@ -74,9 +74,61 @@ fn heads_are_exchanged() {
     assert_eq!(Model::load(&second, Device::Cpu).unwrap().head(), HeadKind::Scalar);
     let kept = Model::load_as(&second, HeadKind::Scalar, Device::Cpu).unwrap();
     assert!(same(reward.head_weight(), kept.head_weight()), "a head that is there is kept");
-    let back = Model::load_as(&second, HeadKind::Lm, Device::Cpu).unwrap();
-    assert!(same(&hidden(&back), &hidden(&lm)));
-    assert!(same(back.head_weight(), &back.parameters()[0].tensor), "tied");
+}
+
+/// A random output matrix would write nonsense, and be measured.
+#[test]
+fn a_language_head_is_never_made_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let load = |folder: &Path| {
+        let start = Start::new(folder, "", &Lora::default(), 1, Device::Cpu).unwrap();
+        let all = [
+            Model::load_as(folder, HeadKind::Lm, Device::Cpu),
+            Model::load_writer(folder, Device::Cpu),
+            start.open(HeadKind::Lm, None),
+            start.open(HeadKind::Lm, Some(folder)),
+        ];
+        all.map(|opened| opened.map(|_| ()).unwrap_err().to_string())
+    };
+    // One whose head is tied, too: its states are those of scores.
+    tiny(HeadKind::Scalar, 0.0).save(&dir.path().join("tied")).unwrap();
+    for folder in [golden("llama_reward"), golden("neox_reward"), dir.path().join("tied")] {
+        load(&folder).iter().for_each(|said| assert!(said.contains("a reward model") && said.contains("name a language model"), "{said}"));
+    }
+    for (name, head, architecture) in [("llama", "lm_head.weight", "LlamaForCausalLM"), ("neox", "embed_out.weight", "GPTNeoXForCausalLM")]
+    {
+        let bare = dir.path().join(name);
+        Model::load_as(&golden(name), HeadKind::Scalar, Device::Cpu).unwrap().save(&bare).unwrap();
+        let mut config = json_file(&bare.join("config.json"));
+        config["architectures"] = json!([architecture]);
+        std::fs::write(bare.join("config.json"), config.to_string()).unwrap();
+        for said in load(&bare) {
+            assert!(said.contains(&format!("{head} is missing")) && said.contains("name the folder of a language model"), "{said}");
+        }
+    }
+    assert!(Model::load_writer(&golden("llama"), Device::Cpu).is_ok());
+}
+
+/// Qwen2's chat models end with either of two tokens, of which config.json names one.
+#[test]
+fn generation_config_adds_end_tokens_and_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+    tiny(HeadKind::Lm, 0.0).save(&first).unwrap();
+    let path = first.join("generation_config.json");
+    let theirs = json!({ "bos_token_id": 9, "do_sample": true, "eos_token_id": [17, 0], "top_p": 0.8, "transformers_version": "4.39.0" });
+    std::fs::write(&path, theirs.to_string()).unwrap();
+    let model = Model::load(&first, Device::Cpu).unwrap();
+    assert_eq!(model.config().eos, [0, 17], "config.json's own first");
+    model.save(&second).unwrap();
+    assert_eq!(json_file(&second.join("config.json"))["eos_token_id"], json!([0, 17]));
+    let ours = json!({ "bos_token_id": 0, "do_sample": true, "eos_token_id": [0, 17], "top_p": 0.8, "transformers_version": "4.39.0", "pad_token_id": 1 });
+    assert_eq!(json_file(&second.join("generation_config.json")), ours);
+    std::fs::write(&path, json!({ "eos_token_id": "</s>" }).to_string()).unwrap();
+    let said = Model::load(&first, Device::Cpu).unwrap_err().to_string();
+    assert!(said.contains("generation_config.json") && said.contains("is no token id"), "{said}");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(Model::load(&first, Device::Cpu).unwrap().config().eos, [0]);
 }
 
 #[test]

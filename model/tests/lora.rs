@@ -226,15 +226,21 @@ fn what_cannot_be_read_is_named() {
     adapted(tiny(HeadKind::Lm, 0.0), 4).save_adapters(dir.path(), Path::new("base")).unwrap();
     let path = dir.path().join("adapter_config.json");
     let whole: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    for (key, value) in [("peft_type", json!("IA3")), ("use_dora", json!(true)), ("bias", json!("all")), ("rank_pattern", json!({"a": 2}))]
-    {
+    let wrong = [("peft_type", json!("IA3")), ("use_dora", json!(true)), ("bias", json!("all")), ("rank_pattern", json!({"a": 2}))];
+    let changed_bases = ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga"].map(|how| ("init_lora_weights", json!(how)));
+    for (key, value) in wrong.into_iter().chain(changed_bases) {
         let mut config = whole.clone();
         config[key] = value;
         std::fs::write(&path, config.to_string()).unwrap();
         let said = tiny(HeadKind::Lm, 0.0).load_adapters(dir.path(), None).unwrap_err().to_string();
         assert!(said.contains(key) && said.contains("only plain LoRA"), "{said}");
     }
-    std::fs::write(&path, whole.to_string()).unwrap();
+    for plain in [json!(true), json!(false), json!(null), json!("gaussian"), json!("orthogonal"), json!("eva")] {
+        let mut config = whole.clone();
+        config["init_lora_weights"] = plain;
+        std::fs::write(&path, config.to_string()).unwrap();
+        assert!(tiny(HeadKind::Lm, 0.0).load_adapters(dir.path(), None).is_ok(), "{}", config["init_lora_weights"]);
+    }
     let llama = Model::load(&golden("llama"), Device::Cpu).unwrap();
     assert!(llama.load_adapters(dir.path(), None).unwrap_err().to_string().contains("another architecture"));
     assert!(model::resolve_adapter(&dir.path().join("nowhere")).unwrap_err().to_string().contains("no adapter here"));

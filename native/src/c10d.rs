@@ -129,9 +129,11 @@ impl Store {
 }
 
 unsafe extern "C" fn take(context: *mut c_void, bytes: *const u8, n: usize) {
-    // SAFETY: called by rlhf_store_get only, with the vector given there and n bytes that are valid through this call.
-    let (value, bytes) = unsafe { (&mut *context.cast::<Vec<u8>>(), std::slice::from_raw_parts(bytes, n)) };
-    value.extend_from_slice(bytes);
+    if n > 0 {
+        // SAFETY: called by rlhf_store_get only, with the vector given there and n bytes that are valid through this call; of none the pointer may be null.
+        let (value, bytes) = unsafe { (&mut *context.cast::<Vec<u8>>(), std::slice::from_raw_parts(bytes, n)) };
+        value.extend_from_slice(bytes);
+    }
 }
 
 impl Drop for Store {

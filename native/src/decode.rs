@@ -134,7 +134,7 @@ impl Cache {
         let columns = (places + 15) / 16 * 16;
         let head = network.head_words(columns)?;
         let size = [2 * network.blocks.len() as i64, slots, network.kv_heads * head];
-        let words = Tensor::empty(size, (Kind::Int, Device::Cpu));
+        let words = Tensor::f_empty(size, (Kind::Int, Device::Cpu)).map_err(|e| NativeError::Torch(e.to_string()))?;
         Ok(Cache { words, kind: network.kind(), slots, columns, kv_heads: network.kv_heads })
     }
 
@@ -253,6 +253,10 @@ impl Network {
                 return Err(wrong("tables", format!("not {wanted:?} contiguous float32")));
             }
         }
+        if wanted.len() > n {
+            return Err(wrong("wanted", format!("{} of {n} tokens", wanted.len())));
+        }
+        self.check_blocks()?;
         let blocks = self.blocks.iter().map(|b| self.block(b)).collect::<Result<Vec<_>, _>>()?;
         let size = 2 * blocks.len() as i64 * cache.slots * self.kv_heads * self.head_words(cache.columns)?;
         if cache.words.numel() as i64 != size || cache.kv_heads != self.kv_heads || cache.kind != self.kind() {
@@ -296,6 +300,18 @@ impl Network {
         match unsafe { pass((&raw const decode).cast(), tch::get_num_threads()) } {
             0 => Ok(()),
             _ => Err(wrong("tokens", format!("no memory for {n} of them"))),
+        }
+    }
+
+    /// Buffers are made for the first block's MLP, and rows rounded once for all maps that read them.
+    fn check_blocks(&self) -> Result<(), NativeError> {
+        let inner = |b: &Block| b.up.weight.sizes().1;
+        let of_one_layout = |maps: &[Linear]| maps.windows(2).all(|pair| discriminant(&pair[0].weight) == discriminant(&pair[1].weight));
+        match self.blocks.first() {
+            None => Err(wrong("blocks", "none".into())),
+            Some(first) if self.blocks.iter().any(|b| inner(b) != inner(first)) => Err(wrong("up", "MLPs of different widths".into())),
+            Some(_) if !self.blocks.iter().all(|b| of_one_layout(&b.qkv)) => Err(wrong("qkv", "maps of different layouts".into())),
+            Some(_) => Ok(()),
         }
     }
 

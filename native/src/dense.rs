@@ -446,6 +446,9 @@ impl Packed {
         {
             return Err(wrong("sum", format!("{:?} of {:?}, instead of {:?} float32", sum.size(), sum.kind(), [self.n, other.n])));
         }
+        if self.k == 0 {
+            return Ok(());
+        }
         let out = Out { kind: EXACT, activation: 0, add: 1, c: sum.data_ptr(), stride: other.n, bias: null(), inner: std::ptr::null_mut() };
         let words = |p: &Packed| p.words.data_ptr().cast_const().cast();
         let product = Product { m: self.n, n: other.n, k: self.k, a: words(self), stride: 0, tiled: 1, b: words(other) };

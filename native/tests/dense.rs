@@ -200,7 +200,7 @@ fn attention_over_packed_sequences() {
 #[test]
 fn products_of_packed_matrices() {
     common::seed(4);
-    let shapes = [(1, 17, 2), (5, 65, 34), (130, 64, 256), (33, 201, 70)];
+    let shapes = [(1, 17, 2), (5, 65, 34), (130, 64, 256), (33, 201, 70), (9, 70, 2100)]; // the last is summed in pieces
     for ((kind, _), (m, n, k)) in kinds().into_iter().flat_map(|of| shapes.map(|s| (of, s))) {
         let (x, w, b) = (normal(kind, &[m, k]), normal(kind, &[k, n]), normal(kind, &[n]));
         let rows = x.to_kind(kind);
@@ -220,6 +220,47 @@ fn products_of_packed_matrices() {
         let y = even.narrow(1, 0, n);
         Packed::left(&rows, kind).unwrap().add_transposed(&Packed::across(&y, kind).unwrap(), &mut sum).unwrap();
         close("transposed", &sum, &(x.tr().mm(&y.to_kind(Kind::Float)) + 1.0), 1e-5);
+    }
+}
+
+#[test]
+fn what_is_not_a_number_shows() {
+    common::seed(5);
+    for (kind, _) in kinds() {
+        let (x, up, down) = (normal(kind, &[5, 32]).to_kind(kind), normal(kind, &[48, 32]), normal(kind, &[32, 48]));
+        _ = up.get(7).get(3).fill_(f64::NAN);
+        for activation in [Activation::GeluTanh, Activation::Gelu, Activation::Relu, Activation::Silu] {
+            let map = |weight| Map { weight, bias: None, in_out: false };
+            let y = dense::mlp(&x, None, map(&up), map(&down), activation).unwrap();
+            assert!(y.isnan().all().int64_value(&[]) == 1, "{kind:?} {activation:?}");
+        }
+        // Of a key: all tokens that see it.
+        let heads = Heads { heads: 1, kv_heads: 1, width: 16, window: 0, scale: 0.25, by_head: false };
+        let qkv = normal(kind, &[20, 48]);
+        _ = qkv.get(13).get(16).fill_(f64::NAN);
+        let [bounds, starts] = [&[0i64, 1][..], &[0, 20]].map(Tensor::from_slice);
+        let bad = dense::attend(&[&qkv.to_kind(kind)], heads, None, &bounds, &starts).unwrap().isnan();
+        assert!(bad.narrow(0, 0, 13).any().int64_value(&[]) == 0, "{kind:?}: tokens before it");
+        assert!(bad.narrow(0, 13, 7).all().int64_value(&[]) == 1, "{kind:?}: it and those after");
+    }
+}
+
+#[test]
+fn no_rows_have_gradients_of_zero() {
+    for (kind, _) in kinds() {
+        let leaf = |shape: &[i64]| Tensor::ones(shape, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let (up, down, bias) = (leaf(&[6, 4]), leaf(&[4, 6]), leaf(&[6]));
+        let x = Tensor::zeros([0, 4], (kind, Device::Cpu));
+        let map = |weight, bias| Map { weight, bias, in_out: false };
+        let y = dense::mlp(&x, None, map(&up, Some(&bias)), map(&down, None), Activation::Gelu).unwrap();
+        y.sum(Kind::Float).backward();
+        for (name, weight) in [("up", &up), ("down", &down), ("bias", &bias)] {
+            assert_eq!(weight.grad().abs().max().double_value(&[]), 0.0, "{kind:?} {name}");
+        }
+        let mut sum = Tensor::ones([4, 6], (Kind::Float, Device::Cpu));
+        let rows = |n| Tensor::zeros([0, n], (kind, Device::Cpu));
+        Packed::left(&rows(4), kind).unwrap().add_transposed(&Packed::across(&rows(6), kind).unwrap(), &mut sum).unwrap();
+        assert_eq!(sum.sum(Kind::Float).double_value(&[]), 24.0, "{kind:?}");
     }
 }
 

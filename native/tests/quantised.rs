@@ -133,6 +133,10 @@ fn what_is_not_finite_shows_and_zeros_are_zeros() {
             x[40] = bad;
             assert!(product(&x).iter().all(|y| y.is_nan()), "{bad}");
         }
+        let (mut with_tiny, mut with_zeros) = ([1.0; 64], [1.0; 64]);
+        with_tiny[32..].fill(1e-38);
+        with_zeros[32..].fill(0.0);
+        assert_eq!(product(&with_tiny), product(&with_zeros), "a block of tiny numbers leaves its neighbour as it is, {bits:?} {way}");
     }
 }
 

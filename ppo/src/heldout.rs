@@ -159,10 +159,9 @@ impl HeldOut<'_> {
 
     /// The reward after each token of both models' answers to a few prompts: `token-rewards.jsonl`, for the run's page.
     pub fn write_token_rewards(&self, out: &mut dyn Write, sft: &Answers, policy: &Answers) -> Result<()> {
-        for (id, prompt) in self.prompts.iter().enumerate().take(TOKEN_REWARDS) {
-            for (who, answers) in [("SFT", sft), ("policy", policy)] {
-                let e = &answers.episodes[id];
-                if let Some(row) = self.judges.token_rewards(who, &prompt.turns, &self.text(e)?, e.finished)? {
+        for (of_sft, of_policy) in sft.episodes.iter().zip(&policy.episodes).take(TOKEN_REWARDS) {
+            for (who, e) in [("SFT", of_sft), ("policy", of_policy)] {
+                if let Some(row) = self.judges.token_rewards(who, e, self.tokenizer)? {
                     writeln!(out, "{}", serde_json::to_string(&row)?)?;
                 }
             }

@@ -6,12 +6,13 @@
 use crate::batch::Episode;
 use crate::setup::Place;
 use anyhow::Result;
-use data::chat::{ChatTemplate, Message};
+use data::chat::ChatTemplate;
 use data::config::RewardSource;
+use data::labels::text_of;
 use data::tokenizer::Tokenizer;
 use dist::World;
 use evaluate::RewardModel;
-use evaluate::reward_tokens::TokenRewards;
+use evaluate::reward_tokens::{self, TokenRewards};
 use model::Model;
 use std::path::Path;
 
@@ -64,9 +65,9 @@ impl Judges {
         Ok(scores.into_iter().map(|s| s as f32).collect())
     }
 
-    /// The reward of the first judge after each token of an answer's text.
-    pub fn token_rewards(&self, who: &str, turns: &[Message], answer: &str, finished: bool) -> Result<Option<TokenRewards>> {
-        Ok(self.judges.first().map(|judge| judge.model.token_rewards(who, turns, answer, finished)).transpose()?)
+    /// The reward of the first judge after each of the tokens that it scores an answer by.
+    pub fn token_rewards(&self, who: &str, e: &Episode, policy: &Tokenizer) -> Result<Option<TokenRewards>> {
+        self.judges.first().map(|judge| judge.token_rewards(who, e, policy)).transpose()
     }
 
     fn score_some(&self, episodes: &[&Episode], policy: &Tokenizer) -> Result<Vec<f32>> {
@@ -82,6 +83,14 @@ impl Judges {
 }
 
 impl Judge {
+    fn token_rewards(&self, who: &str, e: &Episode, policy: &Tokenizer) -> Result<TokenRewards> {
+        let ids = self.row(e, policy)?;
+        let asked = if self.shares_ids { e.prompt.len() } else { self.model.asked(&e.turns)?.len() };
+        let (tokens, rewards) = (self.model.names(&ids)?, reward_tokens::rewards(self.model.model(), &ids)?);
+        let answer = asked.min(ids.len().saturating_sub(1));
+        Ok(TokenRewards { who: who.into(), prompt: text_of(&e.turns), tokens, rewards, answer })
+    }
+
     /// The tokens that this judge reads: the policy's own, or prompt and answer encoded again as in its training. A special token that the policy
     /// put inside its answer is read as its characters; an answer that did not end has no end token here either.
     fn row(&self, e: &Episode, policy: &Tokenizer) -> Result<Vec<u32>> {

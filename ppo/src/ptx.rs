@@ -17,11 +17,18 @@ pub struct Mixer {
 }
 
 impl Mixer {
-    /// Opens the text, or nothing where the coefficient is 0.
-    pub fn open(config: &Ptx, tokenizer: &Tokenizer, seed: u64, quarantine: &Path, device: Device) -> Result<Option<Mixer>> {
+    /// Opens the text for a policy that reads `context` tokens, or nothing where the coefficient is 0.
+    pub fn open(
+        config: &Ptx,
+        (tokenizer, context): (&Tokenizer, usize),
+        seed: u64,
+        quarantine: &Path,
+        device: Device,
+    ) -> Result<Option<Mixer>> {
         if config.coef == 0.0 {
             return Ok(None);
         }
+        ensure!(config.length <= context, "ptx.length = {}: the policy reads at most {context} tokens", config.length);
         let corpus = Corpus::open(&config.data, tokenizer, 0.0, quarantine, &mut |_, _| {})?;
         let windows = corpus.train.windows(config.length);
         ensure!(windows > 0, "ptx.length = {}: the text holds no sequence of so many tokens", config.length);

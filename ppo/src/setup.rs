@@ -71,7 +71,7 @@ impl Setup {
         let sft = model::resolve(Path::new(&c.policy.init))?;
         let judge = model::resolve(Path::new(&c.reward.model))?;
         let out = args.out_dir("ppo");
-        let run = RunDir::open(world, &out, c, args.resume)?;
+        let mut run = RunDir::open(world, &out, c, args.resume)?;
         if summary::done(&run) {
             if run.is_ours() {
                 evaluate::report::write_run(run.path())?; // a kill may have come between the figures and their page
@@ -81,10 +81,11 @@ impl Setup {
         }
         let state = State::open(&run)?;
         let tokenizer = Tokenizer::load(&sft)?;
+        let template = ChatTemplate::new(c.data.template, &sft)?;
         let start = Start::new(&sft, &c.policy.adapter, &c.lora, c.seed, device)?;
         let parents = parents(c, &start, &judge)?;
         let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.sources("data.heldout", &c.data.heldout)?;
-        let inputs = inputs.sources("ptx.data.sources", &c.ptx.data.sources)?.tokenizer(&sft, &tokenizer);
+        let inputs = inputs.sources("ptx.data.sources", &c.ptx.data.sources)?.tokenizer(&sft, &tokenizer).template(&template);
         let lineage = Lineage::new("ppo", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         state.within(rounds.rounds)?;
@@ -92,15 +93,16 @@ impl Setup {
         let mut policy = policy.with_compute(place.compute);
         let reference = start.reference(&policy)?;
         policy.set_activation_checkpointing(c.ppo.activation_checkpointing);
-        let template = ChatTemplate::new(c.data.template, &sft)?;
         let judges = Judges::load(&c.reward, (&tokenizer, &template), rounds.rollout_batch, place)?;
         let mut critic = critic(c, &judges, &state, &policy, place)?;
         if let Critic::Separate(model) = &mut critic {
             model.set_activation_checkpointing(c.ppo.activation_checkpointing);
         }
         let stop_ids = template.stop_ids(&tokenizer);
-        let (prompts, heldout) = load_prompts(c, &tokenizer, &template, reference.config().context, &run)?;
-        let mixer = Mixer::open(&c.ptx, &tokenizer, c.seed, &run.join("quarantine-ptx.jsonl"), device)?;
+        let context = reference.config().context;
+        let (prompts, heldout) = load_prompts(c, &tokenizer, &template, context, &run)?;
+        let mixer = Mixer::open(&c.ptx, (&tokenizer, context), c.seed, &run.join("quarantine-ptx.jsonl"), device)?;
+        run.accept(&lineage.inputs)?;
         let setup = Setup {
             run,
             rounds,
@@ -261,6 +263,7 @@ fn load_prompts(
     if report.rejected > 0 {
         note(&format!("ppo: {} of {} prompts are in {}", report.rejected, report.read, report.path.display()));
     }
+    ensure!(!split.train.is_empty(), "data.sources: no prompt is left to learn on: lower eval.valid_fraction or give data.heldout");
     let mut heldout = split.valid;
     if c.eval.max_rows > 0 {
         heldout.truncate(c.eval.max_rows);

@@ -158,6 +158,41 @@ fn the_first_round_begins_at_ratio_one_and_kl_zero() {
     assert!(first["objective/kl"].as_f64().unwrap().abs() < 1e-6);
 }
 
+/// What the page draws of an answer is what was scored: text would not do, since bytes that are no character come back from it as three tokens each, more than
+/// the context holds.
+#[test]
+fn token_rewards_are_of_the_tokens_that_were_scored() {
+    let stage = stage();
+    stage.run_ok("run", &["--set", "rollout.rounds=1", "--set", "rollout.max_new_tokens=80"]);
+    let rows = |file: &str| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(stage.out("run").join(file)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (drawn, samples) = (rows("token-rewards.jsonl"), rows("samples.jsonl"));
+    assert_eq!(drawn.len(), 6);
+    for (drawn, sample) in drawn.iter().zip(&samples) {
+        let rewards = drawn["rewards"].as_array().unwrap();
+        let (last, score) = (rewards.last().unwrap().as_f64().unwrap(), sample["score"].as_f64().unwrap());
+        assert!((last - score).abs() < 1e-4, "{last} was drawn, {score} is the score");
+        assert_eq!(rewards.len() as u64, drawn["answer"].as_u64().unwrap() + sample["tokens"].as_u64().unwrap());
+    }
+}
+
+#[test]
+fn text_and_prompts_that_cannot_be_learnt_from_are_refused_before_the_first_round() {
+    let stage = stage();
+    let refused = |set: &str, words: &str| {
+        let output = stage.run("refused", &["--set", set]);
+        let said = stage.stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "{said}");
+        let _ = std::fs::remove_dir_all(stage.out("refused"));
+    };
+    refused("ptx.length=97", "ptx.length = 97: the policy reads at most 96 tokens");
+    std::fs::write(stage.dir.path().join("prompts.jsonl"), "{\"prompt\": \"say 1\"}\n").unwrap();
+    refused("eval.valid_fraction=0.999999", "no prompt is left to learn on");
+}
+
 #[test]
 fn adapters_are_trained_alone_and_a_stopped_run_goes_on_to_the_same_bytes() {
     testkit::suite::adapted(stage(), "policy.adapter");
@@ -166,5 +201,5 @@ fn adapters_are_trained_alone_and_a_stopped_run_goes_on_to_the_same_bytes() {
 #[test]
 fn recomputed_blocks_give_the_same_run() {
     testkit::suite::recomputed(&stage(), "ppo");
-    testkit::suite::recomputed(&stage().with_set("lora.rank=4").with_set("lora.dropout=0.1"), "ppo");
+    testkit::suite::recomputed(&stage().with_set("lora.rank=4"), "ppo");
 }

@@ -158,7 +158,7 @@ impl Network {
         matches!(self, Network::Encoder(..))
     }
 
-    /// Continues the configured prompt, or fills its [MASK]s, so that one sees the model learn.
+    /// Continues the configured prompt as far as the context reaches, or fills its [MASK]s, so that one sees the model learn; `None` where the prompt leaves no room.
     ///
     /// All ranks call it; the text is rank 0's.
     pub fn sample(&self, tokenizer: &Tokenizer, c: &PretrainConfig, world: &World) -> Result<Option<String>> {
@@ -169,7 +169,11 @@ impl Network {
         Ok(Some(match self {
             Network::Decoder(m) => {
                 let prompt = tokenizer.encode(&c.eval.sample_prompt)?;
-                let (max_new, stop) = (c.eval.sample_tokens, vec![tokenizer.eos()]);
+                let room = self.context().saturating_sub(prompt.len());
+                if room == 0 {
+                    return Ok(None);
+                }
+                let (max_new, stop) = (c.eval.sample_tokens.min(room), vec![tokenizer.eos()]);
                 let sampling = Sampling { max_new, temperature: 0.8, stop, seed: c.seed, ..Sampling::default() };
                 let out = model::generate::generate(m, std::slice::from_ref(&prompt), &sampling)?;
                 tokenizer.decode(&[prompt, out[0].ids.clone()].concat(), true)?

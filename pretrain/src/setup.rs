@@ -53,7 +53,7 @@ impl Setup {
         device::set_threads(c.threads, world.cores());
         let init = if c.model.init.is_empty() { None } else { Some(model::resolve(Path::new(&c.model.init))?) };
         let out = args.out_dir("pretrain");
-        let run = RunDir::open(world, &out, c, args.resume)?;
+        let mut run = RunDir::open(world, &out, c, args.resume)?;
         if summary::done(&run) {
             if run.is_ours() {
                 evaluate::report::write_run(run.path())?; // a kill may have come between the figures and their page
@@ -105,6 +105,7 @@ impl Setup {
         );
         let steps = plan.total(windows);
         state.within(steps)?;
+        run.accept(&lineage.inputs)?;
         Ok(Some(Setup { run, plan, steps, state, start, network, rows, teacher, tokenizer, corpus, device, lineage }))
     }
 
@@ -133,7 +134,7 @@ fn load(
     match (model::kind_of(folder)?, c.objective) {
         (model::Kind::Decoder, Predict::Next) => Ok(Network::Decoder(match from {
             Some((start, checkpoint)) => start.open(HeadKind::Lm, checkpoint)?,
-            None => Model::load_as(folder, HeadKind::Lm, device)?,
+            None => Model::load_writer(folder, device)?,
         })),
         (model::Kind::Encoder, Predict::Masked) => {
             let masker = Masker::new(tokenizer, c.masked_share)?;

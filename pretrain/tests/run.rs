@@ -116,6 +116,17 @@ fn a_finished_run_has_its_page_and_event_file() {
     assert!(!stage.out("quiet").join("tensorboard").exists());
 }
 
+/// A sample ends where the context of 32 tokens does; nothing is shown of a prompt that fills it.
+#[test]
+fn a_sample_ends_where_the_context_does() {
+    let stage = stage();
+    let shown = |out: &str, prompt: &str| {
+        stage.run_ok(out, &["--set", "train.steps=2", "--set", &format!("eval.sample_prompt={prompt}")]);
+        testkit::metrics(&stage.out(out)).iter().filter(|row| row["eval/sample"].is_string()).count()
+    };
+    assert_eq!([shown("short", "The cat"), shown("full", &"x".repeat(32))], [2, 0]);
+}
+
 #[test]
 fn recomputed_blocks_give_the_same_run() {
     testkit::suite::recomputed(&stage(), "train");
@@ -128,5 +139,5 @@ fn adapters_are_trained_on_a_model_that_is_there() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(stage.stderr(&refused).contains("name it in model.init"), "{}", stage.stderr(&refused));
     stage.run_ok("base", &[]);
-    testkit::suite::adapted(stage.with_set("model.init={dir}/base"), "model.adapter");
+    testkit::suite::adapted(stage.with_set("model.init={dir}/base").with_set("lora.dropout=0.1"), "model.adapter");
 }

@@ -116,7 +116,7 @@ pub struct Batch {
 pub struct Judged {
     /// Each judgment's item. `[J]`
     item: Tensor,
-    /// Ranks, 1 is best, 0 where an item has fewer than K answers. `[J, K]`
+    /// Ranks, 1 is best, 0 where an item has fewer answers than the one here with the most. `[J, K]`
     pub ranks: Tensor,
     /// Worths, of soft ones (0 for hard ones). `[J, K]`
     pub worth: Tensor,
@@ -127,8 +127,9 @@ pub struct Judged {
 }
 
 impl Judged {
-    /// Lays out judgments with the number of their item, padded to `k` answers.
+    /// Lays out judgments with the number of their item, padded to the most answers of one of them; `k` where there are none.
     fn new(judgments: &[(i64, &Judgment)], k: usize, device: Device) -> Judged {
+        let k = judgments.iter().map(|(_, j)| j.ranks.len()).max().unwrap_or(k);
         let ints = |values: Vec<i64>| Tensor::from_slice(&values).to_device(device);
         let reals = |values: Vec<f32>| Tensor::from_slice(&values).to_device(device);
         let padded = |of: fn(&Judgment) -> &Option<Vec<f32>>| -> Vec<f32> {
@@ -151,9 +152,10 @@ impl Judged {
         self.weights.numel() == 0
     }
 
-    /// The scores that each judgment is about: `[B, K]` to `[J, K]`.
+    /// The scores that each judgment is about: of all items to `[J, K]`.
     pub fn of(&self, scores: &Tensor) -> Tensor {
-        scores.index_select(0, &self.item)
+        let (judged, k) = (scores.index_select(0, &self.item), self.ranks.size()[1]);
+        if k < scores.size()[1] { judged.narrow(1, 0, k) } else { judged }
     }
 }
 
@@ -296,9 +298,28 @@ mod tests {
         assert_eq!(Vec::<i64>::try_from(batch.present.flatten(0, 1)).unwrap(), [1, 1, 0, 1, 1, 1]);
         assert_eq!(batch.hard.ranks.size(), [3, 3]);
         assert_eq!(Vec::<i64>::try_from(batch.hard.ranks.flatten(0, 1)).unwrap(), [2, 1, 0, 1, 1, 0, 1, 1, 2]);
-        assert_eq!(Vec::<f32>::try_from(batch.soft.worth.flatten(0, 1)).unwrap(), [0.5, -0.5, 0.0]);
+        assert_eq!(Vec::<f32>::try_from(batch.soft.worth.flatten(0, 1)).unwrap(), [0.5, -0.5]);
         let scores = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]);
+        assert_eq!(Vec::<f32>::try_from(batch.soft.of(&scores).flatten(0, 1)).unwrap(), [0.0, 1.0]);
         assert_eq!(Vec::<f32>::try_from(batch.hard.of(&scores).flatten(0, 1)).unwrap(), [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    }
+
+    /// Soft labels of few answers beside ranks of more than soft labels can have.
+    #[test]
+    fn soft_labels_do_not_grow_with_what_shares_their_batch() {
+        let item = |answers: usize, worth: Option<Vec<f32>>| Item {
+            answers: (0..answers as u32).map(|i| vec![5, 6 + i, 0]).collect(),
+            asked: None,
+            judgments: vec![Judgment { ranks: (1..=answers as u32).collect(), worth, levels: None, weight: 1.0 }],
+        };
+        let (hard, soft) = (item(loss::soft::MOST_ANSWERS + 2, None), item(3, Some(vec![1.0, 0.0, -1.0])));
+        let loss = |items: &[&Item]| {
+            let batch = Batch::new(items, Device::Cpu);
+            let scores = Tensor::arange(batch.present.numel() as i64, (Kind::Float, Device::Cpu)).view_as(&batch.present);
+            let (soft, of) = (&batch.soft, batch.soft.of(&scores));
+            loss::soft::plackett_luce(&(&of - of.min()), &soft.worth, &soft.ranks, &soft.weights).double_value(&[])
+        };
+        assert_eq!(loss(&[&hard, &soft]), loss(&[&soft]));
     }
 
     #[test]

@@ -26,6 +26,9 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 use train::{cli::StageArgs, exit, exit::Outcome, *};
 
+/// Answers that are scored at a time, for each item of a micro-batch.
+const SCORED_AT_ONCE: usize = 4;
+
 /// Runs the stage into its run folder.
 pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
     let Some(mut setup) = world.main_first(|| Setup::new(&c, args, world).map_err(exit::input))? else {
@@ -120,33 +123,40 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
         rate.stop(answers as f64);
         let done = step + 1;
         if done.is_multiple_of(c.train.log_every) || done == steps || optim.skipped_in_a_row() > 0 {
-            let (right, margin, speed) = (right / pairs, margin / pairs, rate.take());
+            let told = (pairs > 0.0).then(|| (right / pairs, margin / pairs)); // ties alone tell nothing
+            let speed = rate.take();
             log.line(done)
                 .count("tokens", state.tokens)
                 .set("loss", loss)
                 .set_all(objective.head.iter().flat_map(|_| [("loss/preference", preference), ("loss/lm", lm)]))
-                .set("margin", margin)
-                .set("accuracy", right)
+                .set_all(told.iter().flat_map(|&(right, margin)| [("margin", margin), ("accuracy", right)]))
                 .set("lr", lr)
                 .set("grad_norm", norm)
                 .skips([&optim])
                 .set("answers_per_s", speed)
                 .write()?;
-            bar.at(done, &[("loss", loss), ("accuracy", right), ("ans/s", speed)]);
+            let shown = [Some(("loss", loss)), told.map(|(right, _)| ("accuracy", right)), Some(("ans/s", speed))];
+            bar.at(done, &shown.into_iter().flatten().collect::<Vec<_>>());
         }
     }
     if stop.requested().is_some() {
         return Ok(stop.outcome());
     }
     average.iter_mut().for_each(Average::swap); // from here on the model is the mean
-    let report = judge(&model, (&rankings.valid, &valid), plan.micro_batch, c.seed, world)?;
-    let mut figures = report.summary();
+    let mut scores = batch::score_all(&model, &valid, plan.micro_batch * SCORED_AT_ONCE, world)?;
+    let mut centred = None;
     if c.centre.samples > 0 {
         let held = model.hold(true);
-        let scores = centre::sft_scores(&model, &start, &rankings.train, (&tokenizer, &template), &c, world)?;
-        let (gain, bias) = centre::fold(&model, &scores, c.centre.gain)?;
+        let of_sft = centre::sft_scores(&model, &start, &rankings.train, (&tokenizer, &template), &c, world)?;
+        let (gain, bias) = centre::fold(&model, &of_sft, c.centre.gain)?;
         held.store()?;
         drop(held);
+        scores.iter_mut().flatten().for_each(|score| *score = gain * *score + bias); // what the published model says
+        centred = Some((gain, bias));
+    }
+    let report = compare(&rankings.valid, &scores, c.seed)?;
+    let mut figures = report.summary();
+    if let Some((gain, bias)) = centred {
         figures.insert("centred_by".into(), bias.into());
         if c.centre.gain {
             figures.insert("scaled_by".into(), gain.into());
@@ -187,6 +197,10 @@ fn judge(
     seed: u64,
     world: &World,
 ) -> Result<PreferenceReport> {
-    let scores = batch::score_all(model, rows, at_a_time * 4, world)?;
-    evaluate::preference::evaluate(rankings, &scores, seed).context("no held-out ranking tells any pair apart")
+    compare(rankings, &batch::score_all(model, rows, at_a_time * SCORED_AT_ONCE, world)?, seed)
+}
+
+/// Scores of the answers of the held-out rankings against these.
+fn compare(rankings: &[Ranking], scores: &[Vec<f64>], seed: u64) -> Result<PreferenceReport> {
+    evaluate::preference::evaluate(rankings, scores, seed).context("no held-out ranking tells any pair apart")
 }

@@ -59,7 +59,7 @@ impl Setup {
         device::set_threads(c.threads, world.cores());
         let init = model::resolve(Path::new(&c.model.init))?;
         let out = args.out_dir("reward");
-        let run = RunDir::open(world, &out, c, args.resume)?;
+        let mut run = RunDir::open(world, &out, c, args.resume)?;
         if summary::done(&run) {
             if run.is_ours() {
                 evaluate::report::write_run(run.path())?; // a kill may have come between the figures and their page
@@ -70,14 +70,14 @@ impl Setup {
         let state = State::open(&run)?;
         let mut tokenizer = Tokenizer::load(&init)?;
         let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.sources("data.heldout", &c.data.heldout)?;
-        let inputs = inputs.tokenizer(&init, &tokenizer);
+        let template = ChatTemplate::new(c.data.template, &init)?;
+        let inputs = inputs.tokenizer(&init, &tokenizer).template(&template);
         let start = Start::new(&init, &c.model.adapter, &c.lora, c.seed, device)?;
         let parents = start.parents("model.init", "model.adapter")?;
         let lineage = Lineage::new("reward", parents, inputs, &config::to_toml(c))
             .with_changes(run.changes())
             .with_prompt_prefix(&c.data.prompt_prefix);
         run.check_inputs(&lineage.inputs)?;
-        let template = ChatTemplate::new(c.data.template, &init)?;
         tokenizer.set_chat_template(Some(template.source().to_owned()));
         let mut model = start.open(HeadKind::Scalar, state.folder()).with_context(|| format!("model.init = {:?}", c.model.init))?;
         model.set_activation_checkpointing(c.train.activation_checkpointing);
@@ -99,16 +99,18 @@ impl Setup {
         );
         let lengths = Lengths { tokenizer: &tokenizer, template: &template, context: model.config().context };
         let mut rankings = rankings::load_rankings(&c.data, Some(lengths), c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
+        let judged = if c.eval.max_rows == 0 { rankings.valid.len() } else { c.eval.max_rows.min(rankings.valid.len()) };
+        let with_preference = rankings.valid.iter().position(|r| r.pairs().next().is_some());
+        let with_preference = with_preference.context("no ranking with a preference is held out: raise eval.valid_fraction")?;
         ensure!(
-            rankings.valid.iter().any(|r| r.pairs().next().is_some()),
-            "no ranking with a preference is held out: raise eval.valid_fraction"
+            with_preference < judged,
+            "eval.max_rows = {judged}: the first held-out ranking with a preference is number {}: raise it, or set it to 0 for all",
+            with_preference + 1
         );
         table::write_table(&run.join("labels.arrow"), rankings.train.iter().chain(&rankings.valid).map(Judgment::from))?;
         rankings.train = crowd::heard(rankings.train, c, &run)?;
         notice::read(&rankings, c)?;
-        if c.eval.max_rows > 0 {
-            rankings.valid.truncate(c.eval.max_rows);
-        }
+        rankings.valid.truncate(judged);
         // A worth tells apart what ranks call tied.
         let tied_only = |r: &Ranking| r.pairs().next().is_none() && !(c.loss.soft_labels && r.worth.is_some());
         let all_tied = rankings.train.iter().filter(|r| tied_only(r)).count();
@@ -126,6 +128,7 @@ impl Setup {
         let valid = rankings.valid.iter().map(|r| batch::encode(r, prefix, &tokenizer, &template)).collect::<Result<_>>()?;
         let steps = plan.total(train.len() as u64);
         state.within(steps)?;
+        run.accept(&lineage.inputs)?;
         Ok(Some(Setup {
             run,
             start,

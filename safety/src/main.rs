@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use data::tokenizer::Tokenizer;
 use evaluate::reward_model::RewardModel;
-use model::{HeadKind, Model};
+use model::Model;
 use program::{refuse, say};
 use safety::{canary, fool, members, redteam, rows};
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ fn main() -> ExitCode {
 
 fn language_model(path: &Path) -> Result<(Model, Tokenizer)> {
     let folder = model::resolve(path)?;
-    let model = Model::load_as(&folder, HeadKind::Lm, Device::Cpu)?;
+    let model = Model::load_writer(&folder, Device::Cpu)?;
     model.freeze();
     Ok((model, Tokenizer::load(&folder)?))
 }
@@ -180,7 +180,11 @@ fn limited<T>(mut list: Vec<T>, limit: usize) -> Vec<T> {
 
 fn plant(args: &PlantArgs) -> Result<()> {
     let canaries = canary::make(&args.repeats, args.each, args.seed)?;
-    let planted = canary::plant(rows::documents(&args.text)?, &canaries, args.seed);
+    let text = rows::documents(&args.text)?;
+    if text.is_empty() {
+        refuse!("{}: no document to plant secrets among", args.text.display());
+    }
+    let planted = canary::plant(text, &canaries, args.seed);
     if args.out.extension().is_some_and(|e| e == "jsonl") {
         let objects: Vec<_> = planted.iter().map(|text| serde_json::json!({ "text": text })).collect();
         rows::write(&args.out, &objects)?;

@@ -7,7 +7,7 @@ use data::config::Template;
 use data::tokenizer::Tokenizer;
 use evaluate::reward_model::RewardModel;
 use evaluate::stats::wilson;
-use model::{HeadKind, Model, Sampling};
+use model::{Model, Sampling};
 use serde::Serialize;
 use std::path::Path;
 use tch::Device;
@@ -41,7 +41,7 @@ impl Answerer {
     /// The language model in the folder, with its own chat template where it has one.
     pub fn load(path: &Path) -> Result<Answerer> {
         let folder = model::resolve(path)?;
-        let model = Model::load_as(&folder, HeadKind::Lm, Device::Cpu)?;
+        let model = Model::load_writer(&folder, Device::Cpu)?;
         model.freeze();
         let tokenizer = Tokenizer::load(&folder)?;
         let own = if tokenizer.chat_template().is_some() { Template::Model } else { Template::Plain };

@@ -66,4 +66,5 @@ fn two_models_answer_and_are_judged() {
     assert_eq!(verdicts.len(), 2);
     assert!(verdicts.iter().all(|v| v.score.is_some()));
     assert_eq!(redteam::tally(&verdicts, 3, 0.0).too_long, 1);
+    assert!(redteam::Answerer::load(&dir.path().join("judge")).is_err(), "a reward model answers nothing");
 }

@@ -28,6 +28,13 @@ def lost(given, kept, path=""):
             yield from lost(a, b, f"{path}/{i}")
 
 
+def threads_fit(pod):
+    """A container starts as many threads as cores are requested for it, and not as many as its node has."""
+    for container in pod["containers"]:
+        threads = {e["name"]: e["value"] for e in container["env"]}.get("OMP_NUM_THREADS")
+        assert threads == container["resources"]["requests"]["cpu"], f"{container['name']}: OMP_NUM_THREADS is {threads}"
+
+
 class Reply:
     def __init__(self, document):
         self.data = json.dumps(document)
@@ -35,6 +42,8 @@ class Reply:
 
 for document in yaml.safe_load_all((HERE / "job.yaml").read_text()):
     kubernetes_validate.validate(document, VERSION, strict=True)
+    if document["kind"] == "Job":
+        threads_fit(document["spec"]["template"]["spec"])
     print(f"job.yaml: {document['kind']} fits Kubernetes {VERSION}")
 
 job = yaml.safe_load((HERE / "pytorchjob.yaml").read_text())
@@ -44,4 +53,5 @@ assert not (unknown := list(lost(job, kept))), f"pytorchjob.yaml: unknown fields
 for name, replica in job["spec"]["pytorchReplicaSpecs"].items():
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": replica["template"]["spec"]}
     kubernetes_validate.validate(pod, VERSION, strict=True)
+    threads_fit(pod["spec"])
     print(f"pytorchjob.yaml: {name} fits the operator and Kubernetes {VERSION}")

@@ -50,7 +50,7 @@ with_data() {
 run model.py # first: others read its folders
 for path in $here/*.py; do
     case $(basename "$path") in
-    model.py | check_folder.py | label_counts.py) ;; # done; no generators
+    model.py | check_folder.py | label_counts.py | gguf_read.py) ;; # done; no generators
     tasks.py | metrics.py | scaling.py) ;; # other packages: each names them
     llama2c.py) ;; # wants llama2.c's program
     argilla_exports.py) ;; # two versions of Argilla, each with its own Python

@@ -45,6 +45,10 @@ def main():
     parquet.write_table(judges, OUT / "dictionary.parquet")
     scores = pa.table({"score": pa.array([decimal.Decimal("1.5")], pa.decimal128(5, 2)), "prompt": ["a"]})
     parquet.write_table(scores, OUT / "decimal.parquet")
+    small = {"prompt": ["a", "b"], "ranks": pa.array([[1, 2], [2, 1]], pa.list_(pa.uint8())), "score": pa.array([7, 300], pa.uint16())}
+    parquet.write_table(pa.table(small), OUT / "small.parquet")
+    half = {"prompt": ["a"], "weight": pa.array([0.5], pa.float16())}
+    parquet.write_table(pa.table(half), OUT / "half.parquet")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # A whole recipe as a chain of jobs, each of which begins when the one before is done.
 #
-#   scripts/slurm/pipeline.sh configs/demo [options of sbatch, such as --nodes 2 --ntasks-per-node 4]...
+#   scripts/slurm/pipeline.sh configs/demo [options of sbatch, such as --nodes 2 --ntasks-per-node 4 --partition NAME]...
 #
-# Build first (scripts/setup.sh, cargo build --release --workspace --bins). Results: runs/<recipe>/, as of scripts/pipeline.sh; RUNS names another folder
-# than runs, which the recipe's files then must name, too.
+# The options are for all jobs; preparation and report run as one task of them. Build first (scripts/setup.sh, cargo build --release --workspace --bins).
+# Results: runs/<recipe>/, as of scripts/pipeline.sh; RUNS names another folder than runs, which the recipe's files then must name, too.
 # Prints the numbers of the jobs; `scancel` of one ends those that wait for it, too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-recipe_dir=${1:?usage: scripts/slurm/pipeline.sh configs/RECIPE [options of sbatch]...}
+die() { printf 'pipeline: %s\n' "$*" >&2; exit 2; }
+
+recipe_dir=${1:-}
+[ -n "$recipe_dir" ] || die "usage: scripts/slurm/pipeline.sh configs/<recipe> [options of sbatch]..."
+[ -f "$recipe_dir/pretrain.toml" ] || die "$recipe_dir/pretrain.toml is missing: name a folder such as configs/demo"
 shift
 recipe=$(basename "$recipe_dir")
 runs=${RUNS:-runs}/$recipe
@@ -24,9 +28,10 @@ submit() { # name, command and options of its own...
   before=$(sbatch --parsable --job-name="$recipe-$name" --output="$runs/$name.log" "${after[@]}" "$@")
   echo "$before $recipe-$name"
 }
-small=(--nodes 1 --ntasks 1 --open-mode=append)
+small=("$@" --nodes 1 --ntasks 1 --ntasks-per-node 1 --open-mode=append)
+quoted() { printf '%q ' "$@"; } # for the shell of --wrap
 
-if [ -x "$recipe_dir/prepare.sh" ]; then submit prepare "${small[@]}" --wrap "$recipe_dir/prepare.sh $bin $runs"; fi
+if [ -x "$recipe_dir/prepare.sh" ]; then submit prepare "${small[@]}" --wrap "$(quoted "$recipe_dir/prepare.sh" "$bin" "$runs")"; fi
 for stage in pretrain sft reward ppo; do
   for config in "$recipe_dir/$stage".toml "$recipe_dir/$stage"-*.toml; do # reward-*.toml: further reward models
     [ -f "$config" ] || continue
@@ -35,5 +40,5 @@ for stage in pretrain sft reward ppo; do
   done
 done
 judge=
-if [ -x "$recipe_dir/judge.sh" ]; then judge="$recipe_dir/judge.sh $bin $runs && "; fi
-submit report "${small[@]}" --wrap "$judge$bin/evaluate report --runs $runs"
+if [ -x "$recipe_dir/judge.sh" ]; then judge="$(quoted "$recipe_dir/judge.sh" "$bin" "$runs")&& "; fi
+submit report "${small[@]}" --wrap "$judge$(quoted "$bin/evaluate" report --runs "$runs")"

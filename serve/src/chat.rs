@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// One answer, shown as it grows.
 fn write(batcher: &mut Batcher<'_>, opened: &Opened, prompt: Vec<u32>, sampling: Sampling) -> Result<String> {
-    let (mut answer, mut text) = (Answer::new(vec![]), String::new());
+    let (mut answer, mut text) = (Answer::new(&[], vec![]), String::new());
     batcher.push(Request { prompt, sampling: Arc::new(sampling), row: 0 })?;
     let mut show = |new: String| {
         // Control characters could drive the reader's terminal.

@@ -4,8 +4,10 @@
 //! when nobody listens any more. What it gets does not depend on the others: see `model::batcher`.
 
 use crate::figures::Figures;
+use anyhow::{Context, Result};
 use model::batcher::{Batcher, Request};
-use model::{Model, Sampling};
+use model::{Model, ModelError, Sampling};
+use program::input;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as sync};
@@ -16,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 pub struct Job {
     /// Its place among the answers of a request.
     pub choice: usize,
+    /// With the seed, what its random numbers come from.
+    pub row: u64,
     /// Token ids.
     pub prompt: Vec<u32>,
     /// How to continue them.
@@ -65,13 +69,23 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the thread: `slots` answers at a time, `queue` more may wait.
-    pub fn start(model: Model, slots: usize, queue: usize, figures: Arc<Figures>) -> std::io::Result<Engine> {
+    /// Starts the thread: `slots` answers at a time, of `context` tokens with what they answer, `queue` more may wait. It is ready when this returns.
+    pub fn start(model: Model, slots: usize, context: usize, queue: usize, figures: Arc<Figures>) -> Result<Engine> {
         let (jobs, inbox) = sync::channel();
+        let (ready, told) = sync::channel();
         let thread = std::thread::Builder::new().name("model".into()).spawn(move || {
-            if let Err(e) = work(&model, slots, &inbox, &figures) {
+            let mut batcher = match Batcher::new(&model, slots, context) {
+                Ok(batcher) => batcher,
+                Err(e) => return drop(ready.send(Err(e))),
+            };
+            drop(ready.send(Ok(())));
+            if let Err(e) = work(&mut batcher, &inbox, &figures) {
                 eprintln!("serve: error: the model failed, and all answers under way with it: {e}; start the server again");
             }
+        })?;
+        told.recv().context("the model's thread ended before it was ready")?.map_err(|e| match e {
+            ModelError::NoRoom { .. } => input(format!("{e} (--slots, --context)")),
+            other => other.into(),
         })?;
         let limit = slots + queue;
         Ok(Engine { jobs, thread, room: Arc::new(Semaphore::new(limit)), limit })
@@ -99,8 +113,7 @@ impl Engine {
 }
 
 /// Works until nobody can send any more; an error where the model failed.
-fn work(model: &Model, slots: usize, inbox: &sync::Receiver<Job>, figures: &Figures) -> Result<(), model::ModelError> {
-    let mut batcher = Batcher::new(model, slots, model.config().context)?;
+fn work(batcher: &mut Batcher<'_>, inbox: &sync::Receiver<Job>, figures: &Figures) -> Result<(), ModelError> {
     let mut jobs: HashMap<u64, Job> = HashMap::new();
     loop {
         let first = if batcher.is_idle() {
@@ -112,7 +125,7 @@ fn work(model: &Model, slots: usize, inbox: &sync::Receiver<Job>, figures: &Figu
             None
         };
         for job in first.into_iter().chain(inbox.try_iter()) {
-            let request = Request { prompt: job.prompt.clone(), sampling: Arc::clone(&job.sampling), row: job.choice as u64 };
+            let request = Request { prompt: job.prompt.clone(), sampling: Arc::clone(&job.sampling), row: job.row };
             match batcher.push(request) {
                 Ok(ticket) => drop(jobs.insert(ticket, job)),
                 Err(e) => {
@@ -126,7 +139,9 @@ fn work(model: &Model, slots: usize, inbox: &sync::Receiver<Job>, figures: &Figu
         for ticket in gone {
             batcher.cancel(ticket);
             let job = jobs.remove(&ticket);
-            figures.cancelled.inc_by(u64::from(job.is_some_and(|j| j.events.is_closed())));
+            // Of an answer that a stop string has ended its client may have heard already.
+            let given_up = job.is_some_and(|j| j.events.is_closed() && !j.enough.load(Ordering::Relaxed));
+            figures.cancelled.inc_by(u64::from(given_up));
         }
         figures.active.set(jobs.len() as i64);
         let chosen = match batcher.step() {

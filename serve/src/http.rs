@@ -14,6 +14,7 @@ use axum::middleware::{self, Next};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use data::error::DataError;
 use futures_util::stream;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -234,9 +235,10 @@ async fn answer(app: Arc<App>, headers: HeaderMap, content: Body, is_chat: bool)
     let deadline = Deadline::now() + app.patience;
     let bytes = body(&app, &headers, content).await?;
     let question = question::read(&bytes, is_chat, &app.name, &app.opened)?;
-    let asked = ask(&app, &question)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let reply = Reply::new(&question, &app.name, app.began << 24 | app.count.fetch_add(1, Ordering::Relaxed), created);
+    let id = app.began << 24 | app.count.fetch_add(1, Ordering::Relaxed);
+    let reply = Reply::new(&question, &app.opened.tokenizer, &app.name, id, created).map_err(|e| no_text(&e))?;
+    let asked = ask(&app, &question)?;
     let usage = question.stream_usage;
     let mut writing = Writing { app, asked, reply, since, deadline, first: false };
     if question.stream {
@@ -244,6 +246,10 @@ async fn answer(app: Arc<App>, headers: HeaderMap, content: Body, is_chat: bool)
     }
     while writing.next().await?.is_some() {}
     Ok(axum::Json(writing.reply.whole()).into_response())
+}
+
+fn no_text(why: &DataError) -> Refusal {
+    Refusal::of(500, "no_text", why.to_string())
 }
 
 /// Sends the jobs of a question. Refused where there is no room for all of them.
@@ -262,8 +268,11 @@ fn ask(app: &App, question: &Question) -> Result<Asked, Refusal> {
     let mut enough = Vec::with_capacity(count);
     for ((choice, prompt), room) in prompts.enumerate().zip(room) {
         enough.push(Arc::new(AtomicBool::new(false)));
+        // The answers to a prompt do not depend on the others of the list. Without a seed all are to differ, those to equal prompts too.
+        let row = if question.seeded { choice % question.n } else { choice };
         let job = Job {
             choice,
+            row: row as u64,
             prompt: prompt.clone(),
             sampling: Arc::clone(&question.sampling),
             events: sender.clone(),
@@ -312,7 +321,7 @@ impl Writing {
         if !std::mem::replace(&mut self.first, true) {
             self.app.figures.first_token(self.since.elapsed());
         }
-        let new = self.reply.take(choice, &what, &self.app.opened.tokenizer).map_err(|e| Refusal::of(500, "no_text", e.to_string()))?;
+        let new = self.reply.take(choice, &what, &self.app.opened.tokenizer).map_err(|e| no_text(&e))?;
         if self.reply.is_complete(choice) {
             self.asked.enough[choice].store(true, Ordering::Relaxed);
         }

@@ -5,7 +5,7 @@ use data::chat::ChatTemplate;
 use data::config::{Device, Precision};
 use data::tokenizer::Tokenizer;
 use model::blocks::Format;
-use model::{Activations, Config, HeadKind, Model};
+use model::{Activations, Config, Model};
 use program::{input, refuse};
 use std::path::PathBuf;
 use train::device;
@@ -52,13 +52,16 @@ pub struct ModelArgs {
     /// How the model's matrices stand in memory.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Weights::Float)]
     pub weights: Weights,
+    /// Tokens that a conversation may have, its answer among them [default: the model's context]. Fewer take less memory.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub context: Option<u32>,
 }
 
 /// What belongs to a model that writes.
 pub struct Opened {
     /// The folder, resolved.
     pub folder: PathBuf,
-    /// Shape and special tokens.
+    /// Shape and special tokens; its context is that of conversations here.
     pub config: Config,
     /// The folder's tokenizer.
     pub tokenizer: Tokenizer,
@@ -75,11 +78,15 @@ impl Opened {
         device::set_threads(args.threads, std::thread::available_parallelism().map_or(1, |n| n.get()));
         let folder = model::resolve(named)?;
         let wanted = if args.float32 { Precision::Float32 } else { Precision::Auto };
-        let mut model = Model::load(&folder, device)?.with_compute(device::precision(wanted, device));
-        if model.head() != HeadKind::Lm {
-            refuse!("{}: a reward model, which scores and does not write: name a language model", folder.display());
-        }
+        let mut model = Model::load_writer(&folder, device)?.with_compute(device::precision(wanted, device));
         model.freeze();
+        let mut config = model.config().clone();
+        if let Some(context) = args.context {
+            if context as usize > config.context {
+                refuse!("--context {context}: the model's own context is {}, and no more is possible", config.context);
+            }
+            config.context = context as usize;
+        }
         if let Some((format, activations)) = format {
             let fit = model.quantise(format, activations)?;
             if let Some(first) = fit.in_float.first() {
@@ -92,7 +99,7 @@ impl Opened {
         if let Some(template) = &template {
             template.check(&tokenizer)?;
         }
-        Ok((Opened { folder, config: model.config().clone(), tokenizer, template }, model))
+        Ok((Opened { folder, config, tokenizer, template }, model))
     }
 
     /// Tokens that end an answer of a conversation.

@@ -61,6 +61,8 @@ pub struct Question {
     pub n: usize,
     /// How.
     pub sampling: Arc<Sampling>,
+    /// The seed is the request's own.
+    pub seeded: bool,
     /// Strings that end an answer and are not part of it.
     pub stops: Vec<String>,
     /// Tokens are wanted with their log-probabilities.
@@ -117,6 +119,14 @@ pub fn read(body: &[u8], chat: bool, name: &str, opened: &Opened) -> Result<Ques
         return Err(Refusal::of(404, "model_not_found", format!("there is no model {other:?} here: GET /v1/models names {name:?}")));
     }
     unsupported(&body.rest)?;
+    let (foreign, given, other) = if chat {
+        ("prompt", &body.prompt, "a text is continued by /v1/completions")
+    } else {
+        ("messages", &body.messages, "a conversation is continued by /v1/chat/completions")
+    };
+    if given.is_some() {
+        return Err(Refusal::wrong(foreign, format!("{foreign} is not read at this address: leave it out; {other}")));
+    }
     let stop_ids = if chat { opened.stop_ids() } else { text_stops(opened) };
     let prompts = if chat { conversation(&body, opened)? } else { texts(&body, opened)? };
     let context = opened.config.context;
@@ -125,7 +135,7 @@ pub fn read(body: &[u8], chat: bool, name: &str, opened: &Opened) -> Result<Ques
     let asked = body.max_completion_tokens.or(body.max_tokens);
     let max_new = asked.unwrap_or(if chat { room } else { MAX_TOKENS.min(room) });
     if room == 0 || max_new > room {
-        let message = format!("the prompt has {longest} tokens and {max_new} are asked for: the model's context is {context}");
+        let message = format!("the prompt has {longest} tokens and {max_new} are asked for: the context is {context}");
         return Err(Refusal {
             param: Some(if chat { "messages" } else { "prompt" }.into()),
             ..Refusal::of(400, "context_length_exceeded", message)
@@ -141,6 +151,7 @@ pub fn read(body: &[u8], chat: bool, name: &str, opened: &Opened) -> Result<Ques
         n,
         prompts,
         sampling: Arc::new(sampling),
+        seeded: body.seed.is_some(),
         stops: stops(body.stop.as_ref())?,
         log_probs: log_probs(&body, chat)?,
         stream: body.stream.unwrap_or(false),

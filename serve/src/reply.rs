@@ -25,8 +25,8 @@ struct Choice {
     text: String,
     /// Tokens written so far, end token included.
     tokens: usize,
-    /// A token each: text, log-probability.
-    log_probs: Vec<(String, f32)>,
+    /// Those of its text, where they are asked for.
+    log_probs: Vec<Token>,
     /// How many of these were sent in a stream.
     sent: usize,
     /// Its role was sent in a stream.
@@ -34,28 +34,43 @@ struct Choice {
     finish: Option<&'static str>,
 }
 
+/// A token with its log-probability.
+#[derive(Debug)]
+struct Token {
+    /// What it adds to the text.
+    text: String,
+    log_prob: f32,
+    /// Characters before it.
+    offset: usize,
+}
+
 impl Reply {
     /// Nothing written yet. `id` and `created` (seconds since 1970) are shown to the client.
-    pub fn new(question: &Question, model: &str, id: u64, created: u64) -> Reply {
-        let count = question.n * question.prompts.len();
-        let choice = || Choice {
-            answer: Answer::new(question.stops.clone()),
-            text: String::new(),
-            tokens: 0,
-            log_probs: vec![],
-            sent: 0,
-            begun: false,
-            finish: None,
-        };
-        Reply {
+    pub fn new(question: &Question, tokenizer: &Tokenizer, model: &str, id: u64, created: u64) -> Result<Reply, DataError> {
+        let mut choices = Vec::with_capacity(question.n * question.prompts.len());
+        for prompt in &question.prompts {
+            // An answer is a text of its own, a continuation is not.
+            let before: &[u32] = if question.chat { &[] } else { tokenizer.context(prompt)? };
+            let choice = || Choice {
+                answer: Answer::new(before, question.stops.clone()),
+                text: String::new(),
+                tokens: 0,
+                log_probs: vec![],
+                sent: 0,
+                begun: false,
+                finish: None,
+            };
+            choices.extend(std::iter::repeat_with(choice).take(question.n));
+        }
+        Ok(Reply {
             id: format!("{}-{id:016x}", if question.chat { "chatcmpl" } else { "cmpl" }),
             created,
             model: model.to_owned(),
             chat: question.chat,
             log_probs: question.log_probs,
             prompt_tokens: question.prompts.iter().map(Vec::len).sum(),
-            choices: std::iter::repeat_with(choice).take(count).collect(),
-        }
+            choices,
+        })
     }
 
     /// Takes a token up; gives the text that is certain now. After the end of a choice nothing more is taken.
@@ -69,10 +84,11 @@ impl Reply {
         c.tokens += 1;
         let mut new = String::new();
         if !finished {
-            new = c.answer.push(tokenizer, *id)?;
             if self.log_probs {
-                c.log_probs.push((tokenizer.decode(&[*id], true)?, *log_prob));
+                let (text, offset) = c.answer.adds(tokenizer, *id)?;
+                c.log_probs.push(Token { text, log_prob: *log_prob, offset });
             }
+            new = c.answer.push(tokenizer, *id)?;
         }
         if c.answer.stopped() {
             c.finish = Some("stop");
@@ -156,22 +172,54 @@ impl Reply {
 }
 
 /// Log-probabilities as a chat has them, or as a completion has them. A token's text may be part of a character; its bytes are not known then.
-fn log_probs(tokens: &[(String, f32)], chat: bool) -> Value {
+fn log_probs(tokens: &[Token], chat: bool) -> Value {
     if chat {
-        let entry = |(text, log_prob): &(String, f32)| json!({ "token": text, "logprob": log_prob, "bytes": if text.contains('\u{FFFD}') { Value::Null } else { json!(text.as_bytes()) }, "top_logprobs": [] });
+        let bytes = |text: &str| if text.contains('\u{FFFD}') { Value::Null } else { json!(text.as_bytes()) };
+        let entry = |t: &Token| json!({ "token": t.text, "logprob": t.log_prob, "bytes": bytes(&t.text), "top_logprobs": [] });
         return json!({ "content": tokens.iter().map(entry).collect::<Vec<_>>(), "refusal": null });
     }
-    let mut at = 0;
-    let mut offset = |text: &str| {
-        let before = at;
-        at += text.chars().count();
-        before
-    };
-    let offsets: Vec<usize> = tokens.iter().map(|(text, _)| offset(text)).collect();
     json!({
-        "tokens": tokens.iter().map(|(t, _)| t).collect::<Vec<_>>(),
-        "token_logprobs": tokens.iter().map(|(_, p)| p).collect::<Vec<_>>(),
+        "tokens": tokens.iter().map(|t| &t.text).collect::<Vec<_>>(),
+        "token_logprobs": tokens.iter().map(|t| t.log_prob).collect::<Vec<_>>(),
         "top_logprobs": null,
-        "text_offset": offsets,
+        "text_offset": tokens.iter().map(|t| t.offset).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Sampling;
+    use std::sync::Arc;
+
+    /// The bytes of é are one character, which begins where its first does.
+    #[test]
+    fn offsets_run_on_from_piece_to_piece() {
+        let tokenizer = Tokenizer::byte().unwrap();
+        let question = Question {
+            chat: false,
+            prompts: vec![tokenizer.encode("a").unwrap()],
+            n: 1,
+            sampling: Arc::new(Sampling::default()),
+            seeded: false,
+            stops: vec![],
+            log_probs: true,
+            stream: true,
+            stream_usage: false,
+        };
+        let mut reply = Reply::new(&question, &tokenizer, "tiny", 1, 0).unwrap();
+        let ids = tokenizer.encode("bcéd").unwrap();
+        let (mut offsets, mut pieces) = (vec![], 0);
+        for (i, &id) in ids.iter().enumerate() {
+            let what = What::Token { id, log_prob: -1.0, finished: false, last: i + 1 == ids.len() };
+            let new = reply.take(0, &what, &tokenizer).unwrap();
+            if let Some(piece) = reply.piece(0, &new) {
+                offsets.extend(piece["choices"][0]["logprobs"]["text_offset"].as_array().unwrap().clone());
+                pieces += 1;
+            }
+        }
+        let whole = reply.whole()["choices"][0]["logprobs"].clone();
+        assert_eq!((pieces, json!(offsets), &whole["text_offset"]), (4, json!([0, 1, 2, 2, 3]), &json!([0, 1, 2, 2, 3])));
+        assert_eq!((&whole["tokens"][1], &whole["tokens"][4]), (&json!("c"), &json!("d")));
+    }
 }

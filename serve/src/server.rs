@@ -69,7 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
     let folder_name = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
     let name = args.name.clone().or(folder_name).unwrap_or("model".into());
     let figures = Arc::new(Figures::new()?);
-    let engine = Engine::start(model, args.slots as usize, args.queue as usize, Arc::clone(&figures))?;
+    let engine = Engine::start(model, args.slots as usize, opened.config.context, args.queue as usize, Arc::clone(&figures))?;
     let app = App {
         opened,
         name,

@@ -3,7 +3,8 @@
 mod server;
 
 use model::batcher::{Batcher, Request};
-use model::{Model, Sampling};
+use model::config::{Family, Shape};
+use model::{Config, HeadKind, Model, Sampling};
 use serde_json::{Value, json};
 use server::{Server, folder};
 use std::sync::Arc;
@@ -105,6 +106,25 @@ fn stop_strings_end_an_answer_and_are_not_in_it() {
     assert_eq!(cut["choices"][0]["text"], whole[..whole.find(&stop).unwrap()]);
     assert_eq!(cut["choices"][0]["finish_reason"], "stop");
     assert!(cut["usage"]["completion_tokens"].as_u64() < free["usage"]["completion_tokens"].as_u64(), "it is not written on");
+    server.wait_until_idle();
+    let figures = server.text("/metrics");
+    assert!(figures.contains("serve_cancelled_answers_total 0"), "an answer that a stop string ends is complete: {figures}");
+}
+
+/// A seed's answers to a prompt are the same whatever stands beside it in the list; without a seed equal prompts get other answers.
+#[test]
+fn the_prompts_of_a_list_do_not_depend_on_one_another() {
+    let dir = folder();
+    let server = Server::start(dir.path(), &[]);
+    let ask = |prompt: Value, n: usize, seed: Value| {
+        let got = server.post("/v1/completions", json!({ "prompt": prompt, "max_tokens": 30, "n": n, "seed": seed }));
+        got["choices"].as_array().unwrap().iter().map(|c| c["text"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let alone = ask(json!("Hello"), 2, json!(3));
+    assert_ne!(alone[0], alone[1]);
+    assert_eq!(ask(json!(["Other", "Hello"]), 2, json!(3))[2..], alone);
+    let unseeded = ask(json!(["Hello", "Hello"]), 1, Value::Null);
+    assert_ne!(unseeded[0], unseeded[1]);
 }
 
 #[test]
@@ -134,6 +154,7 @@ fn what_cannot_be_done_is_refused_by_name() {
         (chat(json!({ "tools": [{}] })), 400, "tools is not supported"),
         (chat(json!({ "presence_penalty": 0.5 })), 400, "presence_penalty"),
         (chat(json!({ "invented": 1 })), 400, "invented"),
+        (chat(json!({ "prompt": "Hi" })), 400, "prompt is not read at this address"),
     ];
     for (body, status, says) in cases {
         let (got, answer) = server.try_post("/v1/chat/completions", &body.to_string());
@@ -147,6 +168,7 @@ fn what_cannot_be_done_is_refused_by_name() {
         ("/v1/completions", "{".to_string(), 400),
         ("/v1/completions", json!({ "prompt": "" }).to_string(), 400),
         ("/v1/completions", json!({ "prompt": [999_999] }).to_string(), 400),
+        ("/v1/completions", json!({ "prompt": "a", "messages": [{ "role": "user", "content": "Hi" }] }).to_string(), 400),
         ("/v1/completions", json!({ "prompt": "a", "logprobs": 5 }).to_string(), 400),
         ("/v1/completions", json!({ "prompt": "a".repeat(5000) }).to_string(), 413),
         ("/nowhere", "{}".to_string(), 404),
@@ -209,6 +231,30 @@ fn many_clients_get_right_answers_in_turn() {
     let figures = server.text("/metrics");
     assert!(figures.contains("serve_requests_total{path=\"/v1/completions\",status=\"200\"} 144"), "{figures}");
     assert!(figures.contains("serve_active_answers 0"));
+}
+
+/// Memory that cannot be had ends the program before it listens; a shorter context takes less.
+#[test]
+fn a_context_may_be_shorter_than_the_model_s() {
+    let dir = folder();
+    let tokenizer = data::tokenizer::Tokenizer::load(dir.path()).unwrap();
+    let shape = Shape { vocab_size: tokenizer.vocab_size(), context: 1 << 36, layers: 1, heads: 2, kv_heads: 0, width: 32, dropout: 0.0 };
+    let mut config = Config::fresh(Family::Llama, shape).unwrap();
+    config.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
+    Model::new(config, HeadKind::Lm, tch::Device::Cpu, 1).unwrap().save(dir.path()).unwrap();
+    for weights in ["float", "q8_0"] {
+        let refused = server::refused(dir.path(), &["--weights", weights]);
+        assert!(refused.contains("GiB") && refused.contains("(--slots, --context)"), "{refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
+    }
+    let server = Server::start(dir.path(), &["--context", "64"]);
+    assert_eq!(server.get("/v1/models")["data"][0]["max_model_len"], 64);
+    let ask = |max_tokens: usize| server.try_post("/v1/completions", &json!({ "prompt": "a", "max_tokens": max_tokens }).to_string());
+    assert_eq!(ask(63).0, 200);
+    let (status, answer) = ask(64);
+    assert!(status == 400 && answer["error"]["message"].as_str().unwrap().contains("the context is 64"), "{answer}");
+    let small = folder();
+    assert!(server::refused(small.path(), &["--context", "97"]).contains("the model's own context is 96"));
 }
 
 #[test]

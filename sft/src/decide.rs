@@ -23,6 +23,14 @@ pub struct Counts {
     pub next: f64,
 }
 
+/// Takes an output matrix of its own out of autograd where the language model's loss is not learnt: nothing would reach it, and ranks wait for the gradient of
+/// every weight that is trained.
+pub fn freeze_unread(m: &Classifier, c: &SftLoss) {
+    if c.lm_weight == 0.0 && !m.model().config().tied {
+        let _ = m.model().head_weight().set_requires_grad(false);
+    }
+}
+
 /// Counts of rows that become sequences.
 pub fn counts<'a>(demos: impl Iterator<Item = &'a Demo>) -> Counts {
     demos.fold(Counts { learnt: 0.0, next: 0.0 }, |sum, demo| Counts {

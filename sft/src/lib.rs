@@ -17,7 +17,6 @@ use data::{config::SftConfig, order::Order};
 use dist::{Gradients, World};
 use measure::Measured;
 use model::Student;
-use network::{Network, Writing};
 use serde_json::{Map, Value};
 use setup::Setup;
 use std::path::Path;
@@ -51,16 +50,10 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
         if eval.due(step) {
             let measured = measure::evaluate(&network, valid, plan.micro_batch, world)?;
             last_eval = measured.loss;
-            let (mut sample, mut bleu) = (String::new(), None);
+            let (mut sample, mut bleu) = (None, None);
             let held = network.decoder().map(|model| model.hold(world.is_main()));
             if world.is_main() {
-                let prompt = if c.eval.sample_prompt.is_empty() { &valid[0].prompt } else { &c.eval.sample_prompt };
-                let how = Writing { max_new: c.eval.sample_tokens, beams: 1 };
-                let ids = match &network {
-                    Network::Decides(_) if c.eval.sample_prompt.is_empty() => valid[0].ids.clone(),
-                    _ => network.prompt(&tokenizer, template.as_ref(), prompt)?,
-                };
-                sample = format!("{prompt}\n> {}", network.answers_about(&tokenizer, template.as_ref(), &[ids], &[&valid[0]], how)?[0]);
+                sample = measure::sample(&c.eval, &network, &tokenizer, template.as_ref(), &valid[0])?;
                 bleu = measure::bleu(&c.bleu, &run, &network, &tokenizer, template.as_ref(), &demos.valid)?;
             }
             drop(held);
@@ -71,14 +64,15 @@ pub fn run(c: SftConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
                 _ => line.set("eval/perplexity", last_eval.exp()),
             };
             let line = bleu.iter().fold(line, |line, &bleu| line.set("eval/bleu", bleu));
-            line.value("eval/sample", sample.as_str()).write()?;
+            sample.iter().fold(line, |line, text| line.value("eval/sample", text.as_str())).write()?;
             let more = match (measured.accuracy, bleu) {
                 (Some(accuracy), _) => format!(", accuracy {:.1}%", 100.0 * accuracy),
                 (None, Some(bleu)) => format!(", BLEU {bleu:.1}"),
                 _ => measured.pearson.map_or_else(String::new, |pearson| format!(", Pearson {pearson:.3}")),
             };
             improved = state.consider(step, last_eval) && c.checkpoint.keep_best;
-            bar.say(&format!("step {step}: validation loss {last_eval:.4}{more}\n  | {}", sample.replace('\n', "\n  | ")));
+            bar.say(&format!("step {step}: validation loss {last_eval:.4}{more}"));
+            sample.iter().for_each(|text| bar.say(&format!("  | {}", text.replace('\n', "\n  | "))));
         }
         let leaving = stop.requested().is_some();
         if save.due(step) || ((improved || leaving) && step > 0) {

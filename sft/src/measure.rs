@@ -4,7 +4,7 @@ use crate::decide;
 use crate::network::{Network, Writing};
 use anyhow::{Context, Result};
 use data::chat::ChatTemplate;
-use data::config::{Bleu, BleuTokens, Target};
+use data::config::{Bleu, BleuTokens, Eval, Target};
 use data::demos::Demo;
 use data::tokenizer::Tokenizer;
 use dist::World;
@@ -54,6 +54,21 @@ pub fn evaluate(network: &Network, valid: &[Demo], micro_batch: usize, world: &W
     let [nll, tokens, hits] = world.sum([nll, tokens, hits])?;
     let n = f64::max(tokens, 1.0);
     Ok(Measured { loss: nll / n, accuracy: classes.then_some(hits / n), pearson: None })
+}
+
+/// The network's answer to the configured prompt or else to this held-out row's, beneath it, so that one sees it learn; `None` where the prompt leaves no room for one.
+pub fn sample(c: &Eval, network: &Network, tokenizer: &Tokenizer, template: Option<&ChatTemplate>, row: &Demo) -> Result<Option<String>> {
+    let prompt = if c.sample_prompt.is_empty() { &row.prompt } else { &c.sample_prompt };
+    let ids = match network {
+        Network::Decides(_) if c.sample_prompt.is_empty() => row.ids.clone(),
+        _ => network.prompt(tokenizer, template, prompt)?,
+    };
+    if network.room(&ids) == 0 {
+        return Ok(None);
+    }
+    let how = Writing { max_new: c.sample_tokens, beams: 1 };
+    let answers = network.answers_about(tokenizer, template, &[ids], &[row], how)?;
+    Ok(answers.first().map(|answer| format!("{prompt}\n> {answer}")))
 }
 
 /// BLEU of answers to rows spread evenly over the held-out ones; nothing where none are asked for. The answers go to `answers.jsonl`.

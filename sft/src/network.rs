@@ -17,6 +17,7 @@ use loss::distill;
 use loss::lm::{Output, positions_at_once};
 use model::seq2seq::beam::{self, BeamSearch};
 use model::{Bert, Captioner, Classifier, Model, ModelError, PaddedRows, Sampling, Seq2Seq, Start, Student};
+use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 
@@ -39,7 +40,7 @@ pub enum Network {
 /// How answers are written.
 #[derive(Debug, Clone, Copy)]
 pub struct Writing {
-    /// Tokens at most.
+    /// Tokens at most; see [`Network::room`].
     pub max_new: usize,
     /// Beams of an encoder-decoder.
     pub beams: usize,
@@ -61,6 +62,15 @@ impl Student for Network {
             Network::Translator(m) => m.parameters(),
             Network::Classifier(m) => m.parameters(),
             Network::Decides(m) => m.parameters(),
+        }
+    }
+
+    /// Of a decoder that classifies, what [`decide::freeze_unread`] leaves.
+    fn trainable(&self) -> Vec<model::Parameter> {
+        match self {
+            Network::Decoder(m) => m.trainable(),
+            Network::Decides(m) => m.parameters().into_iter().filter(|p| p.tensor.requires_grad()).collect(),
+            Network::Captioner(_) | Network::Translator(_) | Network::Classifier(_) => self.parameters(),
         }
     }
 
@@ -243,6 +253,36 @@ impl Network {
         })
     }
 
+    /// Tokens that an answer to this prompt has at most, whatever is asked for: what prompt and picture leave of a decoder's context, all of an encoder-decoder's.
+    pub fn room(&self, prompt: &[u32]) -> usize {
+        let taken = match self {
+            Network::Decoder(_) => prompt.len(),
+            Network::Captioner(m) => m.places() + prompt.len(),
+            Network::Translator(_) | Network::Classifier(_) | Network::Decides(_) => 0,
+        };
+        self.context().saturating_sub(taken)
+    }
+
+    /// What `write` makes of the prompts with these numbers and so many new tokens at most: prompts that leave equal room go together.
+    fn within_room(
+        &self,
+        prompts: &[Vec<u32>],
+        max_new: usize,
+        mut write: impl FnMut(&[usize], usize) -> Result<Vec<Vec<u32>>, ModelError>,
+    ) -> Result<Vec<Vec<u32>>, ModelError> {
+        let mut alike: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (i, prompt) in prompts.iter().enumerate() {
+            alike.entry(max_new.min(self.room(prompt))).or_default().push(i);
+        }
+        let mut written = vec![vec![]; prompts.len()];
+        for (max_new, numbers) in alike {
+            for (&i, ids) in numbers.iter().zip(write(&numbers, max_new)?) {
+                written[i] = ids;
+            }
+        }
+        Ok(written)
+    }
+
     /// [`Network::answers`] to prompts about the pictures of these rows, where the network sees pictures; where it does not, these do not matter.
     pub fn answers_about(
         &self,
@@ -253,11 +293,13 @@ impl Network {
         how: Writing,
     ) -> Result<Vec<String>> {
         let Network::Captioner(m) = self else { return self.answers(tokenizer, template, prompts, how) };
-        let stop = template.map(|t| t.stop_ids(tokenizer)).unwrap_or_default();
-        let sampling = Sampling { max_new: how.max_new, temperature: 0.0, stop, batch: 32, ..Sampling::default() };
-        let pictures: Vec<&Picture> = rows.iter().map(|row| captions::picture(row)).collect();
-        let written = m.generate(&pictures, prompts, &sampling)?;
-        written.iter().map(|g| Ok(tokenizer.decode(&g.ids, true)?.trim().to_string())).collect()
+        let written = self.within_room(prompts, how.max_new, |numbers, max_new| {
+            let pictures: Vec<&Picture> = numbers.iter().map(|&i| captions::picture(rows[i])).collect();
+            let prompts: Vec<Vec<u32>> = numbers.iter().map(|&i| prompts[i].clone()).collect();
+            let written = m.generate(&pictures, &prompts, &greedy(tokenizer, template, max_new))?;
+            Ok(written.into_iter().map(|g| g.ids).collect())
+        })?;
+        texts(tokenizer, &written)
     }
 
     /// Likeliest answers to prompts: a decoder's are greedy, a classifier's are names of classes.
@@ -268,19 +310,20 @@ impl Network {
         prompts: &[Vec<u32>],
         how: Writing,
     ) -> Result<Vec<String>> {
-        let texts = |all: Vec<Vec<u32>>| -> Result<Vec<String>> {
-            all.iter().map(|ids| Ok(tokenizer.decode(ids, true)?.trim().to_string())).collect()
-        };
         match self {
             Network::Decoder(m) => {
-                let stop = template.map(|t| t.stop_ids(tokenizer)).unwrap_or_default();
-                let sampling = Sampling { max_new: how.max_new, temperature: 0.0, stop, batch: 32, ..Sampling::default() };
-                texts(model::generate(m, prompts, &sampling)?.into_iter().map(|g| g.ids).collect())
+                let written = self.within_room(prompts, how.max_new, |numbers, max_new| {
+                    let prompts: Vec<Vec<u32>> = numbers.iter().map(|&i| prompts[i].clone()).collect();
+                    let written = model::generate(m, &prompts, &greedy(tokenizer, template, max_new))?;
+                    Ok(written.into_iter().map(|g| g.ids).collect())
+                })?;
+                texts(tokenizer, &written)
             }
             Network::Captioner(_) => bail!("answers about pictures need the pictures"),
             Network::Translator(m) => {
                 let search = BeamSearch { beams: how.beams, max_new: how.max_new, ..BeamSearch::default() };
-                texts(beam::search(m, prompts, &search)?.into_iter().map(|mut best| best.remove(0).ids).collect())
+                let best: Vec<Vec<u32>> = beam::search(m, prompts, &search)?.into_iter().map(|mut best| best.remove(0).ids).collect();
+                texts(tokenizer, &best)
             }
             Network::Classifier(m) => {
                 let names = m.classes().unwrap_or_default();
@@ -308,6 +351,16 @@ impl Network {
         ensure!(strange.is_none(), "class {:?} is held out and not learnt: classes are {names:?}", strange.map(|d| d.response.as_str()));
         Ok(())
     }
+}
+
+/// The likeliest continuation, up to the end of an answer.
+fn greedy(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, max_new: usize) -> Sampling {
+    let stop = template.map(|t| t.stop_ids(tokenizer)).unwrap_or_default();
+    Sampling { max_new, temperature: 0.0, stop, batch: 32, ..Sampling::default() }
+}
+
+fn texts(tokenizer: &Tokenizer, answers: &[Vec<u32>]) -> Result<Vec<String>> {
+    answers.iter().map(|ids| Ok(tokenizer.decode(ids, true)?.trim().to_string())).collect()
 }
 
 /// What the classifier's last map reads, `[B, D]`.

@@ -1,6 +1,7 @@
 //! Everything before the first step. What fails here is the user's input.
 
 use crate::batch;
+use crate::decide;
 use crate::network::Network;
 use anyhow::{Context, Result, bail, ensure};
 use data::chat::ChatTemplate;
@@ -60,7 +61,7 @@ impl Setup {
         device::set_threads(c.threads, world.cores());
         let init = if c.model.init.is_empty() { None } else { Some(model::resolve(Path::new(&c.model.init))?) };
         let out = args.out_dir("sft");
-        let run = RunDir::open(world, &out, c, args.resume)?;
+        let mut run = RunDir::open(world, &out, c, args.resume)?;
         if summary::done(&run) {
             if run.is_ours() {
                 evaluate::report::write_run(run.path())?; // a kill may have come between the figures and their page
@@ -83,6 +84,21 @@ impl Setup {
         if let Some(init) = &init {
             inputs = inputs.tokenizer(init, &tokenizer);
         }
+        let from_decoder = match &init {
+            Some(init) => model::kind_of(init)? == model::Kind::Decoder,
+            None => false,
+        };
+        let template = match &init {
+            Some(init) if from_decoder && c.objective == Task::Answer => Some(ChatTemplate::new(c.data.template, init)?),
+            _ => None,
+        };
+        if let Some(template) = &template {
+            inputs = inputs.template(template);
+            tokenizer.set_chat_template(Some(template.source().to_owned()));
+        }
+        if c.data.augment.copies > 0 && !c.data.augment.synonyms.is_empty() {
+            inputs = inputs.file("data.augment.synonyms", Path::new(&c.data.augment.synonyms))?;
+        }
         let eyes = init.as_deref().and_then(Captioner::eyes);
         let said = "has a vision encoder already: leave vision.layers and vision.init out";
         ensure!(eyes.is_none() || !c.vision.asked(), "model.init = {:?}: {said}", c.model.init);
@@ -99,10 +115,6 @@ impl Setup {
         }
         let lineage = Lineage::new("sft", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
-        let from_decoder = match &init {
-            Some(init) => model::kind_of(init)? == model::Kind::Decoder,
-            None => false,
-        };
         if from_decoder && c.objective == Task::Classify {
             tokenizer = tokenizer.with_special(&MARKS)?;
         }
@@ -114,13 +126,6 @@ impl Setup {
         let precision = device::precision(c.precision, device);
         network.prepare(precision, c.model.dropout, c.train.activation_checkpointing);
         let teacher = Teacher::open(&c.distill, &network, &tokenizer, precision, |folder| taught_by(&network, folder, device))?;
-        let template = match (&network, &init) {
-            (Network::Decoder(_) | Network::Captioner(_), Some(init)) => Some(ChatTemplate::new(c.data.template, init)?),
-            _ => None,
-        };
-        if let Some(template) = &template {
-            tokenizer.set_chat_template(Some(template.source().to_owned()));
-        }
         let context = network.context();
         let layout = network.layout(template.as_ref());
         let demos = demos::load_demos(&c.data, &tokenizer, &layout, context, c.eval.valid_fraction, c.seed, &quarantine)?;
@@ -135,6 +140,7 @@ impl Setup {
         let sequences = batch::sequences(&demos.train, packing, context);
         let steps = plan.total(sequences.len() as u64);
         state.within(steps)?;
+        run.accept(&lineage.inputs)?;
         Ok(Some(Setup { run, plan, steps, state, start, network, teacher, tokenizer, template, demos, sequences, device, lineage }))
     }
 
@@ -185,17 +191,20 @@ fn network(
         (model::Kind::EncoderDecoder, Task::Answer) => Ok(Network::Translator(Seq2Seq::load(folder, device)?)),
         (model::Kind::Decoder, Task::Classify) => {
             let Some((start, checkpoint)) = decoder else { bail!("objective: a decoder that classifies starts from a model") };
-            Ok(Network::Decides(decides(c, start, checkpoint, tokenizer, quarantine)?))
+            let classifier = decides(c, start, checkpoint, tokenizer, quarantine)?;
+            decide::freeze_unread(&classifier, &c.loss);
+            Ok(Network::Decides(classifier))
         }
         (model::Kind::Encoder, Task::Classify) => {
             let plain = matches!(c.task.kind, InputShape::Classification | InputShape::Entailment) && c.task.target == Target::Class;
             ensure!(plain, "task: an encoder names classes of a text or a pair: start from a decoder");
             ensure!(c.loss.lm_weight == 0.0, "loss.lm_weight: an encoder is no language model");
             let classes: BTreeSet<String> = demos::load_classes(&c.data, quarantine)?;
-            let model = Bert::load(folder, device)?;
             // A folder's own classes keep their numbers.
-            if model.classes().is_some_and(|known| classes.iter().all(|class| known.contains(class))) {
-                return Ok(Network::Classifier(model));
+            if let BertHead::Classes(known) = Bert::declared_head(folder)?
+                && classes.iter().all(|class| known.contains(class))
+            {
+                return Ok(Network::Classifier(Bert::load(folder, device)?));
             }
             Ok(Network::Classifier(Bert::load_as(folder, &BertHead::Classes(classes.into_iter().collect()), device)?))
         }
@@ -208,7 +217,7 @@ fn network(
 /// The network in `folder`, which is to teach `student`.
 fn taught_by(student: &Network, folder: &Path, device: Device) -> Result<Network> {
     match (student, model::kind_of(folder)?) {
-        (Network::Decoder(_), model::Kind::Decoder) => Ok(Network::Decoder(Model::load_as(folder, HeadKind::Lm, device)?)),
+        (Network::Decoder(_), model::Kind::Decoder) => Ok(Network::Decoder(Model::load_writer(folder, device)?)),
         (Network::Translator(_), model::Kind::EncoderDecoder) => Ok(Network::Translator(Seq2Seq::load(folder, device)?)),
         (_, kind) => bail!("a {kind:?} cannot teach this student: both must be decoders, or both encoder-decoders"),
     }

@@ -155,6 +155,15 @@ fn micro_batches_of_any_size_take_the_same_steps() {
     stage.assert_near("one of eight", "eight of one", 5e-6);
 }
 
+/// Of a context of 96 a picture and an empty prompt leave less than is asked for.
+#[test]
+fn answers_about_pictures_end_where_the_context_does() {
+    let stage = stage().with_set("eval.sample_tokens=96").with_set("bleu.max_new_tokens=96");
+    stage.run_ok("run", &["--set", "train.steps=1"]);
+    let rows = testkit::metrics(&stage.out("run"));
+    assert_eq!(rows.iter().filter(|row| row["eval/sample"].is_string() && row["eval/bleu"].is_f64()).count(), 2);
+}
+
 #[test]
 fn other_pictures_and_uneven_shapes_are_refused() {
     let stage = stage();

@@ -1,11 +1,13 @@
 //! A decoder that classifies, on tiny rows of each of GPT-1's four input shapes: it learns a rule, stops and goes on, and leaves a folder that others open.
 
-use model::{Classifier, HeadKind};
+use data::tokenizer::Tokenizer;
+use model::config::{Family, Shape};
+use model::{Classifier, Config, HeadKind, Model};
 use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use tch::{Device, no_grad};
+use tch::{Device, Tensor, no_grad};
 use testkit::Stage;
 
 const BIN: &str = env!("CARGO_BIN_EXE_sft");
@@ -194,6 +196,31 @@ fn micro_batches_and_ranks_take_the_same_steps() {
         stage.run_ok("two ranks", &more);
         stage.assert_near("eight of one", "two ranks", 5e-6);
     }
+}
+
+/// Without the language model's loss nothing reaches an output matrix of its own: ranks do not wait for its gradient, it stays as it was, and the run goes on.
+#[test]
+fn an_output_matrix_that_nothing_reaches_is_kept_as_it_is() {
+    let stage = stage("classification").with_set("loss.lm_weight=0");
+    let (tokenizer, base) = (Tokenizer::byte().unwrap(), stage.dir.path().join("base"));
+    let shape = Shape { vocab_size: tokenizer.vocab_size(), context: 96, layers: 2, heads: 2, kv_heads: 0, width: 32, dropout: 0.0 };
+    let mut config = Config::fresh(Family::GptNeoX, shape).unwrap();
+    config.tied = false;
+    config.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
+    std::fs::remove_dir_all(&base).unwrap();
+    Model::new(config, HeadKind::Lm, Device::Cpu, 1).unwrap().save(&base).unwrap();
+    tokenizer.save(&base).unwrap();
+    let sets = ["train.batch=8", "train.micro_batch=1", "model.dropout=0", "optim.eps=1e-3", "schedule.warmup_steps=0"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", *set]).collect();
+    let run = |out: &str, more: &[&str]| stage.run_ok(out, &[&sets[..], more].concat());
+    run("one", &["--set", "train.steps=4"]);
+    run("two ranks", &["--set", "train.steps=4", "--nproc", "2"]);
+    stage.assert_near("one", "two ranks", 5e-6);
+    run("two ranks", &["--resume", "--set", "train.steps=6", "--nproc", "2"]);
+    let head = |all: Vec<(String, Tensor)>| all.into_iter().find_map(|(name, head)| (name == "embed_out.weight").then_some(head)).unwrap();
+    let before = head(Tensor::read_safetensors(base.join("model.safetensors")).unwrap());
+    let after = head(testkit::weights(&stage.out("two ranks"))); // with rows for the marks
+    assert!(after.narrow(0, 0, before.size()[0]).equal(&before));
 }
 
 #[test]

@@ -48,7 +48,7 @@ testkit::stage_tests!(
         "device=cuda",
     ],
     profile: ["forward", "head", "backward", "optimiser"],
-    testkit::suite::Budget { calls: 2210.0, mib: 1.68, peak_mib: 0.455 }
+    testkit::suite::Budget { calls: 2210.0, mib: 1.62, peak_mib: 0.43 }
 );
 
 // Four micro-batches a step. A larger ε keeps Adam from making steps of rounding where a gradient is zero; then eight float32 roundings a sum, in another
@@ -100,6 +100,49 @@ fn packed_rows_learn_as_padded_ones_do() {
     assert!((of("padded", "grad_norm") / of("packed", "grad_norm") - 1.0).abs() < 1e-4);
 }
 
+/// A sample and the answers for BLEU end where the context of 96 tokens does: after these prompts it holds 17 to 30, where 48 and 64 are asked for.
+#[test]
+fn answers_end_where_the_context_does() {
+    let stage = stage().with_set("bleu.rows=8");
+    let row = |i: usize| format!("{{\"prompt\": \"{}{i}\", \"response\": \"well: {i}\"}}\n", "ask ".repeat(16 + i % 4));
+    std::fs::write(stage.dir.path().join("demos.jsonl"), (0..60).map(row).collect::<String>()).unwrap();
+    stage.run_ok("run", &["--set", "train.steps=4"]);
+    let evaluations = || testkit::metrics(&stage.out("run")).into_iter().filter(|row| row["eval/bleu"].is_f64());
+    assert!(evaluations().all(|row| row["eval/sample"].as_str().is_some_and(|text| text.starts_with("ask "))));
+    assert_eq!(evaluations().count(), 2);
+    // Nothing is shown of a prompt that fills it; a run may go on with another sample.
+    let full = format!("eval.sample_prompt={}", "x".repeat(96));
+    stage.run_ok("run", &["--resume", "--set", "train.steps=8", "--set", &full, "--set", "eval.sample_tokens=8"]);
+    assert!(evaluations().next_back().is_some_and(|row| row["step"] == 8 && row["eval/sample"].is_null()));
+}
+
+/// What decides how rows become tokens is an input as the rows are: the template of the folder, the list of synonyms, and the day that a template tells.
+#[test]
+fn a_run_goes_on_with_its_template_its_synonyms_and_its_day() {
+    let sets = ["data.template=model", "data.augment.copies=1", "data.augment.replace=0.5", "data.augment.synonyms={dir}/words.txt"];
+    let stage = || {
+        let stage = sets.iter().fold(stage(), |stage, set| stage.with_set(set));
+        let template = "{{ strftime_now('%Y-%m-%d') }}\n{% for message in messages %}{{ message['content'] }}\
+                        {% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\\n' }}{% endif %}{% endfor %}\n{# the end #}\n";
+        std::fs::write(stage.dir.path().join("base/chat_template.jinja"), template).unwrap();
+        std::fs::write(stage.dir.path().join("words.txt"), "say, tell\nwell, good\n").unwrap();
+        stage
+    };
+    for file in ["base/chat_template.jinja", "words.txt"] {
+        testkit::suite::other_inputs(&stage(), file);
+    }
+    let day = "SOURCE_DATE_EPOCH";
+    let stage = stage().with_env(day, "951827696");
+    stage.run_ok("whole", &[]);
+    assert_eq!(stage.signal_at("stopped", 4, "TERM").code(), Some(75));
+    let stage = stage.with_env(day, "1721952000");
+    stage.run_ok("stopped", &["--resume"]);
+    stage.assert_same("whole", "stopped");
+    stage.run_ok("later", &[]);
+    let losses = |out: &str| testkit::metrics(&stage.out(out)).iter().filter_map(|row| row["loss"].as_f64()).collect::<Vec<f64>>();
+    assert_ne!(losses("whole"), losses("later"), "the template tells the day");
+}
+
 fn rows_held_out(stage: &Stage) -> usize {
     stage.run_ok("count", &["--set", "train.steps=1"]);
     let text = std::fs::read_to_string(stage.out("count").join("summary.json")).unwrap();
@@ -109,7 +152,7 @@ fn rows_held_out(stage: &Stage) -> usize {
 
 #[test]
 fn adapters_are_trained_alone_and_a_stopped_run_goes_on_to_the_same_bytes() {
-    testkit::suite::adapted(stage(), "model.adapter");
+    testkit::suite::adapted(stage().with_set("lora.dropout=0.1"), "model.adapter");
 }
 
 #[test]

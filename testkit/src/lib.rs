@@ -3,11 +3,13 @@
 pub mod ranks;
 pub mod suite;
 
+use data::lock::is_lock;
 use data::tokenizer::Tokenizer;
 use model::{Config, HeadKind, Model};
 use rand::RngExt;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +34,8 @@ pub struct Stage {
     config: PathBuf,
     /// Arguments of every run.
     always: Vec<String>,
+    /// Environment variables of every run.
+    env: Vec<(String, String)>,
     /// Holds configuration, data and runs.
     pub dir: tempfile::TempDir,
 }
@@ -43,7 +47,7 @@ impl Stage {
         prepare(dir.path());
         let config = dir.path().join("stage.toml");
         std::fs::write(&config, toml.replace("{dir}", &dir.path().display().to_string())).expect("configuration");
-        Stage { bin: bin.into(), config, always: vec![], dir }
+        Stage { bin: bin.into(), config, always: vec![], env: vec![], dir }
     }
 
     /// The same stage, run by so many processes.
@@ -64,6 +68,12 @@ impl Stage {
         self
     }
 
+    /// The same stage with this environment variable in every run.
+    pub fn with_env(mut self, name: &str, value: &str) -> Stage {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
     /// The run folder of this name.
     pub fn out(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -72,7 +82,7 @@ impl Stage {
     pub(crate) fn command(&self, out: &str, more: &[&str]) -> Command {
         let mut command = Command::new(&self.bin);
         command.arg("--config").arg(&self.config).arg("--out").arg(self.out(out)).args(&self.always).args(more);
-        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        command.current_dir(self.dir.path()).stdin(Stdio::null()).envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -172,6 +182,20 @@ impl Stage {
     pub fn stderr(&self, output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr).replace(&self.dir.path().display().to_string(), "DIR")
     }
+}
+
+/// All files below a run folder with their contents, but for its lock, which tells who had it last.
+pub fn files(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(run).expect("folder").flatten().filter(|entry| !is_lock(&entry.file_name())) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).expect("file"));
+        }
+    }
+    found
 }
 
 /// The weights of a run's finished model, whatever network it is, in the order of their names.

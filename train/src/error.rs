@@ -23,7 +23,7 @@ pub enum Error {
         /// The keys that differ.
         differences: String,
     },
-    /// `--resume` with other data, another tokenizer, other parents or another number of processes.
+    /// `--resume` with other data, another tokenizer or other parents.
     #[error("{} was started with other inputs ({}): restore them, or start anew with another --out", dir.display(), .differences.join("; "))]
     InputsChanged {
         /// Run folder.

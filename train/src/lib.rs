@@ -2,10 +2,13 @@
 //! forward pass: control flow stays in the stage, which reads like this.
 //!
 //! ```text
-//! let run = RunDir::open(world, &out, &config, args.resume)?; // lock, config.toml; only rank 0 writes
+//! let mut run = RunDir::open(world, &out, &config, args.resume)?; // lock, config.toml; only rank 0 writes
 //! let stop = Stop::install(world)?;
 //! let mut state = State::open(&run)?;                             // step 0, or where the newest checkpoint stood
 //! let model = match state.folder() { Some(dir) => Model::load(dir, device)?, None => fresh()? };
+//! run.check_inputs(&inputs)?;                                     // refused: the folder is as it was
+//! state.within(steps)?;
+//! run.accept(&inputs)?;
 //! let mut optim = Optimizer::shared(params, &config.optim, world, config.distributed.shard)?;
 //! state.restore("optim", &mut optim)?;
 //! let gradients = Gradients::new(world, &[optim.partition()])?;

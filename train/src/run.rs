@@ -1,6 +1,7 @@
 //! The run folder: `config.toml`, `metrics.jsonl`, `checkpoints/step-N/`, `model/`, and a lock held while a process writes it.
 
 use crate::{Error, checkpoint, durable, progress::note, summary};
+use data::chat::clock;
 use data::config::{self, Change, StageConfig};
 use data::inputs::Inputs;
 use data::lock::{Lock, LockError, Pace, is_lock};
@@ -14,11 +15,18 @@ const CHANGES: &str = "changes.json";
 /// What the run reads, by content.
 const INPUTS: &str = "inputs.json";
 
+/// Keys that say how long a run is: a finished one is finished no longer when they change.
+const LENGTH: [&str; 3] = ["train.steps", "train.epochs", "rollout.rounds"];
+
 /// A run folder that this process owns until it is dropped.
 #[derive(Debug)]
 pub struct RunDir {
     dir: PathBuf,
+    /// When the run began, in seconds since 1970.
+    began: i64,
     changes: Vec<Change>,
+    /// How many of the changes, the last ones, are new, and the configuration that has them: in the folder once it is [`RunDir::accept`]ed.
+    new: Option<(usize, String)>,
     /// None where another rank owns the folder.
     lock: Option<Lock>,
     /// What a process that does not own the folder writes on the way, it writes here.
@@ -27,13 +35,16 @@ pub struct RunDir {
 
 impl RunDir {
     /// [`RunDir::create`] for rank 0. The others read what it made, once it has, and write nothing into it: what they would write goes into a folder of
-    /// their own that ends with them.
+    /// their own that ends with them. The day on which the run began is from here on the present for the chat templates of this process.
     pub fn open<C: StageConfig>(world: &World, out: &Path, config: &C, resume: bool) -> Result<RunDir, Error> {
-        if world.is_main() {
-            return RunDir::create_over(out, &config::to_toml(config), resume, config::completed::<C>);
-        }
-        let scratch = tempfile::Builder::new().prefix("rlhf-rank-").tempdir().map_err(Error::io(&std::env::temp_dir()))?;
-        Ok(RunDir { dir: out.to_owned(), changes: vec![], lock: None, scratch: Some(scratch) })
+        let run = if world.is_main() {
+            RunDir::create_over(out, &config::to_toml(config), resume, config::completed::<C>)?
+        } else {
+            let scratch = tempfile::Builder::new().prefix("rlhf-rank-").tempdir().map_err(Error::io(&std::env::temp_dir()))?;
+            RunDir { dir: out.to_owned(), began: began(out)?, changes: vec![], new: None, lock: None, scratch: Some(scratch) }
+        };
+        clock::pin(run.began);
+        Ok(run)
     }
 
     /// Whether this process writes the folder.
@@ -41,11 +52,11 @@ impl RunDir {
         self.lock.is_some()
     }
 
-    /// Opens `out` for writing: locks it, clears what a killed process left half-written, and keeps the resolved configuration in it.
+    /// Opens `out` for writing: locks it, clears what a killed process left half-written, and puts the resolved configuration into a new one.
     ///
     /// Without `resume` the folder must be new or empty. With it, a run there is continued, and where there is none it is started. The
-    /// configuration must then be the run's, but for keys that may change as it goes on ([`config::HARMLESS`]); those changes are kept, and a
-    /// finished run that was made longer is no longer finished.
+    /// configuration must then be the run's, but for keys that may change as it goes on ([`config::HARMLESS`]); the folder learns of those when nothing else
+    /// refuses the run ([`RunDir::accept`]).
     pub fn create(out: &Path, config_toml: &str, resume: bool) -> Result<RunDir, Error> {
         RunDir::create_over(out, config_toml, resume, str::to_owned)
     }
@@ -73,31 +84,33 @@ impl RunDir {
             durable::sweep(out)?;
             let mut run = RunDir {
                 dir: out.to_owned(),
+                began: began(out)?,
                 changes: read_json(&out.join(CHANGES))?.unwrap_or_default(),
+                new: (!new.is_empty()).then(|| (new.len(), config_toml.to_owned())),
                 lock: Some(lock),
                 scratch: None,
             };
-            if !new.is_empty() {
-                run.keep(new, config_toml)?;
-            }
+            let step = checkpoint::latest(&run)?.map_or(0, |c| c.step);
+            run.changes.extend(new.into_iter().map(|change| Change { step, ..change }));
             return Ok(run);
         }
         durable::write_file(&config, config_toml.as_bytes())?;
-        Ok(RunDir { dir: out.to_owned(), changes: vec![], lock: Some(lock), scratch: None })
+        Ok(RunDir { dir: out.to_owned(), began: began(out)?, changes: vec![], new: None, lock: Some(lock), scratch: None })
     }
 
-    /// Takes on a configuration with harmless changes.
-    fn keep(&mut self, new: Vec<Change>, config_toml: &str) -> Result<(), Error> {
-        let step = checkpoint::latest(self)?.map_or(0, |c| c.step);
-        for change in new {
-            note(&format!("{}: {change}", self.dir.display()));
-            if ["train.steps", "train.epochs", "rollout.rounds"].contains(&change.key.as_str()) {
-                summary::remove(self)?;
-            }
-            self.changes.push(Change { step, ..change });
+    /// Takes on what the run reads and what changed in its configuration: all that could refuse it has been asked. A finished run that was made longer is no longer
+    /// finished.
+    pub fn accept(&mut self, inputs: &Inputs) -> Result<(), Error> {
+        if !self.is_ours() {
+            return Ok(()); // rank 0 has
         }
-        let text = serde_json::to_vec_pretty(&self.changes).map_err(|e| Error::state(&self.join(CHANGES), e.to_string()))?;
-        self.write(CHANGES, &text)?;
+        self.write_json(INPUTS, &Inputs { began: Some(self.began), ..inputs.clone() })?;
+        self.new_changes().iter().for_each(|change| note(&format!("{}: {change}", self.dir.display())));
+        if self.is_resized() {
+            summary::remove(self)?;
+        }
+        let Some((_, config_toml)) = self.new.take() else { return Ok(()) };
+        self.write_json(CHANGES, &self.changes)?;
         self.write("config.toml", config_toml.as_bytes()) // last: what was not recorded is asked for again
     }
 
@@ -106,13 +119,22 @@ impl RunDir {
         &self.changes
     }
 
-    /// Keeps what a new run reads; refuses to go on with a run that read something else.
+    /// Of the changes those that the folder does not know of yet.
+    fn new_changes(&self) -> &[Change] {
+        &self.changes[self.changes.len() - self.new.as_ref().map_or(0, |(count, _)| *count)..]
+    }
+
+    /// Whether the run is to have another length than the folder knows of.
+    pub(crate) fn is_resized(&self) -> bool {
+        self.new_changes().iter().any(|change| LENGTH.contains(&change.key.as_str()))
+    }
+
+    /// Refuses to go on with a run that read something else.
     pub fn check_inputs(&self, now: &Inputs) -> Result<(), Error> {
         if !self.is_ours() {
             return Ok(()); // rank 0 has checked
         }
-        let path = self.join(INPUTS);
-        if let Some(before) = read_json::<Inputs>(&path)? {
+        if let Some(before) = read_json::<Inputs>(&self.join(INPUTS))? {
             let differences = before.differences(now);
             if !differences.is_empty() {
                 return Err(Error::InputsChanged { dir: self.dir.clone(), differences });
@@ -122,8 +144,7 @@ impl RunDir {
                 note(&format!("{}: it was run by {was} processes, now by {is}: the same steps, up to rounding", self.dir.display()));
             }
         }
-        let text = serde_json::to_vec_pretty(now).map_err(|e| Error::state(&path, e.to_string()))?;
-        self.write(INPUTS, &text)
+        Ok(())
     }
 
     /// Refuses to write where another process has taken the folder over.
@@ -146,6 +167,11 @@ impl RunDir {
         durable::write_file(&self.join(name), bytes)
     }
 
+    fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<(), Error> {
+        let text = serde_json::to_vec_pretty(value).map_err(|e| Error::state(&self.join(name), e.to_string()))?;
+        self.write(name, &text)
+    }
+
     /// Where checkpoints are.
     pub fn checkpoints(&self) -> PathBuf {
         self.dir.join("checkpoints")
@@ -155,6 +181,11 @@ impl RunDir {
     pub fn model(&self) -> PathBuf {
         self.dir.join("model")
     }
+}
+
+/// When the run in `dir` began; a new one, or one of a program that did not record it, begins now.
+fn began(dir: &Path) -> Result<i64, Error> {
+    Ok(read_json::<Inputs>(&dir.join(INPUTS))?.and_then(|inputs| inputs.began).unwrap_or_else(clock::now))
 }
 
 /// Takes the folder's lock or says who holds it.

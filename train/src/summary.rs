@@ -23,7 +23,7 @@ pub(crate) fn remove(run: &RunDir) -> Result<(), Error> {
     }
 }
 
-/// Is the run finished: model and figures both there?
+/// Is the run finished: model and figures both there, and no other length asked for?
 pub fn done(run: &RunDir) -> bool {
-    run.path().join(FILE).is_file() && run.model().is_dir()
+    run.path().join(FILE).is_file() && run.model().is_dir() && !run.is_resized()
 }

@@ -1,8 +1,9 @@
 //! Run folders, checkpoints, state and metrics, as a stage uses them.
 
+use data::inputs::Inputs;
 use std::fs;
 use std::path::Path;
-use train::{Error, Every, Metrics, RunDir, State, checkpoint};
+use train::{Error, Every, Metrics, RunDir, State, checkpoint, summary};
 
 const CONFIG: &str = "seed = 1\n\n[optim]\nlr = 0.1\n";
 
@@ -42,6 +43,34 @@ fn a_run_folder_is_never_taken_by_accident() {
         assert!(matches!(error, Error::NotARun(_)) && error.is_input());
     }
     assert_eq!(fs::read_dir(&foreign).unwrap().count(), 1, "a refused folder is left as it was");
+}
+
+/// A run that is refused on its way leaves the folder as it was; one that is accepted keeps the day on which it began.
+#[test]
+fn a_change_reaches_the_folder_when_the_run_is_accepted() {
+    let tmp = tempfile::tempdir().unwrap();
+    let config = |steps: u64| format!("{CONFIG}\n[train]\nsteps = {steps}\n");
+    let mut run = RunDir::create(tmp.path(), &config(5), false).unwrap();
+    run.accept(&Inputs::new(1)).unwrap();
+    fs::create_dir(run.model()).unwrap();
+    summary::write(&run, &serde_json::Map::new()).unwrap();
+    assert!(summary::done(&run));
+    drop(run);
+    let read = |name: &str| fs::read_to_string(tmp.path().join(name)).ok();
+    let kept: Inputs = serde_json::from_str(&read("inputs.json").unwrap()).unwrap();
+    assert!(kept.began.is_some());
+    fs::write(tmp.path().join("inputs.json"), serde_json::to_string(&Inputs { began: Some(7), ..kept }).unwrap()).unwrap();
+
+    let names = ["config.toml", "inputs.json", "summary.json", "changes.json"];
+    let before = names.map(read);
+    let mut run = RunDir::create(tmp.path(), &config(9), true).unwrap();
+    assert!(!summary::done(&run) && run.changes().len() == 1);
+    assert_eq!(names.map(read), before);
+    run.accept(&Inputs::new(1)).unwrap();
+    assert_eq!((read("config.toml"), read("summary.json")), (Some(config(9)), None));
+    assert!(read("changes.json").unwrap().contains("train.steps"));
+    let kept: Inputs = serde_json::from_str(&read("inputs.json").unwrap()).unwrap();
+    assert_eq!(kept.began, Some(7));
 }
 
 #[test]

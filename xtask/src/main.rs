@@ -49,6 +49,13 @@ mod tests {
         assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     }
 
+    /// With stubs in the place of all that they start.
+    #[test]
+    fn scripts_keep_their_promises() {
+        let ended = std::process::Command::new(root().join("xtask/tests/scripts.sh")).output().expect("it starts");
+        assert!(ended.status.success(), "{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    }
+
     #[test]
     fn generated_pages_are_current() {
         let page = std::fs::read_to_string(root().join("docs/config.md")).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Jinja as chat templates expect it: the environment that `transformers` builds around a template
 //! (`utils/chat_template_utils.py`), rebuilt on minijinja.
 
+use super::clock;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{Environment, Error, ErrorKind, Output, State, syntax::SyntaxConfig};
 use serde::Serialize;
@@ -37,7 +38,7 @@ impl Jinja {
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
-        environment.add_function("strftime_now", |format: String| strftime(&format, now()));
+        environment.add_function("strftime_now", |format: String| strftime(&format, clock::now()));
         environment.add_template_owned(NAME, source).map_err(|e| words(&e))?;
         Ok(Jinja { environment, generation_tags })
     }
@@ -153,13 +154,6 @@ impl Formatter for Spaced {
     }
 }
 
-/// Seconds since 1970. `SOURCE_DATE_EPOCH` takes the clock's place where rows with a date in them must be the same tomorrow.
-fn now() -> i64 {
-    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|s| s.parse().ok());
-    let clock = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs() as i64);
-    fixed.unwrap_or_else(clock)
-}
-
 /// The part of `strftime` that templates use, in UTC.
 fn strftime(format: &str, seconds: i64) -> Result<String, Error> {
     const MONTHS: [&str; 12] =
@@ -221,6 +215,14 @@ mod tests {
         assert_eq!(strftime("%d %b %Y, %A %H:%M:%S", 951_827_696).unwrap(), "29 Feb 2000, Tuesday 12:34:56");
         assert_eq!(strftime("%Y-%m-%d %a %y %B %%", 1_721_952_000).unwrap(), "2024-07-26 Fri 24 July %");
         assert!(strftime("%Q", 0).is_err());
+    }
+
+    #[test]
+    fn the_present_is_the_first_that_was_pinned() {
+        clock::pin(951_827_696);
+        clock::pin(0);
+        let jinja = Jinja::new("{{ strftime_now('%Y-%m-%d') }}").unwrap();
+        assert_eq!(jinja.render(minijinja::context! {}).unwrap(), "2000-02-29");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Prompt and response are encoded apart: what a model reads before it answers is then token for token what generation feeds it, and a token
 //! never lies half in the prompt. Special tokens come from the template only; the same characters in a message are ordinary text.
 
+pub mod clock;
 mod jinja;
 mod message;
 mod spans;
@@ -150,6 +151,21 @@ impl ChatTemplate {
     /// The template as Jinja, to be saved with the tokenizer so that others prompt the model as it was trained.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Where it is from: the name of one of ours, or a model folder.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// BLAKE3, in hex, of what decides how it writes: its source and the tokens that it is given.
+    pub fn hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.source.as_bytes());
+        if let Kind::Jinja(compiled) = &self.kind {
+            compiled.tokens.iter().for_each(|(name, token)| _ = hasher.update(format!("\0{name}\0{token}").as_bytes()));
+        }
+        hasher.finalize().to_hex().to_string()
     }
 
     /// What precedes the response to a prompt.

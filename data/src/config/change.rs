@@ -16,6 +16,7 @@ pub const HARMLESS: &[&str] = &[
     "eval.every",
     "eval.at_start",
     "eval.sample_prompt",
+    "eval.sample_tokens",
     "checkpoint",
     "log",
     "alarm",
@@ -103,6 +104,7 @@ mod tests {
     fn longer_and_other_logging_is_harmless_another_rate_is_not() {
         let harmless = |key: &str| Change { step: 0, key: key.into(), before: String::new(), now: String::new() }.is_harmless();
         assert!(harmless("train.steps") && harmless("checkpoint.keep_last") && harmless("rollout.rounds"));
+        assert!(harmless("eval.sample_tokens"), "a sample is shown and not learnt");
         assert!(!harmless("optim.lr") && !harmless("train.batch") && !harmless("data.sources.0.path") && !harmless("checkpoints"));
     }
 

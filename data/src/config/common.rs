@@ -203,7 +203,7 @@ pub struct Lora {
     pub rank: usize,
     /// The change is multiplied by alpha / rank.
     pub alpha: f64,
-    /// Dropout probability of what an adapter reads, while training.
+    /// Dropout probability of what an adapter reads, while training; not for `ppo`, which learns without dropout.
     pub dropout: f64,
     /// Maps that get an adapter, by the last parts of their names in the model folder, such as `c_attn` or `q_proj`; none means all of the blocks.
     pub targets: Vec<String>,
@@ -234,9 +234,10 @@ pub struct Eval {
     pub valid_fraction: f64,
     /// At most so many validation rows (sequences, comparisons or prompts) an evaluation; 0 means all.
     pub max_rows: usize,
-    /// Prompt continued at each evaluation, so that one sees the model learn; empty shows none.
+    /// Prompt continued at each evaluation of `pretrain` and `sft`, so that one sees the model learn; empty shows none in `pretrain`, and in `sft` the answer to a
+    /// held-out row. Nothing is shown of a prompt that fills the context.
     pub sample_prompt: String,
-    /// Tokens of that sample.
+    /// Tokens of that sample at most; a long prompt leaves fewer of the context.
     pub sample_tokens: usize,
 }
 
@@ -300,6 +301,7 @@ pub enum Template {
     Llama3,
     /// `<|role|>\n…` and the tokenizer's end token, as Zephyr has it.
     Zephyr,
-    /// The Jinja template in the model's tokenizer_config.json.
+    /// The Jinja template in the model's tokenizer_config.json or chat_template.jinja. Where it tells the date (`strftime_now`), that is the day on which the run
+    /// began, also when it goes on later; the environment variable `SOURCE_DATE_EPOCH` (seconds since 1970) takes the clock's place.
     Model,
 }

@@ -85,6 +85,13 @@ fn eval(e: &Eval) -> Result<(), ConfigError> {
     range((0.0..1.0).contains(&e.valid_fraction), "eval.valid_fraction", e.valid_fraction, "must lie in [0, 1)")
 }
 
+/// Samples are shown by the stages that learn to write text.
+fn no_sample(e: &Eval) -> Result<(), ConfigError> {
+    let said = "is for pretrain and sft: leave it out, this stage shows no such sample";
+    range(e.sample_prompt.is_empty(), "eval.sample_prompt", &e.sample_prompt, said)?;
+    range(e.sample_tokens == Eval::default().sample_tokens, "eval.sample_tokens", e.sample_tokens, said)
+}
+
 fn alarm(a: &Alarm) -> Result<(), ConfigError> {
     range(a.window > 0, "alarm.window", a.window, "must be at least 1")?;
     range(a.patience > 0, "alarm.patience", a.patience, "must be at least 1")?;
@@ -283,6 +290,7 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     optim(&c.optim, &c.schedule)?;
     eval(&c.eval)?;
     alarm(&c.alarm)?;
+    no_sample(&c.eval)?;
     dropout("model.dropout", c.model.dropout)?;
     lora(&c.lora)?;
     whole_matrices(&c.optim, &c.distributed, &c.lora)?;
@@ -324,6 +332,12 @@ pub fn reward(c: &RewardConfig) -> Result<Steps, ConfigError> {
     )?;
     range(l.margin_scale > 0.0 && l.margin_scale.is_finite(), "loss.margin_scale", l.margin_scale, "must be a positive number")?;
     range((0.0..0.5).contains(&l.label_smoothing), "loss.label_smoothing", l.label_smoothing, "must lie in [0, 0.5)")?;
+    range(
+        l.label_smoothing == 0.0 || l.kind == PreferenceKind::BradleyTerry,
+        "loss.label_smoothing",
+        l.label_smoothing,
+        "only loss.kind = \"bradley-terry\" smooths labels",
+    )?;
     range(l.centre_coef >= 0.0, "loss.centre_coef", l.centre_coef, "must not be negative")?;
     range(l.lm_weight >= 0.0 && l.lm_weight.is_finite(), "loss.lm_weight", l.lm_weight, "must be a number that is not negative")?;
     steps(&c.train)
@@ -358,13 +372,23 @@ pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     optim(&c.optim, &c.schedule)?;
     eval(&c.eval)?;
     alarm(&c.alarm)?;
+    no_sample(&c.eval)?;
     lora(&c.lora)?;
+    range(
+        c.lora.dropout == 0.0,
+        "lora.dropout",
+        c.lora.dropout,
+        "must be 0: ppo learns without dropout, or the first ratios would not be 1",
+    )?;
     whole_matrices(&c.optim, &c.distributed, &c.lora)?;
     in_parts(&c.distributed, &c.lora, "ppo.activation_checkpointing", c.ppo.activation_checkpointing)?;
     folder("policy.init", &c.policy.init)?;
     folder("reward.model", &c.reward.model)?;
     sources(&c.data.sources)?;
-    let (r, p) = (&c.rollout, &c.ppo);
+    let (r, p, ptx) = (&c.rollout, &c.ppo, &c.ptx);
+    range(c.reward.clip >= 0.0, "reward.clip", c.reward.clip, "must not be negative (0 leaves the scores)")?;
+    let ratio = c.value.lr_ratio;
+    range(ratio >= 0.0 && ratio.is_finite(), "value.lr_ratio", ratio, "must be a number not below 0")?;
     range(r.rounds > 0, "rollout.rounds", r.rounds, "must be at least 1")?;
     range(r.episodes > 0, "rollout.episodes", r.episodes, "must be at least 1")?;
     range(r.max_new_tokens > 0, "rollout.max_new_tokens", r.max_new_tokens, "must be at least 1")?;
@@ -384,12 +408,24 @@ pub fn ppo(c: &PpoConfig) -> Result<Rounds, ConfigError> {
     range(p.value_clip >= 0.0, "ppo.value_clip", p.value_clip, "must not be negative (0 switches it off)")?;
     range((0.0..=1.0).contains(&p.gamma), "ppo.gamma", p.gamma, "must lie in [0, 1]")?;
     range((0.0..=1.0).contains(&p.lambda), "ppo.lambda", p.lambda, "must lie in [0, 1]")?;
+    for (key, weight) in [("ppo.value_coef", p.value_coef), ("ppo.entropy_coef", p.entropy_coef), ("ptx.coef", ptx.coef)] {
+        range(weight >= 0.0 && weight.is_finite(), key, weight, "must be a number not below 0")?;
+    }
     range(p.kl_coef >= 0.0, "ppo.kl_coef", p.kl_coef, "must not be negative")?;
-    range(p.kl_target == 0.0 || p.kl_horizon > 0.0, "ppo.kl_horizon", p.kl_horizon, "must be positive with an adaptive coefficient")?;
+    range(p.kl_target >= 0.0, "ppo.kl_target", p.kl_target, "must not be negative (0 keeps ppo.kl_coef as it is)")?;
+    range(
+        p.kl_target == 0.0 || 5.0 * p.kl_horizon > r.episodes as f64, // a round multiplies by 1 − 0.2 · episodes / horizon at least
+        "ppo.kl_horizon",
+        p.kl_horizon,
+        "must be more than a fifth of rollout.episodes with an adaptive coefficient, which a round could take to 0 or below",
+    )?;
     range((0.0..1.0).contains(&c.drift.min_entropy), "drift.min_entropy", c.drift.min_entropy, "must lie in [0, 1)")?;
     range((0.0..1.0).contains(&c.drift.min_length), "drift.min_length", c.drift.min_length, "must lie in [0, 1)")?;
-    range(c.ptx.coef == 0.0 || !c.ptx.data.sources.is_empty(), "ptx.data.sources", "[]", "ptx.coef above 0 needs pre-training text")?;
-    range(c.ptx.data.row == 0, "ptx.data.row", c.ptx.data.row, "is for pretrain: ptx.length says how long its sequences are")?;
+    let mixes = ptx.coef > 0.0;
+    range(!mixes || !ptx.data.sources.is_empty(), "ptx.data.sources", "[]", "ptx.coef above 0 needs pre-training text")?;
+    range(!mixes || ptx.batch > 0, "ptx.batch", ptx.batch, "must be at least 1 where ptx.coef is above 0")?;
+    range(!mixes || ptx.length > 0, "ptx.length", ptx.length, "must be at least 1 where ptx.coef is above 0")?;
+    range(ptx.data.row == 0, "ptx.data.row", ptx.data.row, "is for pretrain: ptx.length says how long its sequences are")?;
     let minibatch = exact_div("rollout.episodes", r.episodes, "ppo.minibatches", p.minibatches)?;
     let micro_batch = if p.micro_batch == 0 { minibatch } else { p.micro_batch };
     exact_div("episodes a minibatch", minibatch, "ppo.micro_batch", micro_batch)?;
@@ -449,5 +485,57 @@ mod tests {
         assert!(pretrain(&c).is_err());
         let ppo_error = ppo(&PpoConfig::default()).unwrap_err().to_string();
         assert!(ppo_error.starts_with("policy.init"), "{ppo_error}");
+    }
+
+    #[test]
+    fn ppo_refuses_what_would_do_nothing_or_turn_a_term_round() {
+        let mut valid = PpoConfig::default();
+        valid.policy.init = "sft".into();
+        valid.reward.model = "reward".into();
+        valid.data.sources.push(Source { path: "x.jsonl".into(), ..Source::default() });
+        valid.ptx.data.sources.push(Source { path: "x.txt".into(), ..Source::default() });
+        valid.ptx.coef = 0.1;
+        valid.ppo.kl_target = 6.0;
+        valid.ppo.kl_horizon = 12.9; // of 64 episodes
+        ppo(&valid).unwrap();
+        type Wrong = fn(&mut PpoConfig);
+        let wrong: [(&str, Wrong); 13] = [
+            ("ppo.kl_horizon", |c| c.ppo.kl_horizon = 12.8),
+            ("ppo.kl_horizon", |c| c.ppo.kl_horizon = f64::NAN),
+            ("ppo.kl_target", |c| c.ppo.kl_target = -1.0),
+            ("ppo.value_coef", |c| c.ppo.value_coef = -0.1),
+            ("ppo.entropy_coef", |c| c.ppo.entropy_coef = -0.1),
+            ("reward.clip", |c| c.reward.clip = -1.0),
+            ("value.lr_ratio", |c| c.value.lr_ratio = -1.0),
+            ("ptx.coef", |c| c.ptx.coef = -0.1),
+            ("ptx.batch", |c| c.ptx.batch = 0),
+            ("ptx.length", |c| c.ptx.length = 0),
+            ("lora.dropout", |c| c.lora.dropout = 0.1),
+            ("eval.sample_prompt", |c| c.eval.sample_prompt = "a".into()),
+            ("eval.sample_tokens", |c| c.eval.sample_tokens = 8),
+        ];
+        for (key, change) in wrong {
+            let mut c = valid.clone();
+            change(&mut c);
+            let said = ppo(&c).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("{key} = ")), "{key}: {said}");
+        }
+    }
+
+    #[test]
+    fn reward_refuses_what_its_loss_and_evaluation_do_not_read() {
+        let mut valid = RewardConfig::default();
+        valid.model.init = "sft".into();
+        valid.data.sources.push(Source { path: "x.jsonl".into(), ..Source::default() });
+        valid.loss.label_smoothing = 0.1;
+        reward(&valid).unwrap();
+        for kind in [PreferenceKind::PlackettLuce, PreferenceKind::Best] {
+            let mut c = valid.clone();
+            c.loss.kind = kind;
+            let said = reward(&c).unwrap_err().to_string();
+            assert_eq!(said, "loss.label_smoothing = 0.1: only loss.kind = \"bradley-terry\" smooths labels");
+        }
+        valid.eval.sample_tokens = 8;
+        assert!(reward(&valid).unwrap_err().to_string().starts_with("eval.sample_tokens = 8: is for pretrain and sft"));
     }
 }

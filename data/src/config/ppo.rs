@@ -19,7 +19,8 @@ pub struct PpoConfig {
     pub device: Device,
     /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
     pub precision: Precision,
-    /// CPU threads; 0 means as many as `OMP_NUM_THREADS` says, else all cores of this process. Where other programs compute beside it, fewer are quicker.
+    /// CPU threads; 0 means as many as `OMP_NUM_THREADS` says, else the cores that Slurm gives the task, else this process's share of all cores. Where other
+    /// programs compute beside it, fewer are quicker.
     pub threads: usize,
     /// The policy's first weights, and the frozen reference.
     pub policy: Policy,
@@ -333,7 +334,7 @@ pub struct Objective {
     pub kl_coef: f64,
     /// Target of the adaptive controller, in nats a response; 0 keeps β fixed.
     pub kl_target: f64,
-    /// Horizon of the adaptive controller, in episodes.
+    /// Horizon of the adaptive controller, in episodes; above a fifth of `rollout.episodes`, or a round could take β to 0.
     pub kl_horizon: f64,
     /// Estimator of the per-token KL.
     pub kl_estimator: KlEstimator,
@@ -403,7 +404,7 @@ pub struct Ptx {
     pub coef: f64,
     /// Sequences an optimiser step.
     pub batch: usize,
-    /// Tokens a sequence.
+    /// Tokens a sequence; at most the policy's context.
     pub length: usize,
     /// The text (shards are shared with pre-training).
     pub data: TextData,

@@ -15,7 +15,8 @@ pub struct PretrainConfig {
     pub device: Device,
     /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
     pub precision: Precision,
-    /// CPU threads; 0 means all cores.
+    /// CPU threads; 0 means as many as `OMP_NUM_THREADS` says, else the cores that Slurm gives the task, else this process's share of all cores. Where other
+    /// programs compute beside it, fewer are quicker.
     pub threads: usize,
     /// What is predicted.
     pub objective: Predict,

@@ -19,7 +19,8 @@ pub struct RewardConfig {
     pub device: Device,
     /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
     pub precision: Precision,
-    /// CPU threads; 0 means as many as `OMP_NUM_THREADS` says, else all cores of this process. Where other programs compute beside it, fewer are quicker.
+    /// CPU threads; 0 means as many as `OMP_NUM_THREADS` says, else the cores that Slurm gives the task, else this process's share of all cores. Where other
+    /// programs compute beside it, fewer are quicker.
     pub threads: usize,
     /// The model to start from.
     pub model: InitModel,
@@ -177,7 +178,7 @@ pub struct PreferenceLoss {
     pub centre_coef: f64,
     /// Its form.
     pub centre_form: CentreForm,
-    /// Share of each pair's probability given to the other side (label smoothing), 0 to 0.5.
+    /// Share of each pair's probability given to the other side (label smoothing), 0 to 0.5, for Bradley-Terry.
     pub label_smoothing: f64,
     /// Where a table of judgments has a fitted worth for the answers (`label stats --fit`), learn the probabilities that it gives (cross-entropy) and not the
     /// ranks.

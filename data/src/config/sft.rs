@@ -19,7 +19,8 @@ pub struct SftConfig {
     pub device: Device,
     /// Precision of activations and matrix products; weights, optimiser, softmax and losses stay in float32.
     pub precision: Precision,
-    /// CPU threads; 0 means as many as `OMP_NUM_THREADS` says, else all cores of this process. Where other programs compute beside it, fewer are quicker.
+    /// CPU threads; 0 means as many as `OMP_NUM_THREADS` says, else the cores that Slurm gives the task, else this process's share of all cores. Where other
+    /// programs compute beside it, fewer are quicker.
     pub threads: usize,
     /// What is learnt.
     pub objective: Task,
@@ -210,7 +211,7 @@ pub struct Bleu {
     pub tokenize: BleuTokens,
     /// Beams of an encoder-decoder's search; 1 is greedy, as a decoder always is here.
     pub beams: usize,
-    /// Tokens of an answer at most.
+    /// Tokens of an answer at most; a long prompt leaves fewer of the context.
     pub max_new_tokens: usize,
 }
 

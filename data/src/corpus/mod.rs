@@ -131,6 +131,9 @@ fn key(inputs: &[Input], tok: &Tokenizer, valid_fraction: f64, split: TextSplit)
         hasher.update(crate::inputs::hash_file(&input.path)?.as_bytes());
         // With its quotes and escapes, so that no two differ only in where one ends.
         hasher.update(format!("{:?}{:?}", input.format, input.source.columns.text).as_bytes());
+        if !input.source.columns.header.is_empty() {
+            hasher.update(format!("{:?}", input.source.columns.header).as_bytes());
+        }
     }
     Ok(hasher.finalize().to_hex()[..32].to_owned())
 }

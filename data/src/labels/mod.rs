@@ -59,6 +59,9 @@ pub mod flag {
     pub const REJECT_ALL: &str = "reject-all";
 }
 
+/// Columns by which a row of the table's other forms, JSON Lines and Parquet, is known.
+pub(crate) const FIELDS: [&str; 3] = ["kind", "item", "flags"];
+
 /// One judge's word on one item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgment {

@@ -102,8 +102,8 @@ pub struct Lengths<'a> {
 }
 
 /// Reads all rankings. With `lengths`, rankings with an answer that does not fit go to the quarantine. With `heldout` sources these are the
-/// validation side, and no ranking of their groups is trained on; without, `valid_fraction` of the groups is held out. Judgments of a table that are
-/// no rankings are counted in `report.skipped` by their kind. `report.read` = train + valid + rejected + all that was skipped.
+/// validation side, and no ranking of their groups is trained on; without, `valid_fraction` of the groups is held out. Judgments that are no rankings,
+/// in a table or in its other forms, are counted in `report.skipped` by their kind. `report.read` = train + valid + rejected + all that was skipped.
 pub fn load_rankings(
     config: &RankingData,
     lengths: Option<Lengths>,
@@ -132,7 +132,7 @@ pub fn load_rankings(
     let mut reserved: HashSet<String> = HashSet::new();
     let mut report = fields::read_records(&sources, &config.quarantine, quarantine, "rankings", &mut |i, record, bad| {
         let parsed = match record {
-            fields::Record::Row(row) => parse::ranking(row, &sources[i].columns).map(Ok),
+            fields::Record::Row(row) => parse::ranking(row, &sources[i].columns),
             fields::Record::Judgment(judgment) => judged::ranking(judgment),
         };
         let ranking = match parsed {

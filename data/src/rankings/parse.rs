@@ -4,13 +4,16 @@ use super::{Ranking, ranks_of};
 use crate::chat::Message;
 use crate::config::Columns;
 use crate::fields::{self, Fault};
-use crate::labels::text_of;
+use crate::labels::{FIELDS, Kind, flag, text_of};
 use crate::quarantine::Reason;
 use crate::source::Row;
 use serde_json::Value;
 
-/// K-wise where the row has the answers' columns, else a pair of `chosen` and `rejected`.
-pub(super) fn ranking(row: &Row, columns: &Columns) -> Result<Ranking, Fault> {
+/// K-wise where the row has the answers' columns, else a pair of `chosen` and `rejected`. The inner error says why a judgment is left out on purpose.
+pub(super) fn ranking(row: &Row, columns: &Columns) -> Result<Result<Ranking, &'static str>, Fault> {
+    if let Some(cause) = left_out(row) {
+        return Ok(Err(cause));
+    }
     let k_wise = columns.answers.iter().any(|column| fields::present(row, column).is_some());
     let parsed = if k_wise { k_wise_of(row, columns)? } else { pair_of(row, columns)? };
     let Parsed { prompt, answers, ranks, scores } = parsed;
@@ -20,7 +23,7 @@ pub(super) fn ranking(row: &Row, columns: &Columns) -> Result<Ranking, Fault> {
     if answers.len() < 2 {
         return Err((Reason::BadRanking, format!("{} judged answers; a ranking needs two", answers.len())));
     }
-    Ok(Ranking {
+    Ok(Ok(Ranking {
         group: fields::group(row, &columns.group, &text_of(&prompt))?,
         judge: fields::name(row, &columns.judge),
         weight: fields::weight(row, &columns.weight)?,
@@ -31,7 +34,24 @@ pub(super) fn ranking(row: &Row, columns: &Columns) -> Result<Ranking, Fault> {
         worth: None,
         file: row.file.to_path_buf(),
         row: row.line,
-    })
+    }))
+}
+
+/// Judgments as JSON Lines or Parquet (`label export`, `label serve`): what compares nothing, such as a skip or the known order of a gold item, and what
+/// rejects all answers alike teaches as little as it does in their table ([`judged`](super::judged)).
+fn left_out(row: &Row) -> Option<&'static str> {
+    if !FIELDS.iter().all(|name| row.fields.contains_key(*name)) {
+        return None;
+    }
+    let said = fields::present(row, "kind")?.as_str()?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == said)?;
+    if !kind.compares() {
+        return Some(kind.name());
+    }
+    let list = |name: &str| fields::present(row, name).and_then(Value::as_array).map(Vec::as_slice);
+    let rejected = list("flags").unwrap_or_default().iter().any(|f| f.as_str() == Some(flag::REJECT_ALL));
+    let marks = list("ranks").or_else(|| list("scores")).unwrap_or_default();
+    (rejected && marks.iter().all(|mark| *mark == marks[0])).then_some(flag::REJECT_ALL)
 }
 
 struct Parsed {

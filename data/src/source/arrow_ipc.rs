@@ -2,14 +2,15 @@
 
 use super::Sink;
 use crate::error::SourceError;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, UInt64Type};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, UInt64Type};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
 use serde_json::{Map, Number, Value};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
+use std::sync::Arc;
 
 pub(super) fn read(sink: &mut Sink) -> Result<(), SourceError> {
     let file = File::open(&sink.file).map_err(SourceError::io("open", &sink.file))?;
@@ -60,10 +61,18 @@ fn plain(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
         kind if kind.is_unsigned_integer() => DataType::UInt64,
         kind if kind.is_signed_integer() => DataType::Int64,
         kind if kind.is_floating() || matches!(kind, DataType::Decimal128(..)) => DataType::Float64,
+        DataType::Timestamp(unit, Some(_)) => return utc(column, *unit),
         // Dictionaries of text, dates, times, binary that holds text.
         _ => DataType::Utf8,
     };
     cast(column, &kind)
+}
+
+/// Times with a zone as RFC 3339. arrow knows zones by name only with a table of them, which it was not built with; inside they are UTC.
+fn utc(column: &ArrayRef, unit: TimeUnit) -> Result<ArrayRef, ArrowError> {
+    let times = cast(&cast(column, &DataType::Timestamp(unit, None))?, &DataType::Utf8)?;
+    let times = times.as_string::<i32>().iter().map(|time| time.map(|time| format!("{time}Z")));
+    Ok(Arc::new(times.collect::<StringArray>()))
 }
 
 fn value(column: &ArrayRef, row: usize) -> Result<Value, ArrowError> {

@@ -69,8 +69,11 @@ fn skip_line(reader: &mut dyn BufRead, sink: &mut Sink, line: u64) -> Result<boo
     }
 }
 
-/// Splits `[ {...}, {...} ]` at the commas of its first level without holding more than one element.
+/// Splits `[ {...}, {...} ]` at the commas of its first level without holding more than one element. Several arrays in a row are read as one.
 fn array(reader: &mut dyn BufRead, sink: &mut Sink) -> Result<(), SourceError> {
+    let first = reader.fill_buf().map_err(|e| sink.unreadable(1, e.to_string()))?;
+    let mark = first.len() - without_mark(first).len();
+    reader.consume(mark);
     let (mut element, mut line, mut start) = (Vec::new(), 1u64, 1u64);
     // Depth 1 is inside the outer bracket.
     let (mut depth, mut in_string, mut escaped, mut too_long) = (0usize, false, false, false);
@@ -84,6 +87,10 @@ fn array(reader: &mut dyn BufRead, sink: &mut Sink) -> Result<(), SourceError> {
         reader.consume(length);
         for byte in block {
             let opens = depth == 0;
+            if opens && byte != b'[' && !byte.is_ascii_whitespace() {
+                let detail = "the array of rows has ended, and more text follows: expected is one array, or JSON Lines of objects";
+                return Err(sink.unreadable(line, detail));
+            }
             if in_string {
                 match byte {
                     _ if escaped => escaped = false,
@@ -103,7 +110,7 @@ fn array(reader: &mut dyn BufRead, sink: &mut Sink) -> Result<(), SourceError> {
                 line += 1;
             }
             if opens {
-                continue; // the byte order mark, blanks and the outer bracket; after the end, blanks
+                continue; // blanks and the outer bracket
             }
             if depth == 0 || (depth == 1 && byte == b',' && !in_string) {
                 if too_long {

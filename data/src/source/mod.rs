@@ -13,13 +13,15 @@ mod json;
 mod open;
 mod parquet;
 mod paths;
+mod pattern;
 mod text;
 
 pub use block::Block;
 pub use csv::Header;
 pub use json::kind;
 pub use open::{bytes_read, open};
-pub use paths::{expand, files, format_of, matches};
+pub use paths::{expand, files, format_of};
+pub use pattern::matches;
 
 use crate::config::{self, Columns, Format};
 use crate::error::SourceError;
@@ -63,6 +65,33 @@ pub fn read_file(file: &Path, format: Format, columns: &Columns, bad: &mut Quara
             Ok(())
         }
     })
+}
+
+/// Names that no column has, with which Parquet gives all of its columns: for those who know fields by names of their own.
+pub fn every_column() -> Columns {
+    let none = String::new;
+    Columns {
+        header: Vec::new(),
+        text: none(),
+        prompt: none(),
+        response: none(),
+        second: none(),
+        messages: none(),
+        image: none(),
+        chosen: none(),
+        rejected: none(),
+        answers: Vec::new(),
+        scores: Vec::new(),
+        ranks: Vec::new(),
+        judge: none(),
+        weight: none(),
+        group: none(),
+    }
+}
+
+/// [`every_column`] for a file that may also be one of bare texts, whose field is named as configured.
+pub fn every_field(format: Format, columns: &Columns) -> Columns {
+    if format == Format::Parquet { every_column() } else { columns.clone() }
 }
 
 /// What a file holds at one place.

@@ -3,6 +3,7 @@
 use super::Sink;
 use crate::config::Columns;
 use crate::error::SourceError;
+use crate::labels;
 use polars::prelude::*;
 use serde_json::{Map, Number, Value};
 use std::fs::File;
@@ -17,9 +18,13 @@ pub(super) fn read(sink: &mut Sink, columns: &Columns) -> Result<(), SourceError
     let rows = reader.num_rows().map_err(|e| sink.unreadable(0, e.to_string()))?;
     let wanted = wanted(schema.iter_names().map(|name| name.as_str()), columns);
     for (name, field) in schema.iter() {
-        // polars panics on types that it was not built with, even in columns that nobody asks for.
-        if let Some(kind) = unknown(field.dtype()) {
-            let detail = format!("column {name:?} has the type {kind}, which is not read here: save it as text, numbers, lists or structs");
+        // polars panics on types that it was not built with, on most of them even in columns that nobody asks for.
+        let asked = wanted.iter().any(|wanted| wanted == name.as_str());
+        if let Some(kind) = unknown(field.dtype(), asked) {
+            let detail = format!(
+                "column {name:?} has the type {kind}, which is not read here: save the column as text, numbers of 32 or 64 bits, lists or structs, \
+                 or the table as Arrow (.feather)"
+            );
             return Err(SourceError::Columns { path: sink.file.to_path_buf(), detail });
         }
     }
@@ -43,7 +48,8 @@ pub(super) fn read(sink: &mut Sink, columns: &Columns) -> Result<(), SourceError
     Ok(())
 }
 
-/// The configured columns that the file has; all of its columns if it has none of them, so that the error names what there is.
+/// The configured columns that the file has, and where its rows are judgments what says of which kind; all of its columns if it has none that is configured, so
+/// that the error names what there is.
 fn wanted<'a>(present: impl Iterator<Item = &'a str>, columns: &Columns) -> Vec<String> {
     let single = [
         &columns.text,
@@ -60,16 +66,23 @@ fn wanted<'a>(present: impl Iterator<Item = &'a str>, columns: &Columns) -> Vec<
     ];
     let configured = single.into_iter().chain(&columns.answers).chain(&columns.scores).chain(&columns.ranks);
     let present: Vec<&str> = present.collect();
-    let found: Vec<String> = present.iter().filter(|p| configured.clone().any(|c| c == *p)).map(|p| p.to_string()).collect();
-    if found.is_empty() { present.iter().map(|p| p.to_string()).collect() } else { found }
+    let is_configured = |name: &str| configured.clone().any(|column| column == name);
+    let judgments = labels::FIELDS.iter().all(|name| present.contains(name));
+    if !present.iter().any(|name| is_configured(name)) {
+        return present.iter().map(|name| name.to_string()).collect();
+    }
+    let wanted = present.iter().filter(|&&name| is_configured(name) || (judgments && labels::FIELDS.contains(&name)));
+    wanted.map(|name| name.to_string()).collect()
 }
 
-/// The name of a type that this build of polars does not hold.
-fn unknown(kind: &ArrowDataType) -> Option<String> {
+/// The name of a type that this build of polars does not hold. Small unsigned numbers it knows by name: they are in the way only where they are `asked` for.
+fn unknown(kind: &ArrowDataType, asked: bool) -> Option<String> {
     match kind {
-        ArrowDataType::List(inner) | ArrowDataType::LargeList(inner) | ArrowDataType::Map(inner, _) => unknown(inner.dtype()),
-        ArrowDataType::Struct(fields) => fields.iter().find_map(|field| unknown(field.dtype())),
-        ArrowDataType::Dictionary(_, inner, _) => unknown(inner),
+        ArrowDataType::List(inner) | ArrowDataType::LargeList(inner) | ArrowDataType::Map(inner, _) => unknown(inner.dtype(), asked),
+        ArrowDataType::Struct(fields) => fields.iter().find_map(|field| unknown(field.dtype(), asked)),
+        ArrowDataType::Dictionary(_, inner, _) => unknown(inner, asked),
+        ArrowDataType::UInt8 | ArrowDataType::UInt16 => asked.then(|| format!("{kind:?}")),
+        ArrowDataType::Float16 | ArrowDataType::Int128 | ArrowDataType::UInt128 => Some(format!("{kind:?}")),
         ArrowDataType::FixedSizeList(..) => Some("list of fixed size".to_string()),
         ArrowDataType::Extension(_) | ArrowDataType::Union(_) | ArrowDataType::Interval(_) => Some(format!("{kind:?}")),
         ArrowDataType::Decimal(..) | ArrowDataType::Decimal32(..) | ArrowDataType::Decimal64(..) | ArrowDataType::Decimal256(..) => {

@@ -1,12 +1,10 @@
 //! From a configured path to files: environment variables, globs, folders, and formats by name.
 
+use super::pattern::matches;
 use crate::config::{self, Format};
 use crate::error::DataError;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-
-/// `*` does not take hidden files, as in a shell; `**` and `*` otherwise as `glob` has them.
-const VISIBLE: glob::MatchOptions =
-    glob::MatchOptions { case_sensitive: true, require_literal_separator: false, require_literal_leading_dot: true };
 
 /// Replaces `${NAME}` and `${NAME:-default}` by environment variables.
 pub fn expand(path: &str) -> Result<String, DataError> {
@@ -37,7 +35,7 @@ fn expand_with(path: &str, variable: impl Fn(&str) -> Option<String>) -> Result<
 
 /// The format that a file name tells, compression suffix aside.
 pub fn format_of(path: &Path) -> Option<Format> {
-    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
     let name = [".gz", ".zst", ".zstd"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
     match name.rsplit_once('.')?.1 {
         "txt" | "text" => Some(Format::Text),
@@ -50,8 +48,8 @@ pub fn format_of(path: &Path) -> Option<Format> {
     }
 }
 
-/// All files of a source with their formats, sorted by name. A folder means every file below it whose name tells a format
-/// (the configured one, if there is one); hidden files are left out.
+/// All files of a source with their formats, sorted by name, each once by whatever names it is reached. A folder means every file below it whose name tells a
+/// format (the configured one, if there is one); hidden files are left out.
 pub fn files(source: &config::Source) -> Result<Vec<(PathBuf, Format)>, DataError> {
     let path = expand(&source.path)?;
     let none = |detail: &str| DataError::NoFiles { path: path.clone(), detail: detail.to_string() };
@@ -67,11 +65,11 @@ pub fn files(source: &config::Source) -> Result<Vec<(PathBuf, Format)>, DataErro
     } else {
         return Err(none("there is no such file or folder"));
     }
-    let mut files = Vec::new();
+    let (mut files, mut seen) = (Vec::new(), HashSet::new());
     for path in found {
         if path.is_dir() {
-            walk(&path, source.format, &mut files)?;
-        } else {
+            walk(&path, source.format, &mut seen, &mut files)?;
+        } else if seen.insert(identity(&path)) {
             let format = source.format.or_else(|| format_of(&path)).ok_or(DataError::UnknownFormat { path: path.clone() })?;
             files.push((path, format));
         }
@@ -84,35 +82,39 @@ pub fn files(source: &config::Source) -> Result<Vec<(PathBuf, Format)>, DataErro
     Ok(files)
 }
 
-/// Files and folders that match a glob, sorted; none is an error.
-pub fn matches(pattern: &str) -> Result<Vec<PathBuf>, DataError> {
-    let none = |detail: String| DataError::NoFiles { path: pattern.to_string(), detail };
-    let matches = glob::glob_with(pattern, VISIBLE).map_err(|e| none(format!("not a valid glob: {e}")))?;
-    let mut found = matches.collect::<Result<Vec<_>, _>>().map_err(|e| none(e.to_string()))?;
-    found.sort();
-    if found.is_empty() { Err(none("no file matches this glob".to_string())) } else { Ok(found) }
-}
-
-fn walk(folder: &Path, wanted: Option<Format>, files: &mut Vec<(PathBuf, Format)>) -> Result<(), DataError> {
-    let entries = std::fs::read_dir(folder).map_err(DataError::io("read", folder))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(DataError::io("read", folder))?.path());
+/// The files below a folder; `seen` are the files and folders met so far.
+fn walk(folder: &Path, wanted: Option<Format>, seen: &mut HashSet<PathBuf>, files: &mut Vec<(PathBuf, Format)>) -> Result<(), DataError> {
+    if !seen.insert(identity(folder)) {
+        return Ok(());
     }
-    paths.sort();
-    for path in paths {
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-            continue;
-        }
+    for path in visible(folder)? {
         if path.is_dir() {
-            walk(&path, wanted, files)?;
+            walk(&path, wanted, seen, files)?;
         } else if let Some(format) = format_of(&path)
             && wanted.is_none_or(|wanted| wanted == format)
+            && seen.insert(identity(&path))
         {
             files.push((path, format));
         }
     }
     Ok(())
+}
+
+/// What stands in a folder, sorted, without what is hidden.
+pub(super) fn visible(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let entries = std::fs::read_dir(folder).map_err(DataError::io("read", folder))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(DataError::io("read", folder))?.path());
+    }
+    paths.retain(|path| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.')));
+    paths.sort();
+    Ok(paths)
+}
+
+/// The one path of a file or folder that has several, by links or `..`.
+pub(super) fn identity(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
 #[cfg(test)]
@@ -170,5 +172,36 @@ mod tests {
         assert!(matches!(files(&missing), Err(DataError::NoFiles { .. })));
         let unknown = config::Source { path: dir.path().join("notes.md").display().to_string(), ..Default::default() };
         assert!(matches!(files(&unknown), Err(DataError::UnknownFormat { .. })));
+    }
+
+    #[test]
+    fn each_file_is_there_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
+        for name in ["a.csv", "sub/b.csv", "sub/deep/c.csv"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        for (to, name) in [(".", "self"), ("..", "sub/up"), ("a.csv", "z.csv")] {
+            std::os::unix::fs::symlink(to, dir.path().join(name)).unwrap();
+        }
+        for path in [dir.path().to_path_buf(), dir.path().join("**/*"), dir.path().join("**")] {
+            let source = config::Source { path: path.display().to_string(), ..Default::default() };
+            let mut names: Vec<PathBuf> =
+                files(&source).unwrap().iter().map(|(path, _)| identity(path).strip_prefix(identity(dir.path())).unwrap().into()).collect();
+            names.sort();
+            assert_eq!(names, ["a.csv", "sub/b.csv", "sub/deep/c.csv"].map(PathBuf::from), "{}", source.path);
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_a_name() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.txt"));
+        std::fs::write(&file, "x").unwrap();
+        for path in [dir.path().to_path_buf(), dir.path().join("*.txt"), dir.path().join("**/caf?.*")] {
+            let source = config::Source { path: path.display().to_string(), ..Default::default() };
+            assert_eq!(files(&source).unwrap(), [(file.clone(), Format::Text)], "{}", source.path);
+        }
     }
 }

@@ -173,10 +173,12 @@ impl Templates<'_> {
         let mut bad = Quarantine::new(folder.path().join("bad.jsonl"));
         let mut items = Vec::new();
         let broken = |row: &Row, detail: String| DataError::Unreadable { path: row.file.to_path_buf(), line: row.line, detail };
-        source::read(source, &mut bad, &mut |row, _| {
-            items.push(self.item(&row).map_err(|detail| broken(&row, detail))?);
-            Ok(())
-        })?;
+        for (file, format) in source::files(source)? {
+            source::read_file(&file, format, &source::every_field(format, &source.columns), &mut bad, &mut |row, _| {
+                items.push(self.item(&row).map_err(|detail| broken(&row, detail))?);
+                Ok(())
+            })?;
+        }
         let read = items.len() as u64 + bad.rejected();
         if bad.rejected() > 0 {
             let detail =

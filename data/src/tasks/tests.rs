@@ -72,6 +72,19 @@ fn every_example_is_drawn_as_often() {
 }
 
 #[test]
+fn all_columns_of_parquet_are_fields() {
+    use polars::prelude::{ParquetWriter, df};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rows.parquet");
+    let mut frame = df!("text" => ["a", "b"], "label" => ["x", "y"]).unwrap();
+    ParquetWriter::new(std::fs::File::create(&path).unwrap()).finish(&mut frame).unwrap();
+    let source = format!("source = {{ path = {:?} }}\n", path.display().to_string());
+    let text = source + "kind = \"cloze\"\ntext = \"{{ text }}\"\ntarget = \"{{ label }}\"\n";
+    let task = Task::load("mine", config::parse(&text, Path::new("task.toml"), &[]).unwrap(), 0).unwrap();
+    assert_eq!(task.items.iter().map(|item| item.target.as_str()).collect::<Vec<_>>(), ["x", "y"]);
+}
+
+#[test]
 fn what_is_no_task_is_refused_with_its_place() {
     let dir = folder(COPA);
     let error = |more: &str| task(dir.path(), more).unwrap_err().to_string();

@@ -212,6 +212,26 @@ impl Tokenizer {
         self.plain.decode(ids, skip_special).map_err(|e| failed(&self.origin, "cannot decode token ids", &e))
     }
 
+    /// The last tokens of `ids`, whole characters: with them what follows is decoded as it stands there, for decoders of SentencePiece's kind drop the blank that begins
+    /// a text. None where the last characters are broken.
+    pub fn context<'a>(&self, ids: &'a [u32]) -> Result<&'a [u32], DataError> {
+        // A character of UTF-8 has four bytes at most.
+        for n in 1..=ids.len().min(4) {
+            let last = &ids[ids.len() - n..];
+            if !self.decode(last, true)?.contains('\u{FFFD}') {
+                return Ok(last);
+            }
+        }
+        Ok(&[])
+    }
+
+    /// The text that `ids` add behind `before`.
+    pub fn decode_after(&self, before: &[u32], ids: &[u32]) -> Result<String, DataError> {
+        let context = self.context(before)?;
+        let (begun, whole) = (self.decode(context, true)?, self.decode(&[context, ids].concat(), true)?);
+        whole.strip_prefix(&begun).map_or_else(|| self.decode(ids, true), |more| Ok(more.to_owned()))
+    }
+
     /// The largest id plus one: rows that an embedding needs.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size

@@ -51,11 +51,11 @@ impl Memory {
 ///   attention again  s·b·h/t · 34
 ///   blocks again     s·b·h/t · 2
 /// The 34 of GPT's proportions: 4 for the two norms' inputs, 11 for attention (input, queries, keys, values, what the output map reads, a mask), 19 for the MLP
-/// (input, inner values before and after the activation, a mask). Other widths are counted by the same rule, a gate's inner values too.
+/// (input, inner values before and after the activation, a mask). Other widths, of heads too, are counted by the same rule, a gate's inner values as well.
 fn activations(shape: &Shape, context: u64, layout: &Layout) -> f64 {
     let (s, b, h, a, t) = (context as f64, layout.micro as f64, shape.width as f64, shape.heads as f64, layout.tensor as f64);
-    let kv = shape.kv_heads as f64 / a;
-    let attention = 2.0 + 2.0 + 4.0 * kv + 2.0 + 1.0; // input, queries, keys and values, output, dropout's mask
+    let (q, kv) = (shape.queries() / h, (shape.kv_heads * shape.head_dim) as f64 / h);
+    let attention = 2.0 + 2.0 * q + 4.0 * kv + 2.0 * q + 1.0; // input, queries, keys and values, what the output map reads, dropout's mask
     let inner = shape.ffn as f64 / h;
     let mlp = 2.0 + inner * if shape.gated { 8.0 } else { 4.0 } + 1.0; // input; inner values before and after; dropout's mask
     let norms = 4.0;

@@ -32,8 +32,8 @@ pub fn evaluate(shape: &Shape, cluster: &Cluster, job: &Job, layout: Layout) -> 
     if [t, p, d, micro].contains(&0) {
         return Err("every count must be at least 1".into());
     }
-    if t * p * d != cluster.devices {
-        return Err(format!("tensor {t} × pipeline {p} × data {d} is {}, the cluster has {} devices", t * p * d, cluster.devices));
+    if t.checked_mul(p).and_then(|n| n.checked_mul(d)) != Some(cluster.devices) {
+        return Err(format!("tensor {t} × pipeline {p} × data {d} is not what the cluster has: {} devices", cluster.devices));
     }
     if !shape.heads.is_multiple_of(t) || !shape.kv_heads.is_multiple_of(t) {
         return Err(format!("{} heads ({} of keys) cannot be shared by {t} devices", shape.heads, shape.kv_heads));
@@ -41,7 +41,7 @@ pub fn evaluate(shape: &Shape, cluster: &Cluster, job: &Job, layout: Layout) -> 
     if p > shape.layers {
         return Err(format!("{} blocks do not make {p} stages", shape.layers));
     }
-    if !job.batch.is_multiple_of(d * micro) {
+    if d.checked_mul(micro).is_none_or(|n| !job.batch.is_multiple_of(n)) {
         return Err(format!("a batch of {} is no multiple of {d} copies × micro-batches of {micro}", job.batch));
     }
     let (memory, time) = (Memory::of(shape, job, &layout), Time::of(shape, cluster, job, &layout));
@@ -61,7 +61,7 @@ pub fn evaluate(shape: &Shape, cluster: &Cluster, job: &Job, layout: Layout) -> 
 /// Matrices are shared inside a machine only. ZeRO-2 and -3 go without a pipeline: its micro-batches would exchange everything each time.
 pub fn best(shape: &Shape, cluster: &Cluster, job: &Job, top: usize) -> Vec<Plan> {
     let mut all = Vec::new();
-    let powers = |limit: u64| (0..).map(|i| 1u64 << i).take_while(move |&n| n <= limit);
+    let powers = |limit: u64| (0..u64::BITS).map(|i| 1u64 << i).take_while(move |&n| n <= limit);
     for t in powers(cluster.per_node) {
         for p in (1..=shape.layers).filter(|p| shape.layers.is_multiple_of(*p) && cluster.devices.is_multiple_of(t * p)) {
             for zero in [Zero::Off, Zero::Optimizer, Zero::Gradients, Zero::Weights] {
@@ -121,8 +121,11 @@ mod tests {
         let layout = Layout { tensor: 8, pipeline: 2, data: 1, zero: Zero::Off, micro: 1, recompute: Recompute::Nothing };
         let error = |layout| evaluate(&shape, &cluster, &job, layout).unwrap_err();
         assert!(error(Layout { data: 2, ..layout }).contains("16 devices"));
+        let wraps = (1 << 60) + 1; // 16 times as much is 16 again in 64 bits
+        assert!(error(Layout { data: wraps, ..layout }).contains("16 devices"));
         assert!(error(Layout { tensor: 16, pipeline: 1, ..layout }).contains("8 of keys"));
         assert!(error(Layout { micro: 3, ..layout }).contains("no multiple"));
+        assert!(error(Layout { tensor: 1, pipeline: 1, data: 16, micro: wraps, ..layout }).contains("no multiple"));
         assert!(error(Layout { micro: 0, ..layout }).contains("at least 1"));
         assert!(evaluate(&shape, &cluster, &job, layout).is_ok());
     }

@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// Values of `model_type` whose blocks are those that are counted here.
+const DECODERS: [&str; 6] = ["gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox"];
+
 /// A decoder's sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
@@ -13,6 +16,8 @@ pub struct Shape {
     pub heads: u64,
     /// Key and value heads; fewer where queries share them.
     pub kv_heads: u64,
+    /// Width of a head: h/a but where a folder says otherwise (Qwen3).
+    pub head_dim: u64,
     /// Inner width of the MLP.
     pub ffn: u64,
     /// The MLP has a gate (three matrices instead of two).
@@ -28,7 +33,18 @@ pub struct Shape {
 impl Shape {
     /// GPT-2's proportions: MLP of 4 h, no gate, tied head, learned positions.
     pub fn gpt(layers: u64, width: u64, heads: u64, vocabulary: u64, positions: u64) -> Shape {
-        Shape { layers, width, heads, kv_heads: heads, ffn: 4 * width, gated: false, vocabulary, tied: true, positions }
+        Shape {
+            layers,
+            width,
+            heads,
+            kv_heads: heads,
+            head_dim: width / heads,
+            ffn: 4 * width,
+            gated: false,
+            vocabulary,
+            tied: true,
+            positions,
+        }
     }
 
     /// A published shape: `7b`, `13b`, `70b` (Llama 2, arXiv 2307.09288), `175b` (GPT-3, arXiv 2005.14165), `530b` (MT-NLG, arXiv 2201.11990), or one of
@@ -39,6 +55,7 @@ impl Shape {
             width,
             heads,
             kv_heads,
+            head_dim: width / heads,
             ffn,
             gated: true,
             vocabulary: 32_000,
@@ -57,18 +74,23 @@ impl Shape {
         })
     }
 
-    /// The shape in a Hugging Face `config.json` of a family that this project reads.
+    /// The shape in a Hugging Face `config.json` of a decoder that this project reads.
     pub fn from_hf(config: &Value) -> Result<Shape, String> {
+        let family = config.get("model_type").and_then(Value::as_str).ok_or("model_type is missing")?;
+        if !DECODERS.contains(&family) {
+            return Err(format!("model_type {family:?} is none of the decoders that are planned: {}", DECODERS.join(", ")));
+        }
         let number = |keys: &[&str]| keys.iter().find_map(|key| config.get(key)?.as_u64());
         let need = |keys: &[&str]| number(keys).filter(|&n| n > 0).ok_or_else(|| format!("{} is missing", keys.join(" or ")));
         let (width, heads) = (need(&["hidden_size", "n_embd"])?, need(&["num_attention_heads", "n_head"])?);
-        let family = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
         let gpt2 = family == "gpt2";
         Ok(Shape {
             layers: need(&["num_hidden_layers", "n_layer"])?,
             width,
             heads,
             kv_heads: number(&["num_key_value_heads"]).unwrap_or(heads),
+            // Qwen3's class has a size of its own; the others divide the width.
+            head_dim: number(&["head_dim"]).unwrap_or(if family == "qwen3" { 128 } else { width / heads }),
             ffn: number(&["intermediate_size", "n_inner"]).unwrap_or(4 * width),
             gated: !gpt2 && family != "gpt_neox",
             vocabulary: need(&["vocab_size"])?,
@@ -79,9 +101,14 @@ impl Shape {
 
     /// Weights of one block's matrices.
     pub fn block(&self) -> f64 {
-        let (h, kv) = (self.width as f64, (self.width / self.heads * self.kv_heads) as f64);
-        let attention = 2.0 * h * h + 2.0 * h * kv;
+        let (h, kv) = (self.width as f64, (self.kv_heads * self.head_dim) as f64);
+        let attention = 2.0 * h * self.queries() + 2.0 * h * kv;
         attention + if self.gated { 3.0 } else { 2.0 } * h * self.ffn as f64
+    }
+
+    /// Width of all query heads together: h but where heads have a width of their own.
+    pub fn queries(&self) -> f64 {
+        (self.heads * self.head_dim) as f64
     }
 
     /// Weights of embedding and head.
@@ -102,7 +129,7 @@ impl Shape {
     /// Operations of one block's attention on one token of a sequence of `context`, forward: scores and sums, 4·s·h as in the papers (half of it, were the
     /// masked half skipped).
     pub fn attention_flops(&self, context: u64) -> f64 {
-        4.0 * context as f64 * self.width as f64
+        4.0 * context as f64 * self.queries()
     }
 
     /// Operations on one token, forward and backward (twice the forward): 72·L·h²·(1 + s/(6h) + V/(12·h·L)) for GPT's proportions.
@@ -142,6 +169,25 @@ mod tests {
         assert_eq!(Shape::from_hf(&llama).unwrap(), Shape::named("7b").unwrap());
         let gpt2 = serde_json::json!({ "model_type": "gpt2", "n_embd": 768, "n_head": 12, "n_layer": 12, "vocab_size": 50257, "n_positions": 1024 });
         assert_eq!(Shape::from_hf(&gpt2).unwrap(), Shape::named("124m").unwrap());
-        assert_eq!(Shape::from_hf(&serde_json::json!({})).unwrap_err(), "hidden_size or n_embd is missing");
+        assert_eq!(Shape::from_hf(&serde_json::json!({ "model_type": "llama" })).unwrap_err(), "hidden_size or n_embd is missing");
+    }
+
+    /// Qwen3-0.6B: 16 heads of 128 over a width of 1,024.
+    #[test]
+    fn heads_may_be_wider_than_the_stream() {
+        let mut config = serde_json::json!({ "model_type": "qwen3", "hidden_size": 1024, "num_attention_heads": 16, "num_key_value_heads": 8,
+            "head_dim": 128, "num_hidden_layers": 28, "intermediate_size": 3072, "vocab_size": 151_936, "tie_word_embeddings": true });
+        let shape = Shape::from_hf(&config).unwrap();
+        assert_eq!(shape.weights(), 595_984_384.0);
+        assert_eq!(shape.attention_flops(10), 4.0 * 10.0 * 2048.0);
+        config.as_object_mut().unwrap().remove("head_dim");
+        assert_eq!(Shape::from_hf(&config).unwrap(), shape, "128 is what transformers takes where nothing is said");
+    }
+
+    #[test]
+    fn what_is_no_decoder_is_refused() {
+        let bert = serde_json::json!({ "model_type": "bert", "hidden_size": 128, "num_attention_heads": 2, "num_hidden_layers": 2, "vocab_size": 100 });
+        assert!(Shape::from_hf(&bert).unwrap_err().starts_with("model_type \"bert\" is none of the decoders"));
+        assert_eq!(Shape::from_hf(&serde_json::json!({})).unwrap_err(), "model_type is missing");
     }
 }

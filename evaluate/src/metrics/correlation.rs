@@ -1,6 +1,6 @@
 //! Correlation of two lists of numbers.
 
-/// Pearson's r; `None` where a list has fewer than two numbers or all are the same.
+/// Pearson's r; `None` where a list has fewer than two numbers, all are the same, or one is not finite.
 pub fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
     let n = pairs.len() as f64;
     let (mx, my) = (pairs.iter().map(|p| p.0).sum::<f64>() / n, pairs.iter().map(|p| p.1).sum::<f64>() / n);
@@ -9,12 +9,16 @@ pub fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
     (pairs.len() > 1 && xx > 0.0 && yy > 0.0).then(|| sum(&|x, y| x * y) / (xx * yy).sqrt())
 }
 
-/// Spearman's rho: Pearson's r of the ranks, where equal numbers share the mean of theirs.
+/// Spearman's rho: Pearson's r of the ranks, where equal numbers share the mean of theirs. `None` where Pearson's r is.
 pub fn spearman(pairs: &[(f64, f64)]) -> Option<f64> {
+    if pairs.iter().any(|(x, y)| !(x.is_finite() && y.is_finite())) {
+        return None;
+    }
     let (x, y) = (ranks(pairs.iter().map(|p| p.0)), ranks(pairs.iter().map(|p| p.1)));
     pearson(&x.into_iter().zip(y).collect::<Vec<_>>())
 }
 
+/// Of finite numbers: one that is not itself would have no rank.
 fn ranks(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let values: Vec<f64> = values.collect();
     let mut order: Vec<usize> = (0..values.len()).collect();

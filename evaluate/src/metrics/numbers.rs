@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Figures over all rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Numbers {
-    /// Spearman's rho; none where one side is constant.
+    /// Spearman's rho; none where one side is constant or a number is not finite.
     pub spearman: Option<f64>,
     /// Its interval at 95% (Fisher's z with the variance of Bonett and Wright 2000, doi 10.1007/BF02294183); none below four rows.
     pub spearman_ci: Option<[f64; 2]>,
@@ -55,6 +55,8 @@ mod tests {
         assert_eq!((perfect.spearman, perfect.spearman_ci, perfect.mse, perfect.mse_of_mean), (Some(1.0), Some([1.0, 1.0]), 0.0, 2.0));
         let constant = of([3.0; 5]);
         assert_eq!((constant.spearman, constant.spearman_ci, constant.mse), (None, None, 2.0));
+        let broken = of([1.0, f64::NAN, 3.0, f64::NAN, f64::INFINITY]);
+        assert_eq!((broken.spearman, broken.spearman_ci, broken.pearson, broken.mse.is_nan()), (None, None, None, true));
         let [lo, hi] = of([1.0, 3.0, 2.0, 5.0, 4.0]).spearman_ci.unwrap();
         assert!(lo < 0.8 && 0.8 < hi && hi < 1.0, "{lo} {hi}");
         assert!(numbers(&[]).is_none());

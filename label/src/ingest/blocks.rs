@@ -10,7 +10,7 @@
 //! Blocks are cut by their size alone, so what is written does not depend on the number of threads. Every queue is bounded: memory is flat.
 
 use super::part::Part;
-use super::rows::{Each, Records, every_column};
+use super::rows::{Each, Records};
 use super::store::Store;
 use data::config::Format;
 use data::error::SourceError;
@@ -53,7 +53,7 @@ pub(super) fn read(store: &mut Store, file: &Path, format: Format, each: &Each) 
 /// Cuts the file and deals the blocks out.
 fn cut(file: &Path, format: Format, to: &[SyncSender<Block>], spare: &Receiver<Block>) -> Result<(), SourceError> {
     let mut turn = to.iter().cycle();
-    source::read_blocks(file, format, &every_column(), &mut |block| {
+    source::read_blocks(file, format, &source::every_column(), &mut |block| {
         let taken = turn.next().is_some_and(|worker| worker.send(block).is_ok());
         let gone = || SourceError::Internal(format!("nobody reads {} any more", file.display()));
         if taken { Ok(spare.try_recv().unwrap_or_default()) } else { Err(gone()) }

@@ -3,7 +3,7 @@
 //!
 //! Every assistant reply goes one of these ways: into the ranking of its siblings; into an open item, where nobody ranked the siblings; into a
 //! demonstration, where it has none; or into the quarantine (deleted, refused in review, or without a rank among ranked siblings). A message that
-//! nobody answered is an open item without answers.
+//! nobody answered is an open item without answers. A message of a flat export whose conversation does not begin in the file goes into the quarantine.
 
 use super::fields::{self, Fields, name, present};
 use super::{Head, Reader, Sink, rows};
@@ -14,7 +14,7 @@ use data::quarantine::Reason;
 use data::rankings::ranks_of;
 use data::source::Met;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// The reader of OpenAssistant's exports.
@@ -37,7 +37,7 @@ impl Reader for Oasst {
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
         // Messages of a flat export come in any order, so they wait here for their parents.
-        let mut flat: Vec<(u64, Fields)> = Vec::new();
+        let mut flat: Vec<Flat> = Vec::new();
         rows::scan(file, &mut |met| {
             let row = match met {
                 Met::Row(row) => row,
@@ -59,24 +59,47 @@ impl Reader for Oasst {
             let group = id.unwrap_or_default();
             message(&mut Tree { group, line: row.line, nested: true, below: &HashMap::new(), sink }, row.line, root, &mut Vec::new())
         })?;
-        let mut below: HashMap<String, Vec<&(u64, Fields)>> = HashMap::new();
-        let known: HashMap<String, ()> = flat.iter().filter_map(|(_, m)| Some((name(m, &["message_id"])?, ()))).collect();
+        let known: HashSet<String> = flat.iter().filter_map(|(_, m)| name(m, &["message_id"])).collect();
+        let (mut roots, mut below) = (Vec::new(), Below::new());
         for entry in &flat {
-            if let Some(parent) = name(&entry.1, &["parent_id"]) {
-                if known.contains_key(&parent) {
-                    below.entry(parent).or_default().push(entry);
-                } else {
-                    let detail = format!("its parent {parent} is not in the file");
-                    sink.reject(entry.0, Reason::MissingField, detail, &text_of(&entry.1))?;
-                }
+            match name(&entry.1, &["parent_id"]) {
+                Some(parent) => below.entry(parent).or_default().push(entry),
+                None => roots.push(entry),
             }
         }
-        for (line, root) in flat.iter().filter(|(_, m)| name(m, &["parent_id"]).is_none()) {
+        let reached = reached(&roots, &below);
+        for (line, lost) in flat.iter().filter(|(line, _)| !reached.contains(line)) {
+            let detail = match name(lost, &["parent_id"]) {
+                Some(parent) if !known.contains(&parent) => format!("its parent {parent} is not in the file"),
+                _ => "the conversation before it does not begin in the file".to_string(),
+            };
+            sink.reject(*line, Reason::MissingField, detail, &text_of(lost))?;
+        }
+        for (line, root) in roots {
             let group = name(root, &["message_tree_id", "message_id"]).unwrap_or_default();
             message(&mut Tree { group, line: *line, nested: false, below: &below, sink }, *line, root, &mut Vec::new())?;
         }
         Ok(())
     }
+}
+
+/// A message of a flat export, with its line.
+type Flat = (u64, Fields);
+
+/// Replies by the parent's key.
+type Below<'a> = HashMap<String, Vec<&'a Flat>>;
+
+/// Lines of the messages that replies to these lead to, and of these.
+fn reached(roots: &[&Flat], below: &Below) -> HashSet<u64> {
+    let mut reached = HashSet::new();
+    let mut next = roots.to_vec();
+    while let Some((line, message)) = next.pop() {
+        if reached.insert(*line) {
+            let replies = name(message, &["message_id"]).and_then(|id| below.get(&id));
+            next.extend(replies.into_iter().flatten());
+        }
+    }
+    reached
 }
 
 fn text_of(message: &Fields) -> String {
@@ -89,8 +112,8 @@ struct Tree<'a> {
     /// Of the root, for nested trees of all messages.
     line: u64,
     nested: bool,
-    /// Replies by the parent's key, for flat exports.
-    below: &'a HashMap<String, Vec<&'a (u64, Fields)>>,
+    /// For flat exports.
+    below: &'a Below<'a>,
     sink: &'a mut dyn Sink,
 }
 

@@ -1,7 +1,7 @@
 //! Walking the rows of a file, whatever container they are in.
 
 use super::{Sink, blocks, head};
-use data::config::{Columns, Format};
+use data::config::Format;
 use data::error::{DataError, SourceError};
 use data::quarantine::Reason;
 use data::source::{self, Met, Record, Row, Take};
@@ -47,7 +47,7 @@ pub fn records(file: &Path, sink: &mut dyn Sink, each: &Each) -> Result<(), Sour
     };
     match sink.store() {
         Some(store) => blocks::read(store, file, format, &each),
-        None => source::read_records(file, format, &every_column(), &mut Records { sink, each: &each }),
+        None => source::read_records(file, format, &source::every_column(), &mut Records { sink, each: &each }),
     }
 }
 
@@ -82,7 +82,7 @@ fn container(file: &Path) -> Result<Option<Format>, SourceError> {
 /// All that a file holds, rows and what is too broken to be one.
 pub fn scan(file: &Path, each: &mut dyn FnMut(Met) -> Result<(), SourceError>) -> Result<(), SourceError> {
     match container(file)? {
-        Some(format) => source::read_all(file, format, &every_column(), each),
+        Some(format) => source::read_all(file, format, &source::every_column(), each),
         None if !is_array(file)? => return document(file, each),
         None => {
             let mut record = 0;
@@ -93,7 +93,7 @@ pub fn scan(file: &Path, each: &mut dyn FnMut(Met) -> Result<(), SourceError>) -
                     Met::Bad { reason, detail, raw, .. } => Met::Bad { line: record, reason, detail, raw },
                 })
             };
-            source::read_all(file, Format::Jsonl, &every_column(), &mut numbered)
+            source::read_all(file, Format::Jsonl, &source::every_column(), &mut numbered)
         }
     }
     .map(|_| ())
@@ -114,28 +114,6 @@ pub fn one(
 /// The row as JSON: what the quarantine shows of it.
 pub fn raw(row: &Row) -> String {
     serde_json::to_string(&row.fields).unwrap_or_default()
-}
-
-/// Without configured names Parquet gives all its columns.
-pub(super) fn every_column() -> Columns {
-    let none = String::new;
-    Columns {
-        header: Vec::new(),
-        text: none(),
-        prompt: none(),
-        response: none(),
-        second: none(),
-        messages: none(),
-        image: none(),
-        chosen: none(),
-        rejected: none(),
-        answers: Vec::new(),
-        scores: Vec::new(),
-        ranks: Vec::new(),
-        judge: none(),
-        weight: none(),
-        group: none(),
-    }
 }
 
 fn is_array(file: &Path) -> Result<bool, SourceError> {

@@ -1,16 +1,14 @@
-//! What was said, as a table of judgments or as JSON Lines.
+//! What was said, as a table of judgments or as JSON Lines of the same rows ([`plain`]), of which `label ingest` makes the table again.
 //!
 //! The table holds every answer that stands (rankings and skips) and, so that judges can be checked by it alone, every gold item with its known
 //! order as a row of kind `open` with the flag `gold`. Answers that a later one took the place of stay in the database; they are counted.
 
 use super::db::Db;
 use super::items::turns;
-use anyhow::{Context, Result};
-use data::error::DataError;
+use crate::export::{Whole, plain};
+use anyhow::Result;
 use data::labels::table::TableWriter;
-use data::labels::{Judgment, Kind, flag, text_of};
-use serde_json::json;
-use std::io::Write;
+use data::labels::{Judgment, Kind, flag};
 use std::path::Path;
 
 /// What an export holds. `rankings + skipped + gold` are the rows of the table; `superseded` more answers are in the database alone.
@@ -110,30 +108,13 @@ fn item(row: &rusqlite::Row) -> Result<Judgment> {
 pub fn write(db: &Db, database: &Path, path: &Path) -> Result<Exported> {
     let name = Path::new(database.file_name().unwrap_or(database.as_os_str()));
     if path.extension().is_some_and(|e| e == "jsonl") {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(DataError::io("create", folder))?;
-        let temp = tempfile::NamedTempFile::new_in(folder).map_err(DataError::io("write", path))?;
-        let mut out = std::io::BufWriter::new(temp);
-        let exported = jsonl(db, name, &mut out)?;
-        let temp = out.into_inner().map_err(|e| DataError::io("write", path)(e.into_error()))?;
-        temp.as_file().sync_all().map_err(DataError::io("write", path))?;
-        temp.persist(path).map_err(|e| DataError::io("rename", path)(e.error))?;
+        let mut file = Whole::create(path)?;
+        let exported = each(db, name, |judgment| Ok(file.line(&plain::to_json(&judgment))?))?;
+        file.finish()?;
         return Ok(exported);
     }
     let mut table = TableWriter::create(path)?;
     let exported = each(db, name, |judgment| Ok(table.push(judgment)?))?;
     table.finish()?;
     Ok(exported)
-}
-
-/// Writes every row of the table as one line of JSON. `prompt`, `answers` and `ranks` are what `reward` reads as rankings.
-pub fn jsonl(db: &Db, name: &Path, out: &mut impl Write) -> Result<Exported> {
-    each(db, name, |j| {
-        let line = json!({
-            "kind": j.kind.name(), "item": j.item, "group": j.group, "prompt": text_of(&j.prompt), "messages": j.prompt, "answers": j.answers,
-            "authors": j.authors, "shown": j.shown, "ranks": j.ranks, "judge": j.judge, "started": j.started, "ended": j.ended,
-            "seconds": j.seconds, "weight": j.weight, "flags": j.flags, "comment": j.comment,
-        });
-        writeln!(out, "{line}").context("cannot write the export")
-    })
 }

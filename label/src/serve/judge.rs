@@ -56,7 +56,7 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The comment, or the reason for skipping.
     pub comment: Option<String>,
-    /// Time with the page in view.
+    /// Time with the page in view, which the page's script measures; without a script the time from the page to the answer counts.
     pub seconds: Option<f64>,
 }
 

@@ -71,6 +71,9 @@ pub async fn create(client: &Client, args: &PushArgs) -> Result<(Project, bool)>
                     return Ok((found, true));
                 }
             }
+            Err(StudioError::Unreachable { url, words, .. }) => {
+                return Err(StudioError::Unreachable { url, words, attempts: attempt }.into());
+            }
             Err(e) => return Err(e.into()),
         }
     }

@@ -2,8 +2,10 @@
 
 use crate::ingest::common::{anywhere, ingest, label, sorted, text};
 use data::chat::Message;
+use data::config::{Quarantine, RankingData, Source};
 use data::labels::table::write_table;
 use data::labels::{Judgment, Kind, flag};
+use data::rankings::load_rankings;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -131,6 +133,44 @@ fn pairs_for_trl() {
         pairs[1],
         json!({ "prompt": [turn("user", "p")], "chosen": [turn("assistant", "a")], "rejected": [turn("assistant", "b")], "margin": 0.5 })
     );
+}
+
+#[test]
+fn the_table_itself_is_read_back() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let table = dir.path().join("labels.arrow");
+    write_table(&table, rankings()).expect("table");
+    let back = ingest(&[&table], &[]);
+    assert_eq!(back.counts["files"][0]["format"], "judgments");
+    assert_eq!(back.rows, rankings());
+}
+
+/// Every form of a table teaches the same rankings, and no skip, no open item and no word that all answers are bad.
+#[test]
+fn what_is_no_ranking_is_left_out_of_every_form() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let mut key = ranking("t", &["x", "y"], &[1, 2]);
+    (key.kind, key.flags) = (Kind::Open, vec![flag::GOLD.to_string()]);
+    let mut bad = judged(ranking("u", &["x", "y"], &[1, 1]), "ann");
+    bad.flags = vec![flag::REJECT_ALL.to_string()];
+    let rows = [&rankings()[..], &[key, bad]].concat();
+    let forms = ["jsonl", "parquet"].map(|form| {
+        let out = dir.path().join(format!("plain.{form}"));
+        export(&rows, form, &out);
+        out
+    });
+    let read = |path: &Path| {
+        let source = Source { path: text(path).to_string(), ..Source::default() };
+        let config = RankingData { sources: vec![source], quarantine: Quarantine::default(), ..RankingData::default() };
+        let split = load_rankings(&config, None, 0.0, 1, &dir.path().join("bad.jsonl")).expect("rankings");
+        let said: Vec<_> = split.train.into_iter().map(|r| (r.judge, r.answers, r.ranks)).collect();
+        (said, split.report.skipped, split.report.rejected)
+    };
+    let of_table = read(&forms[0].with_extension("table.arrow"));
+    assert_eq!((of_table.0.len(), of_table.1["open"], of_table.1["reject-all"], of_table.1["skipped"]), (3, 3, 1, 1));
+    for form in &forms {
+        assert_eq!(read(form), of_table, "{}", form.display());
+    }
 }
 
 #[test]

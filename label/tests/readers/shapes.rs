@@ -134,6 +134,22 @@ fn oasst_flat_messages_in_any_order() {
 }
 
 #[test]
+fn oasst_messages_without_a_beginning_are_counted() {
+    let got = lines(&[
+        message("lost", Some("nobody"), "prompter", "orphan"),
+        message("below", Some("lost"), "assistant", "its child"),
+        message("under", Some("below"), "prompter", "its grandchild"),
+        message("m1", None, "prompter", "Q"),
+        message("a", Some("m1"), "assistant", "A"),
+        message("egg", Some("hen"), "assistant", "each is"),
+        message("hen", Some("egg"), "prompter", "the other's child"),
+    ]);
+    assert_eq!(got.kept.iter().map(|j| (j.kind, j.answers.join("/"))).collect::<Vec<_>>(), [(Kind::Demonstration, "A".to_string())]);
+    assert_eq!(reasons(&got), [1, 2, 3, 6, 7].map(|line| (line, Reason::MissingField)));
+    assert!(got.bad[0].2.contains("its parent nobody is not in the file") && got.bad[1].2.contains("does not begin in the file"));
+}
+
+#[test]
 fn oasst_trees() {
     let reply = |id: &str, rank: serde_json::Value| with(message(id, Some("m1"), "assistant", id), "rank", rank);
     let tree = |replies: Vec<serde_json::Value>| serde_json::json!({"message_tree_id": "m1", "tree_state": "ready_for_export", "prompt": with(message("m1", None, "prompter", "Q"), "replies", replies.into())});

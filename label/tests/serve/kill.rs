@@ -104,7 +104,7 @@ fn no_acknowledged_answer_is_lost() {
         let numbers = |key: &str| line[key].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect::<Vec<_>>();
         let mut places = [0; 3];
         numbers("shown").into_iter().zip(numbers("ranks")).for_each(|(at, rank)| places[at] = rank as u32);
-        let key = (line["judge"].as_str().unwrap().to_string(), line["prompt"].as_str().unwrap().to_string());
+        let key = (line["judge"].as_str().unwrap().to_string(), line["prompt"][0]["content"].as_str().unwrap().to_string());
         assert!(found.insert(key, places).is_none(), "stored twice: {line}");
     }
     // Everything acknowledged is there as it was said, and nothing else: who was cut off sent the same request again.

@@ -5,7 +5,8 @@ use data::chat::Message;
 use data::config::{Columns, Quarantine, RankingData, Source};
 use data::labels::table::LabelTable;
 use data::labels::{Judgment, Kind, flag};
-use data::rankings::load_rankings;
+use data::rankings::{Ranking, load_rankings};
+use data::split::Split;
 use std::path::Path;
 
 fn table(dir: &Path, name: &str) -> (Vec<Judgment>, String) {
@@ -93,7 +94,39 @@ fn what_was_said_is_in_the_table() {
     let (arrow, jsonl) = (admin.get("/admin/labels.arrow"), admin.get("/admin/labels.jsonl"));
     assert_eq!(arrow.bytes, std::fs::read(dir.join("labels.arrow")).unwrap());
     assert!(arrow.header("content-disposition").contains("attachment"));
-    assert_eq!(jsonl.text().lines().count(), rows.len());
+    // Its lines are the table in another form: they are made into it again, and teach what it teaches.
+    std::fs::write(dir.join("labels.jsonl"), &jsonl.bytes).unwrap();
+    let out = label(&dir, &["ingest", "labels.jsonl", "--out", "back.arrow"]);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let back = LabelTable::open(&dir.join("back.arrow")).expect("a table");
+    assert_eq!(back.iter().collect::<Result<Vec<_>, _>>().expect("rows"), rows);
+    for name in ["labels.arrow", "labels.jsonl"] {
+        let split = rankings(&dir, name);
+        let skipped: Vec<(&str, u64)> = split.report.skipped.iter().map(|(cause, n)| (cause.as_str(), *n)).collect();
+        assert_eq!(skipped, [("open", 2), ("reject-all", 1), ("skipped", 1)], "{name}");
+        assert_eq!((split.train.len(), split.report.rejected), (2, 0), "{name}");
+    }
+}
+
+/// As `reward` reads an export.
+fn rankings(dir: &Path, name: &str) -> Split<Ranking> {
+    let source = Source { path: dir.join(name).display().to_string(), format: None, columns: Columns::default() };
+    let config = RankingData { sources: vec![source], quarantine: Quarantine::default(), ..RankingData::default() };
+    load_rankings(&config, None, 0.0, 1, &dir.join("bad.jsonl")).expect("rankings")
+}
+
+#[test]
+fn without_a_script_the_time_runs_from_the_page_to_the_answer() {
+    let (_dir, dir) = folder(1, 0);
+    let server = Server::start(&dir, &["--items", "items.arrow", "--labellers", "alice"]);
+    let alice = server.visitor("alice");
+    let page = alice.work();
+    let seconds = page.field("seconds");
+    assert_eq!(seconds, "", "nobody has measured it");
+    assert_eq!(alice.rank(&page, &["1", "2", "3"], &[("seconds", seconds.as_str())]).status, 303);
+    let (rows, _) = table(&dir, "labels.arrow");
+    let elapsed = rows[0].ended.expect("an end") - rows[0].started.expect("a begin");
+    assert_eq!(rows[0].seconds, Some((elapsed as f64 / 1000.0) as f32));
 }
 
 #[test]
@@ -110,9 +143,7 @@ fn rankings_are_read_as_rankings() {
     // As `reward` reads it: the table, and rows with columns of the names that it looks for by itself.
     for name in ["labels.arrow", "labels.jsonl"] {
         label(&dir, &["serve", "--db", "labels.sqlite", "--export", name]);
-        let source = Source { path: dir.join(name).display().to_string(), format: None, columns: Columns::default() };
-        let config = RankingData { sources: vec![source], quarantine: Quarantine::default(), ..RankingData::default() };
-        let split = load_rankings(&config, None, 0.0, 1, &dir.join("bad.jsonl")).expect("rankings");
+        let split = rankings(&dir, name);
         assert_eq!((split.train.len(), split.report.rejected, split.report.skipped.len()), (3, 0, 0), "{name}");
         for (ranking, page) in split.train.iter().zip(&pages) {
             assert_eq!((ranking.judge.as_deref(), &ranking.prompt[..]), (Some("alice"), &[Message::new("user", &page.texts()[0])][..]));

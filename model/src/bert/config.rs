@@ -121,6 +121,16 @@ impl BertConfig {
         Reader { raw: &self.raw, path }.classes()
     }
 
+    /// Refuses an output matrix of its own: here it is the embedding.
+    pub(super) fn check_tied(&self, path: &Path) -> Result<(), ModelError> {
+        let r = Reader { raw: &self.raw, path };
+        if r.flag("tie_word_embeddings", true)? {
+            Ok(())
+        } else {
+            r.fail("tie_word_embeddings", "an output matrix of its own is not built in")
+        }
+    }
+
     /// config.json for transformers; `classes` are a classifier's.
     pub(super) fn to_hf(&self, classes: Option<&[String]>) -> Map<String, Value> {
         let mut out = self.raw.clone();

@@ -41,6 +41,9 @@ const HEADS: [&str; 9] = [
     "classifier.bias",
 ];
 
+/// The output matrix of the masked head, where a folder has it beside the embedding that it is.
+const DECODER: &str = "cls.predictions.decoder.weight";
+
 /// What stands on top of the encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BertHead {
@@ -81,24 +84,30 @@ impl Bert {
         Bert::build(config, head, device, Builder::new(Supply::Fresh { seed, device }))
     }
 
-    /// Loads a folder with the head that its `config.json` names.
+    /// The head that a folder's `config.json` names: a classifier, or else the one that fills masked places.
+    pub fn declared_head(folder: &Path) -> Result<BertHead, ModelError> {
+        let classes = BertConfig::load(folder)?.declared_classes(&folder.join("config.json"))?;
+        Ok(classes.map_or(BertHead::Masked, BertHead::Classes))
+    }
+
+    /// Loads a folder with the head that its `config.json` names, which must be there.
     pub fn load(folder: &Path, device: Device) -> Result<Bert, ModelError> {
-        let config = BertConfig::load(folder)?;
-        let head = match config.declared_classes(&folder.join("config.json"))? {
-            Some(classes) => BertHead::Classes(classes),
-            None => BertHead::Masked,
-        };
-        Bert::open(folder, config, &head, device)
+        Bert::open(folder, &Bert::declared_head(folder)?, &[], device)
     }
 
     /// Loads a folder with the wanted head; of it, what the folder does not hold is made fresh, always the same.
     pub fn load_as(folder: &Path, head: &BertHead, device: Device) -> Result<Bert, ModelError> {
-        Bert::open(folder, BertConfig::load(folder)?, head, device)
+        Bert::open(folder, head, &HEADS, device)
     }
 
-    fn open(folder: &Path, config: BertConfig, head: &BertHead, device: Device) -> Result<Bert, ModelError> {
+    /// Tensors in `fresh` may be missing.
+    fn open(folder: &Path, head: &BertHead, fresh: &[&str], device: Device) -> Result<Bert, ModelError> {
+        let config = BertConfig::load(folder)?;
         let mut files = WeightFiles::open(folder)?;
-        let model = Bert::build(config, head, device, Builder::new(Supply::Files { files: &mut files, fresh: &HEADS, device }))?;
+        if *head == BertHead::Masked && files.has(DECODER) {
+            config.check_tied(&folder.join("config.json"))?;
+        }
+        let model = Bert::build(config, head, device, Builder::new(Supply::Files { files: &mut files, fresh, device }))?;
         let spare = |name: &str| {
             let heads = ["cls.", "classifier.", "bert.pooler.", "pooler."];
             heads.iter().any(|root| name.starts_with(root)) || name.ends_with("embeddings.position_ids")

@@ -69,7 +69,7 @@ impl Classifier {
             let reason = format!("{}: no classifier: name one that `sft` made with objective = \"classify\"", folder.display());
             return Err(ModelError::Input(reason));
         };
-        let model = Model::load_as(folder, HeadKind::Lm, device)?;
+        let model = Model::load_under_classes(folder, device)?;
         let shape = [names.len().max(1) as i64, model.config().width as i64];
         let score = WeightFiles::open(folder)?.take(SCALAR_HEAD, &shape, device)?.set_requires_grad(true);
         Ok(Classifier { model, score, frame, names })

@@ -65,6 +65,7 @@ fn gpt2(r: &Reader<'_>) -> Result<Config, ModelError> {
         eos: r.tokens("eos_token_id")?,
         pad: r.tokens("pad_token_id")?.first().copied(),
         raw: Map::new(),
+        generation: Map::new(),
     })
 }
 
@@ -105,6 +106,7 @@ fn llama(r: &Reader<'_>, family: Family) -> Result<Config, ModelError> {
         eos: r.tokens("eos_token_id")?,
         pad: r.tokens("pad_token_id")?.first().copied(),
         raw: Map::new(),
+        generation: Map::new(),
     })
 }
 
@@ -180,6 +182,7 @@ fn neox(r: &Reader<'_>) -> Result<Config, ModelError> {
         eos: r.tokens("eos_token_id")?,
         pad: r.tokens("pad_token_id")?.first().copied(),
         raw: Map::new(),
+        generation: Map::new(),
     })
 }
 

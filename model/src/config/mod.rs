@@ -9,11 +9,15 @@ mod write;
 pub use fresh::Shape;
 pub(crate) use reader::Reader;
 pub use rope::{Rope, RopeScaling};
-pub(crate) use write::{FRAME, ids};
+pub(crate) use write::FRAME;
 
 use crate::error::ModelError;
 use serde_json::{Map, Value};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// How others generate with a model, beside its `config.json`.
+pub(crate) const GENERATION: &str = "generation_config.json";
 
 /// Which Hugging Face `model_type` the folder bears: it decides tensor names and the defaults of missing keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +159,8 @@ pub struct Config {
     pub pad: Option<u32>,
     /// The config.json this came from: keys that mean nothing here are written back as they were.
     pub(crate) raw: Map<String, Value>,
+    /// The generation_config.json beside it, in the same way.
+    pub(crate) generation: Map<String, Value>,
 }
 
 impl Config {
@@ -189,6 +195,7 @@ impl Config {
             eos: vec![],
             pad: None,
             raw: Map::new(),
+            generation: Map::new(),
         };
         config.check(Path::new("model"))?;
         Ok(config)
@@ -249,12 +256,26 @@ impl Config {
         self.window.as_ref().filter(|w| w.layers[layer]).map(|w| w.size as i64)
     }
 
-    /// Reads `config.json` of a model folder.
+    /// Reads `config.json` of a model folder, and what its `generation_config.json` adds: further tokens that end a text.
     pub fn load(folder: &Path) -> Result<Config, ModelError> {
         let (raw, path) = load_raw(folder)?;
-        let config = hf::parse(raw, &path)?;
+        let mut config = hf::parse(raw, &path)?;
         config.check(&path)?;
+        config.read_generation(&folder.join(GENERATION))?;
         Ok(config)
+    }
+
+    fn read_generation(&mut self, path: &Path) -> Result<(), ModelError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(ModelError::io(path)(e)),
+        };
+        self.generation = serde_json::from_str(&text).map_err(ModelError::json(path))?;
+        let ends = Reader { raw: &self.generation, path }.tokens("eos_token_id")?;
+        let more: Vec<u32> = ends.into_iter().filter(|id| !self.eos.contains(id)).collect();
+        self.eos.extend(more);
+        Ok(())
     }
 }
 

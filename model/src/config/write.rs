@@ -69,10 +69,21 @@ impl Config {
         }
         out
     }
+
+    /// generation_config.json for transformers: what the source's said, with the tokens that this project knows put over it.
+    pub(crate) fn to_generation(&self) -> Map<String, Value> {
+        let mut out = self.generation.clone();
+        for (key, value) in [("bos_token_id", json!(self.bos)), ("eos_token_id", ids(&self.eos)), ("pad_token_id", json!(self.pad))] {
+            if !value.is_null() {
+                out.insert(key.into(), value);
+            }
+        }
+        out
+    }
 }
 
 /// One id as a number, several as a list, none as null: as transformers has it.
-pub(crate) fn ids(list: &[u32]) -> Value {
+fn ids(list: &[u32]) -> Value {
     match list {
         [] => Value::Null,
         [one] => json!(one),

@@ -60,7 +60,7 @@ impl Captioner {
         }
         let mut lengths: Vec<i64> = prompts.iter().map(|prompt| (self.places() + prompt.len()) as i64).collect();
         let longest = lengths.iter().copied().max().unwrap_or(0);
-        let cache = Cache::new(model.config(), rows.len() as i64, longest + s.max_new as i64, (model.compute(), device));
+        let cache = Cache::new(model.config(), rows.len() as i64, longest + s.max_new as i64, (model.compute(), device))?;
         let mut logits = Vec::new();
         numbers(&self.begin(pictures, prompts, &lengths, &cache), &mut logits)?;
         let mut scratch = Vec::new();

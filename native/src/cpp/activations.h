@@ -7,7 +7,7 @@ namespace {
 
 // e^x, to 2 ulp between -87 and 88, and clamped there. Cephes' expf.
 INLINE Floats exp_of(Floats x) {
-  x = larger(smaller(x, all(88.0f)), all(-87.0f));
+  x = larger(all(-87.0f), smaller(all(88.0f), x)); // NaN stays NaN: of two the second is taken where one is
   Floats n = nearest(mul(x, all(1.44269504088896341f)));
   Floats r = fnmadd(n, all(0.693359375f), x);
   r = fmadd(n, all(2.12194440e-4f), r);
@@ -51,7 +51,7 @@ template <int A> INLINE Floats activate(Floats x) {
     Floats bell;
     return mul(x, normal_cdf(x, bell));
   }
-  if (A == RELU) return larger(x, zero());
+  if (A == RELU) return larger(zero(), x); // NaN too
   if (A == SILU) return mul(x, sigmoid(x));
   return x;
 }

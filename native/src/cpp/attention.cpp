@@ -145,7 +145,7 @@ template <int V> void forward_head(const Work &w, int64_t head) {
         const Floats most = all(largest[r]), little = all(-1e30f);
         for (int64_t j = 0; j < columns; j += 16) {
           const Floats y = load(x + j);
-          const Floats p = only(above(y, little), exp_of(sub(y, most)));
+          const Floats p = only(Mask(~above(little, y)), exp_of(sub(y, most)));
           sum = add(sum, p);
           store(w.weights + r * w.columns + j, p);
         }

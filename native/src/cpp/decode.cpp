@@ -275,7 +275,7 @@ void look(const Decode &d, const DecodeBlock &b, const Number *const (&q)[R], co
     Floats sum = zero();
     for (j = begin; j < end; j += 16) {
       const Floats y = load(scores + r * d.columns + j);
-      const Floats p = only(above(y, little), exp_of(sub(y, largest)));
+      const Floats p = only(Mask(~above(little, y)), exp_of(sub(y, largest)));
       sum = add(sum, p);
       store(weights + r * d.columns + j, p);
     }
@@ -430,7 +430,11 @@ int NAMED(decode)(const Decode *decode, int threads) {
   const int64_t wide = d.tokens * d.width, inner = d.tokens * d.blocks[0].up.n, qkv = d.tokens * (d.heads + 2 * d.kv_heads) * d.head;
   const DecodeBlock &b = d.blocks[0];
   const int64_t widest = greatest(d.width, greatest(d.heads * d.head, b.up.n)); // of rows that maps read
-  const bool few_bits = !b.qkv[0].words || !b.out.words || !b.down.words;
+  bool few_bits = !d.logits.words;
+  for (int64_t l = 0; l < d.layers; ++l) {
+    const DecodeBlock &c = d.blocks[l];
+    few_bits |= !c.qkv[0].words || !c.out.words || !c.up.words || !c.down.words;
+  }
   const int64_t blocks = (widest + EIGHTS_BLOCK - 1) / EIGHTS_BLOCK, rounded = few_bits ? d.tokens * blocks * (2 * EIGHTS_BLOCK + 8) : 0; // bytes
   const int64_t each = (QUERIES * d.columns * (4 + sizeof(Number)) + (widest + 16) * 4 + 191) / 64 * 64; // a thread's scores, weights and row
   const int64_t rows = (6 * wide + d.wanted * d.width + qkv + d.tokens * d.heads * d.head + 2 * inner + 10 * 64 + 31) / 32 * 32;

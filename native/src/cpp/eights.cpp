@@ -94,8 +94,11 @@ AVX2 void round_avx2(const float *x, int64_t blocks, Row to) {
     const float by = largest > 0.0f ? 127.0f / largest : 0.0f;
     // NaN · 0 and ∞ · 0 are NaN, which is not equal to itself.
     const bool finite = !_mm256_movemask_ps(_mm256_cmp_ps(whole, whole, _CMP_UNORD_Q));
-    if (__builtin_expect(!finite || !(by <= 3.4028234e38f), 0)) {
-      round_plain(x, 1, Row{to.q + b * BLOCK, to.scale + b, to.less + b});
+    int16_t *at = (int16_t *)to.q + b * BLOCK;
+    if (__builtin_expect(!finite || !(by <= 3.4028234e38f), 0)) { // as round_plain: numbers of 0
+      memset(at, 0, BLOCK * sizeof(int16_t));
+      to.scale[b] = finite ? 0.0f : __builtin_nanf("");
+      to.less[b] = 0;
       continue;
     }
     const __m256 factor = _mm256_set1_ps(by);
@@ -104,7 +107,6 @@ AVX2 void round_avx2(const float *x, int64_t blocks, Row to) {
     for (int i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), factor));
     // Words of four numbers, each twice sixteen bits: the first and the third, then the second and the fourth.
     const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15, 0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
-    int16_t *at = (int16_t *)to.q + b * BLOCK;
 #pragma GCC unroll 2
     for (int i = 0; i < 4; i += 2) {
       const __m256i sixteen = _mm256_permute4x64_epi64(_mm256_packs_epi32(q[i], q[i + 1]), 0xd8);
@@ -252,9 +254,9 @@ int rlhf_eights_best() {
   static const bool vnni = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
   static const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  return vnni ? EIGHTS_VNNI : avx2 ? EIGHTS_AVX2 : 0;
+  return vnni ? EIGHTS_VNNI : avx2 ? EIGHTS_AVX2 : EIGHTS_PLAIN;
 #else
-  return 0;
+  return EIGHTS_PLAIN;
 #endif
 }
 

@@ -56,7 +56,7 @@ Packed pack_rows(const Tensor &x, int activation = 0, float *sums = nullptr) { r
 Tensor rows_of(const Tensor &x) {
   kernels_of(x);
   TORCH_CHECK(x.dim() == 2 && x.size(1) % 2 == 0, "rows of even width, not ", x.sizes());
-  return x.contiguous();
+  return x.size(0) ? x.contiguous() : at::empty(x.sizes(), x.options()); // none are contiguous whatever their strides
 }
 
 const float *bias_of(const std::optional<Tensor> &bias, int64_t n) {
@@ -100,6 +100,7 @@ Passing multiply_passing(const Tensor &a, const Packed &b, Out out) {
 // Aᵀ · B of two matrices packed over the same dimension, [a.n, b.n] in float32.
 Tensor multiply_transposed(const Packed &a, const Packed &b) {
   TORCH_CHECK(a.left && !b.left && a.k == b.k, "a left and another matrix of as many rows");
+  if (a.k == 0) return at::zeros({a.n, b.n}, at::TensorOptions(at::kFloat));
   Tensor c = at::empty({a.n, b.n}, at::TensorOptions(at::kFloat));
   const Product product{a.n, b.n, a.k, a.at(), 0, 1, b.at()};
   const Out out{OUT_EXACT, 0, 0, c.data_ptr(), b.n, nullptr, nullptr};

@@ -200,7 +200,7 @@ struct Piece {
 template <class Put, int A> void part(const Product &p, const Out &whole, Piece c, const uint32_t *after) {
   const int64_t words = words_of(p), depth = depth_of(p, whole), height = height_of(p, depth);
   Out o = whole;
-  for (int64_t k = 0; k < words; k += depth, o.add = 1) {
+  for (int64_t k = 0; k < words; k += depth, o.add = 1, o.bias = nullptr) {
     const int64_t deep = least(depth, words - k);
     for (int64_t top = c.top; top < c.bottom; top += height) {
       const int64_t bottom = least(top + height, c.bottom);

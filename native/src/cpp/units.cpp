@@ -132,6 +132,7 @@ struct Units : torch::CustomClassHolder {
 
   // A pass begins: the root is whole, the first block on its way.
   void root() {
+    std::lock_guard guard(lock);
     if (held) return;
     quietly([&] {
       ensure(0);
@@ -140,6 +141,7 @@ struct Units : torch::CustomClassHolder {
   }
 
   void enter(size_t unit) {
+    std::lock_guard guard(lock);
     if (held) return;
     quietly([&] {
       ensure(unit);
@@ -149,6 +151,7 @@ struct Units : torch::CustomClassHolder {
 
   // `learns`: a backward pass follows, and begins with the last unit.
   void leave(size_t unit, bool learns) {
+    std::lock_guard guard(lock);
     if (held || (learns && unit == last())) return;
     quietly([&] { release(unit); });
   }
@@ -188,6 +191,7 @@ struct Units : torch::CustomClassHolder {
   }
 
   void hold(bool keep) {
+    std::lock_guard guard(lock);
     quietly([&] {
       for (size_t u = 0; u < units.size(); ++u) {
         ensure(u);
@@ -198,6 +202,7 @@ struct Units : torch::CustomClassHolder {
   }
 
   void let_go() {
+    std::lock_guard guard(lock);
     held = false;
     quietly([&] { release_all(); });
   }
@@ -206,6 +211,7 @@ struct Units : torch::CustomClassHolder {
 
   // What was changed of weights that are held becomes this process's part of them.
   void store() {
+    std::lock_guard guard(lock);
     c10::AutoGradMode no_grad(false);
     for (auto &u : units) u.part.copy_(u.flat.detach().narrow(0, begin_of_own(u), u.part.numel()));
   }

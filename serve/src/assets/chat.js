@@ -32,8 +32,8 @@ async function tell(body) {
 }
 
 // Calls take(piece) for each piece of a streamed reply.
-async function ask(body, take) {
-  const response = await fetch("/v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(body), signal: busy.signal });
+async function ask(body, signal, take) {
+  const response = await fetch("/v1/chat/completions", { method: "POST", headers: headers(), body: JSON.stringify(body), signal });
   if (!response.ok) throw new Error((await response.json()).error.message);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -88,10 +88,11 @@ function choose(pair, before, answers) {
 }
 
 async function send(text) {
-  turns.push({ role: "user", content: text });
+  const own = turns;     // no longer the conversation once a new one has begun
+  own.push({ role: "user", content: text });
   show("user", text);
   const system = $("system").value.trim();
-  const before = (system ? [{ role: "system", content: system }] : []).concat(turns);
+  const before = (system ? [{ role: "system", content: system }] : []).concat(own);
   const n = $("two").checked ? 2 : 1;
   const turn = element("div", "turn assistant");
   const pair = element("div", n === 2 ? "pair" : "");
@@ -106,12 +107,13 @@ async function send(text) {
   }
   turn.append(pair);
   $("talk").append(turn);
-  busy = new AbortController();
+  const stop = new AbortController();
+  busy = stop;
   $("send").textContent = "Stop";
   let failed = false;
   try {
     const body = { model: about.model, messages: before, temperature: Number($("temperature").value), n, stream: true };
-    await ask(body, (piece) => {
+    await ask(body, stop.signal, (piece) => {
       for (const choice of piece.choices) {
         answers[choice.index] += choice.delta.content || "";
         bubbles[choice.index].textContent = answers[choice.index];
@@ -123,27 +125,29 @@ async function send(text) {
       $("talk").scrollTop = $("talk").scrollHeight;
     });
   } catch (error) {
-    if (error.name !== "AbortError") {
+    if (error.name !== "AbortError" && turns === own) {
       failed = true;
       show("error", error.message);
     }
   }
+  if (turns !== own) return;
   busy = null;
   $("send").textContent = "Send";
   bubbles.forEach((b) => b.classList.remove("busy"));
   if (failed) {
-    turns.pop();
+    own.pop();
     turn.remove();
     return;
   }
   if (n === 1) {
     thumbs(tools[0], before, answers[0]);
-    turns.push({ role: "assistant", content: answers[0] });
+    own.push({ role: "assistant", content: answers[0] });
   } else {
     $("send").disabled = true;
     const better = await choose(pair, before, answers);
+    if (turns !== own) return;
     $("send").disabled = false;
-    turns.push({ role: "assistant", content: better });
+    own.push({ role: "assistant", content: better });
   }
 }
 
@@ -163,7 +167,9 @@ $("text").addEventListener("keydown", (event) => {
 });
 $("reset").addEventListener("click", () => {
   if (busy) busy.abort();
+  busy = null;
   turns = [];
+  $("send").textContent = "Send";
   $("send").disabled = false;
   $("talk").replaceChildren();
 });

@@ -19,6 +19,27 @@ pub fn folder() -> tempfile::TempDir {
     dir
 }
 
+fn command(folder: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_serve"));
+    command.args(["--name", "tiny", "--float32", "--threads", "1", "--bind", "127.0.0.1:0", "--model"]).arg(folder).args(more);
+    command.stdout(Stdio::piped());
+    command
+}
+
+/// What is said on standard error by a server that does not come to listen; the exit code must be 2.
+pub fn refused(folder: &Path, more: &[&str]) -> String {
+    let mut child = command(folder, more).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    if !line.is_empty() {
+        let _ = child.kill(); // it would go on for ever
+    }
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!((line.as_str(), ended.status.code()), ("", Some(2)), "{said}");
+    said
+}
+
 /// A running server; it ends with this.
 pub struct Server {
     child: Child,
@@ -29,13 +50,7 @@ pub struct Server {
 
 impl Server {
     pub fn start(folder: &Path, more: &[&str]) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_serve"))
-            .args(["--name", "tiny", "--float32", "--threads", "1", "--bind", "127.0.0.1:0", "--model"])
-            .arg(folder)
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command(folder, more).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let url = line
