@@ -5,11 +5,12 @@ mod pictured;
 pub use pictured::hash_pictures;
 
 use crate::augment::Augmenter;
-use crate::chat::{ChatTemplate, Encoded, Message};
+use crate::chat::{ChatTemplate, Encoded, Message, TOOL_CALLS};
 use crate::config::{Columns, DemoData, InputShape};
 use crate::error::DataError;
 use crate::fields::{self, Fault};
 use crate::frames::Frame;
+use crate::labels::text_of;
 use crate::pictures::Picture;
 use crate::quarantine::Reason;
 use crate::source::Row;
@@ -141,8 +142,8 @@ pub fn load_demos(
     let report = fields::read_rows(&sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, bad| {
         let columns = &sources[i].columns;
         let read = match pictures {
-            Some(_) => pictured::conversation(row, columns),
-            None => Conversation::of(row, columns, layout.names_classes()),
+            Some(_) => pictured::conversation(row, columns, layout.template()),
+            None => Conversation::of(row, columns, layout.names_classes(), layout.template()),
         };
         let conversation = match read.and_then(|c| c.laid_out(row, columns, layout)) {
             Ok(conversation) => conversation,
@@ -238,7 +239,7 @@ fn variations(
 pub fn load_texts(config: &DemoData, quarantine: &Path) -> Result<Vec<[String; 2]>, DataError> {
     let mut texts = Vec::new();
     fields::read_rows(&config.sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, _| {
-        Ok(Conversation::of(row, &config.sources[i].columns, false).map(|c| texts.push([c.prompt, c.response])))
+        Ok(Conversation::of(row, &config.sources[i].columns, false, None).map(|c| texts.push([c.prompt, c.response])))
     })?;
     Ok(texts)
 }
@@ -247,7 +248,7 @@ pub fn load_texts(config: &DemoData, quarantine: &Path) -> Result<Vec<[String; 2
 pub fn load_classes(config: &DemoData, quarantine: &Path) -> Result<BTreeSet<String>, DataError> {
     let mut classes = BTreeSet::new();
     fields::read_rows(&config.sources, &config.quarantine, quarantine, "demonstrations", &mut |i, row, _| {
-        Ok(Conversation::of(row, &config.sources[i].columns, true).map(|c| _ = classes.insert(c.response)))
+        Ok(Conversation::of(row, &config.sources[i].columns, true, None).map(|c| _ = classes.insert(c.response)))
     })?;
     Ok(classes)
 }
@@ -301,8 +302,8 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// `named`: the response is the name of a class, which may be a number.
-    fn of(row: &Row, columns: &Columns, named: bool) -> Result<Conversation, Fault> {
+    /// `named`: the response is the name of a class, which may be a number. `template`: what a chat is written by; without one only its text is read.
+    fn of(row: &Row, columns: &Columns, named: bool, template: Option<&ChatTemplate>) -> Result<Conversation, Fault> {
         let Some(messages) = fields::present(row, &columns.messages) else {
             let prompt = fields::text(row, &columns.prompt)?;
             let class = if named { fields::name(row, &columns.response) } else { None };
@@ -312,16 +313,17 @@ impl Conversation {
             let messages = vec![Message::new("user", prompt), Message::new("assistant", &response)];
             return Ok(Conversation { messages, group, prompt: prompt.to_string(), response, second, choices: vec![] });
         };
+        fields::no_tools(row)?;
         let mut messages = Message::list(messages).map_err(|why| (Reason::BadChat, why))?;
         // Nothing is learnt from what follows the last answer.
         let last = messages.iter().rposition(Message::is_assistant);
         let last = last.ok_or_else(|| (Reason::BadChat, "no turn of the assistant's".to_string()))?;
         messages.truncate(last + 1);
-        if let Some(i) = messages.iter().position(|m| m.is_assistant() && m.content.trim().is_empty() && m.rest.is_empty()) {
-            return Err((Reason::Empty, format!("message {}, of the assistant's, is empty", i + 1)));
+        let reads = |field: &str| template.is_some_and(|template| template.reads(field));
+        if let Some(i) = messages.iter().position(|m| m.is_assistant() && !m.is_written(reads)) {
+            return Err(unwritten(i, &messages[i]));
         }
-        let first = messages.iter().find(|m| m.role == "user").map_or("", |m| m.content.as_str());
-        let group = fields::group(row, &columns.group, first)?;
+        let group = fields::group(row, &columns.group, &asked(&messages))?;
         let prompt = last.checked_sub(1).map_or(String::new(), |i| messages[i].content.clone());
         let response = messages[last].content.clone();
         Ok(Conversation { messages, group, prompt, response, second: None, choices: vec![] })
@@ -344,4 +346,26 @@ impl Conversation {
         self.response = frame.label(&self.response, &self.choices).map_err(|why| (Reason::WrongType, why))?;
         Ok(self)
     }
+}
+
+/// The fault of a row whose turn number `i`, of the assistant's, says nothing, or something that would be left out.
+fn unwritten(i: usize, turn: &Message) -> Fault {
+    let place = format!("message {}, of the assistant's,", i + 1);
+    if turn.rest.is_empty() {
+        return (Reason::Empty, format!("{place} is empty"));
+    }
+    let instead: Vec<&str> =
+        turn.rest.keys().map(String::as_str).filter(|field| turn.content.trim().is_empty() || *field == TOOL_CALLS).collect();
+    let advice = "write it into the content, or take a template that reads it (data.template = \"model\" is the model folder's own)";
+    (Reason::BadChat, format!("{place} says something in {}, which is not read: {advice}", instead.join(", ")))
+}
+
+/// What a conversation that ends with an answer is told by: the first word of the user's; without one what precedes the answer, and without that all of it.
+fn asked(messages: &[Message]) -> String {
+    let says = |turn: &&Message| !turn.content.trim().is_empty();
+    if let Some(first) = messages.iter().find(|turn| turn.role == "user").filter(says) {
+        return first.content.clone();
+    }
+    let before = &messages[..messages.len().saturating_sub(1)];
+    text_of(if before.iter().any(|turn| says(&turn)) { before } else { messages })
 }

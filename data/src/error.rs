@@ -59,7 +59,7 @@ pub enum DataError {
     },
     /// More bad rows than the configuration allows.
     #[error("{rejected} of {read} rows are bad, more than {allowed} are not allowed; each is listed with its file, line and reason in {} (most frequent: {reason}). \
-             Mend the rows, or raise quarantine.max_fraction or quarantine.always_allow", .quarantine.display())]
+             Mend the rows, or raise {limits}", .quarantine.display())]
     TooManyBad {
         /// Bad rows.
         rejected: u64,
@@ -71,6 +71,8 @@ pub enum DataError {
         quarantine: PathBuf,
         /// The reason met most often, with its count.
         reason: String,
+        /// What the limits are called where they are set.
+        limits: &'static str,
     },
     /// Nothing is left to work with.
     #[error("{what}: no usable row in {sources}; {detail}")]
@@ -135,6 +137,16 @@ impl DataError {
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> DataError {
         let path = path.to_path_buf();
         move |source| DataError::Io { action, path, source }
+    }
+
+    /// The same error where the limits of bad rows are not the keys `data.quarantine`, but called `limits`.
+    pub fn with_limits(self, limits: &'static str) -> DataError {
+        match self {
+            DataError::TooManyBad { rejected, read, allowed, quarantine, reason, .. } => {
+                DataError::TooManyBad { rejected, read, allowed, quarantine, reason, limits }
+            }
+            other => other,
+        }
     }
 
     /// True when the user's input is wrong (exit code 2) rather than the machine or this program (exit code 1).

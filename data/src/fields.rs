@@ -9,6 +9,9 @@ use crate::source::{self, Row, kind};
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// The column in which data sets of conversations have the tools that may be called.
+pub(crate) const TOOLS: &str = "tools";
+
 /// What is wrong with a row, and why in words.
 pub(crate) type Fault = (Reason, String);
 
@@ -180,6 +183,17 @@ pub(crate) fn list(row: &Row, columns: &[String]) -> Result<Vec<Value>, Fault> {
         return Err(missing(row, absent));
     }
     Ok(columns.iter().map(|c| row.fields.get(c).cloned().unwrap_or_default()).collect())
+}
+
+/// Refuses a conversation whose row offers tools in a column of its own ([`TOOLS`]): no template is handed them.
+pub(crate) fn no_tools(row: &Row) -> Result<(), Fault> {
+    let offers = present(row, TOOLS).is_some_and(|tools| match tools {
+        Value::Array(list) => !list.is_empty(),
+        Value::String(text) => !matches!(text.trim(), "" | "[]" | "null"),
+        other => other.is_object(),
+    });
+    let why = "the field \"tools\" is handed to no template: write the tools into the content of a system turn, and leave the field out";
+    if offers { Err((Reason::BadChat, why.to_string())) } else { Ok(()) }
 }
 
 /// The row's weight: 1 where the column is absent or the cell empty.

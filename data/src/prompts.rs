@@ -161,6 +161,7 @@ pub fn load_conversations(
 fn turns(row: &Row, columns: &config::Columns) -> Result<Vec<Message>, fields::Fault> {
     let list = fields::present(row, &columns.messages).or_else(|| fields::present(row, &columns.prompt).filter(|value| value.is_array()));
     let Some(list) = list else { return Ok(vec![Message::new("user", fields::visible(row, &columns.prompt)?)]) };
+    fields::no_tools(row)?;
     let turns = Message::list(list).map_err(|why| (Reason::BadChat, why))?;
     match turns.last() {
         Some(last) if last.is_assistant() => {

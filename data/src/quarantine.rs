@@ -13,6 +13,9 @@ use tempfile::NamedTempFile;
 /// Longest piece of a bad row that is shown in the quarantine file, in characters.
 const SNIPPET: usize = 160;
 
+/// What the limits are called in the configuration of a stage.
+const LIMITS: &str = "data.quarantine.max_fraction or data.quarantine.always_allow";
+
 /// Why a row is bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -177,7 +180,7 @@ impl Quarantine {
         if self.rejected > allowed {
             let worst = self.by_reason.iter().max_by_key(|(_, n)| **n);
             let reason = worst.map_or(String::new(), |(reason, n)| format!("{} × {n}", reason.name()));
-            return Err(DataError::TooManyBad { rejected: self.rejected, read, allowed, quarantine: self.path, reason });
+            return Err(DataError::TooManyBad { rejected: self.rejected, read, allowed, quarantine: self.path, reason, limits: LIMITS });
         }
         let by_reason = self.by_reason.iter().map(|(reason, n)| (reason.name().to_string(), *n)).collect();
         Ok(QuarantineReport { read, rejected: self.rejected, by_reason, skipped: self.skipped, path: self.path })

@@ -44,6 +44,12 @@ fn named_templates_render_as_the_published_ones() {
     let error = ChatTemplate::new(Template::Zephyr, dir.path()).unwrap_err().to_string();
     assert!(error.contains("eos_token") && error.contains("tokenizer_config.json"), "{error}");
 
+    // But for turns of other roles, which the published one leaves out in silence.
+    std::fs::write(dir.path().join("tokenizer_config.json"), "{\"eos_token\": \"</s>\"}").unwrap();
+    let turns = [("user", "2+2"), ("tool", "4"), ("assistant", "four")].map(|(role, text)| Message::new(role, text));
+    let error = ChatTemplate::new(Template::Zephyr, dir.path()).unwrap().render_chat(&turns).unwrap_err().to_string();
+    assert!(error.contains("it has no turns of the role tool"), "{error}");
+
     let golden = fixture().into_iter().find(|golden| golden["name"] == "plain").unwrap();
     let eos = golden["tokens"]["eos_token"].as_str().unwrap();
     for case in golden["cases"].as_array().unwrap() {

@@ -1,10 +1,9 @@
 //! Demonstrations, rankings and prompts: from rows to what the stages learn from; made-up rows first, then the real E2E data.
 
 use data::chat::{ChatTemplate, Message};
-use data::config::{Columns, DemoData, InputShape, PromptData, Quarantine, RankingData, Source, Target};
-use data::demos::{Demo, Layout, load_classes, load_demos};
+use data::config::{Columns, DemoData, PromptData, Quarantine, RankingData, Source};
+use data::demos::{Demo, Layout, load_demos};
 use data::error::DataError;
-use data::frames::{Frame, MARKS};
 use data::labels::table::write_table;
 use data::labels::{Judgment, Kind, flag, text_of};
 use data::prompts::load_prompts;
@@ -16,9 +15,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-const ANY: Quarantine = Quarantine { max_fraction: 1.0, always_allow: 0 };
+pub const ANY: Quarantine = Quarantine { max_fraction: 1.0, always_allow: 0 };
 
-fn source(dir: &TempDir, name: &str, text: &str) -> Source {
+pub fn source(dir: &TempDir, name: &str, text: &str) -> Source {
     let path = dir.path().join(name);
     std::fs::write(&path, text).unwrap();
     Source { path: path.display().to_string(), ..Source::default() }
@@ -140,6 +139,77 @@ fn chats_learn_every_answer_and_prompts_do_not_leak() {
     assert_eq!((demo.prompt.as_str(), demo.group.as_str()), ("v", "u"));
 }
 
+/// Calls of tools, what stands in the place of a text, and tools in a column of their own.
+#[test]
+fn what_a_template_would_leave_out_is_not_learnt_as_silence() {
+    let dir = TempDir::new().unwrap();
+    let calls = r#""tool_calls": [{"name": "sum"}]"#;
+    let row = |silent: &str, more: &str| {
+        let four = r#"{"role": "tool", "content": "4"}, {"role": "assistant", "content": "four"}"#;
+        format!("{{\"messages\": [{{\"role\": \"user\", \"content\": \"2+2\"}}, {{\"role\": \"assistant\", {silent}}}, {four}]{more}}}\n")
+    };
+    let text = [
+        row(&format!(r#""content": null, {calls}"#), ""),
+        row(&format!(r#""content": "let me see", {calls}"#), ""),
+        row(r#""content": "let me see", "tool_calls": []"#, r#", "tools": []"#),
+        row(r#""content": "let me see""#, r#", "tools": [{"name": "sum"}]"#),
+        row(r#""content": "", "reasoning_content": "even""#, ""),
+    ]
+    .concat();
+    let reads = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}\
+                 {{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    let reads = ChatTemplate::from_source("reads", reads, BTreeMap::new()).unwrap();
+    for (template, refused) in
+        [(ChatTemplate::plain(), &[1, 2, 4, 5][..]), (ChatTemplate::chatml().unwrap(), &[1, 2, 4, 5]), (reads, &[4, 5])]
+    {
+        let split = demos(&dir, vec![source(&dir, "a.jsonl", &text)], &template, 0, 0.0).unwrap();
+        let refused: Vec<(u64, Reason)> = refused.iter().map(|&line| (line, Reason::BadChat)).collect();
+        assert_eq!((bad(&split.report.path), split.train.len()), (refused, 5 - split.report.rejected as usize), "{template:?}");
+        assert!(split.train.iter().all(|demo| demo.response == "four"));
+        let told = std::fs::read_to_string(&split.report.path).unwrap();
+        assert!(told.contains("says something in reasoning_content, which is not read") && told.contains("leave the field out"), "{told}");
+    }
+
+    // Prompts and rankings are read by the same templates.
+    let asked = |silent: &str, more: &str| {
+        let turns =
+            format!(r#"{{"role": "user", "content": "2+2"}}, {{"role": "assistant", {silent}}}, {{"role": "tool", "content": "4"}}"#);
+        let answer = |text: &str| format!(r#"{{"role": "assistant", "content": "{text}"}}"#);
+        let (chosen, rejected) = (answer("four"), answer("five"));
+        format!("{{\"messages\": [{turns}], \"chosen\": [{turns}, {chosen}], \"rejected\": [{turns}, {rejected}]{more}}}\n")
+    };
+    let text = [
+        asked(&format!(r#""content": null, {calls}"#), ""),
+        asked(r#""content": "let me see""#, ""),
+        asked(r#""content": "let me see""#, r#", "tools": [{"name": "sum"}]"#),
+    ];
+    let (tokenizer, template) = (Tokenizer::byte().unwrap(), ChatTemplate::plain());
+    let sources = vec![source(&dir, "b.jsonl", &text.concat())];
+    let config = PromptData { sources: sources.clone(), quarantine: ANY, ..PromptData::default() };
+    let list = dir.path().join("bad.jsonl");
+    let split = load_prompts(&config, &tokenizer, &template, 0, 0.0, 1, &list).unwrap();
+    assert_eq!((bad(&list), split.train.len()), (vec![(1, Reason::BadChat), (3, Reason::BadChat)], 1));
+    let config = RankingData { sources, quarantine: ANY, ..RankingData::default() };
+    let lengths = Lengths { tokenizer: &tokenizer, template: &template, context: 0 };
+    let split = load_rankings(&config, Some(lengths), 0.0, 1, &list).unwrap();
+    assert_eq!((bad(&list), split.train.len()), (vec![(1, Reason::BadChat), (3, Reason::BadChat)], 1));
+}
+
+#[test]
+fn chats_without_a_word_of_the_users_are_groups_of_their_own() {
+    let dir = TempDir::new().unwrap();
+    let turn = |role: &str, text: &str| format!("{{\"role\": \"{role}\", \"content\": \"{text}\"}}");
+    let row = |turns: &[String]| format!("{{\"messages\": [{}]}}\n", turns.join(", "));
+    let text: String = (0..40).map(|i| row(&[turn("system", &format!("rule {i}")), turn("assistant", "yes")])).collect();
+    let split = demos(&dir, vec![source(&dir, "a.jsonl", &text)], &ChatTemplate::chatml().unwrap(), 0, 0.25).unwrap();
+    assert!(split.train.len() > 20 && split.valid.len() > 2, "{} and {}", split.train.len(), split.valid.len());
+    let text =
+        row(&[turn("user", " "), turn("assistant", "one")]) + &row(&[turn("system", "s"), turn("user", ""), turn("assistant", "two")]);
+    let split = demos(&dir, vec![source(&dir, "b.jsonl", &text)], &ChatTemplate::plain(), 0, 0.0).unwrap();
+    let groups: Vec<&str> = split.train.iter().map(|demo| demo.group.as_str()).collect();
+    assert_eq!(groups, ["user:  \n\nassistant: one", "system: s\n\nuser:"]);
+}
+
 #[test]
 fn nothing_usable_is_an_error() {
     let dir = TempDir::new().unwrap();
@@ -151,6 +221,7 @@ fn nothing_usable_is_an_error() {
     let list = dir.path().join("bad.jsonl");
     let error = load_demos(&strict, &Tokenizer::byte().unwrap(), &Layout::Chat(&ChatTemplate::plain()), 0, 0.0, 1, &list).unwrap_err();
     assert!(matches!(error, DataError::TooManyBad { .. }) && error.to_string().contains(&list.display().to_string()), "{error}");
+    assert!(error.to_string().ends_with("raise data.quarantine.max_fraction or data.quarantine.always_allow"), "{error}");
 }
 
 fn rankings(dir: &TempDir, sources: Vec<Source>, merge_judges: bool) -> Split<Ranking> {
@@ -517,74 +588,4 @@ fn real_dialogues() {
     assert!(split.report.rejected < 40, "{:?}", split.report);
     let prompts = split.train.iter().map(|r| text_of(&r.prompt));
     assert!({ prompts }.all(|p| p.starts_with("Human:") && p.ends_with("Assistant:")));
-}
-
-fn laid_out(dir: &TempDir, config: &DemoData, layout: &Layout, tokenizer: &Tokenizer, context: usize) -> Split<Demo> {
-    load_demos(config, tokenizer, layout, context, 0.0, 1, &dir.path().join("bad.jsonl")).unwrap()
-}
-
-#[test]
-fn pairs_have_a_source_and_a_target_each_with_an_end() {
-    let dir = TempDir::new().unwrap();
-    let text = concat!(
-        "{\"prompt\": \"ab\", \"response\": \"cde\"}\n",
-        "{\"prompt\": \"abcde\", \"response\": \"c\"}\n",
-        "{\"prompt\": \"abcdef\", \"response\": \"c\"}\n"
-    );
-    let config = DemoData { sources: vec![source(&dir, "a.jsonl", text)], quarantine: ANY, ..DemoData::default() };
-    let tokenizer = Tokenizer::byte().unwrap();
-    let split = laid_out(&dir, &config, &Layout::Pair, &tokenizer, 6);
-    let side = |text: &str| [tokenizer.encode(text).unwrap(), vec![tokenizer.eos()]].concat();
-    assert_eq!(split.train.len(), 2, "a source of seven tokens is too long for a context of six");
-    let demo = &split.train[0];
-    assert_eq!((demo.prompt_ids(), &demo.ids[3..]), (side("ab").as_slice(), side("cde").as_slice()));
-    assert_eq!(demo.targets(), 4);
-}
-
-#[test]
-fn classified_rows_stand_between_special_tokens_and_held_out_ones_stay_out() {
-    let dir = TempDir::new().unwrap();
-    let tokenizer = Tokenizer::train_wordpiece(&mut ["good bad film".to_string(), "good bad film".to_string()].into_iter(), 40).unwrap();
-    let columns = Columns { prompt: "text".into(), response: "label".into(), second: "other".into(), ..Columns::default() };
-    let with = |name: &str, text: &str| Source { columns: columns.clone(), ..source(&dir, name, text) };
-    let train = concat!(
-        "{\"text\": \"good film\", \"label\": 1}\n",
-        "{\"text\": \"Bad Film\", \"label\": \"0\", \"other\": \"good\"}\n",
-        "{\"text\": \"film\", \"label\": 0}\n"
-    );
-    let config = DemoData {
-        sources: vec![with("a.jsonl", train)],
-        heldout: vec![with("b.jsonl", "{\"text\": \"film\", \"label\": 1}\n")],
-        quarantine: ANY,
-        ..DemoData::default()
-    };
-    let split = laid_out(&dir, &config, &Layout::Framed, &tokenizer, 16);
-    let ids = |tokens: &[&str]| tokens.iter().map(|t| tokenizer.token_to_id(t).unwrap()).collect::<Vec<_>>();
-    assert_eq!((split.train.len(), split.valid.len(), split.report.skipped["held-out"]), (2, 1, 1));
-    assert_eq!(split.train[0].ids, ids(&["[CLS]", "good", "film", "[SEP]"]));
-    assert_eq!(split.train[1].ids, ids(&["[CLS]", "bad", "film", "[SEP]", "good", "[SEP]"]));
-    assert_eq!((split.train[0].response.as_str(), split.train[0].targets(), split.train[1].response.as_str()), ("1", 1, "0"));
-    assert_eq!(load_classes(&config, &dir.path().join("bad.jsonl")).unwrap().into_iter().collect::<Vec<_>>(), ["0", "1"]);
-}
-
-#[test]
-fn marked_rows_keep_their_sequences_apart_and_their_labels_in_one_form() {
-    let dir = TempDir::new().unwrap();
-    let tokenizer = Tokenizer::byte().unwrap().with_special(&MARKS).unwrap();
-    let columns = Columns { answers: vec!["one".into(), "two".into(), "three".into()], response: "label".into(), ..Columns::default() };
-    let text = concat!(
-        "{\"prompt\": \"ab\", \"one\": \"c\", \"two\": \"def\", \"three\": null, \"label\": 1}\n",
-        "{\"prompt\": \"a\", \"one\": \"c\", \"two\": \"d\", \"three\": \"e\", \"label\": \"e\"}\n",
-        "{\"prompt\": \"a\", \"one\": \"c\", \"two\": \"d\", \"three\": null, \"label\": 2}\n",
-        "{\"prompt\": \"a\", \"one\": \"c\", \"two\": null, \"three\": \"e\", \"label\": 0}\n",
-        "{\"prompt\": \"abcdef\", \"one\": \"c\", \"two\": \"d\", \"three\": null, \"label\": 0}\n"
-    );
-    let config = DemoData { sources: vec![Source { columns, ..source(&dir, "a.jsonl", text) }], quarantine: ANY, ..DemoData::default() };
-    let frame = Frame::of(&tokenizer, InputShape::Choice, Target::Class).unwrap();
-    // The longest sequence counts, not the row: start, "ab", delimiter, "def", extract are eight tokens.
-    let split = laid_out(&dir, &config, &Layout::Marked(&frame), &tokenizer, 8);
-    assert_eq!((split.train.len(), split.report.rejected), (2, 3), "{:?}", split.report);
-    assert_eq!(split.train[0].ids.len(), 6 + 8);
-    assert_eq!(split.train.iter().map(Demo::targets).collect::<Vec<_>>(), [2, 3], "a mark for each choice");
-    assert_eq!(split.train.iter().map(|d| d.response.as_str()).collect::<Vec<_>>(), ["1", "2"]);
 }

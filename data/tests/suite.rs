@@ -12,6 +12,8 @@ mod corpus;
 mod csv_fuzz;
 #[path = "labels.rs"]
 mod labels;
+#[path = "layouts.rs"]
+mod layouts;
 #[path = "pictures.rs"]
 mod pictures;
 #[path = "rows.rs"]

@@ -9,10 +9,13 @@ use evaluate::attribution::{Attribution, Method, attribute};
 use evaluate::report::heatmap::Heatmap;
 use evaluate::report::html::{FOOT, escape, grid, head};
 use evaluate::report::tokens::{Coloured, largest, render};
-use model::{HeadKind, Sampling};
+use model::{HeadKind, Model, Sampling};
 use program::say;
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
+
+/// Cells of all maps of a page at most: each is some 120 bytes of it, and a browser has to draw it.
+const CELLS: usize = 200_000;
 
 /// Attributes and prints.
 pub fn run(args: &AttributeArgs) -> anyhow::Result<()> {
@@ -40,8 +43,7 @@ pub fn run(args: &AttributeArgs) -> anyhow::Result<()> {
         }
     }
     if let Some(path) = &args.html {
-        let maps = opened.model.attention(&ids)?;
-        let page = page(&found, &names, first, &maps, method)?;
+        let page = page(&opened.model, &ids, &found, &names, method)?;
         std::fs::write(path, page).map_err(|e| input(format!("{}: cannot be written: {e}", path.display())))?;
     }
     Ok(())
@@ -80,9 +82,10 @@ fn text(args: &AttributeArgs, opened: &Opened, tokenizer: &Tokenizer) -> anyhow:
     Ok((ids, first))
 }
 
-/// Coloured text, one map of answer tokens by all tokens, and what the heads look at.
-fn page(found: &Attribution, names: &[String], first: usize, maps: &[Tensor], method: Method) -> anyhow::Result<String> {
-    let total = found.total();
+/// Coloured text, one map of answer tokens by all tokens, and what the heads look at, as far as the page has room for it.
+fn page(model: &Model, ids: &[u32], found: &Attribution, names: &[String], method: Method) -> anyhow::Result<String> {
+    let (total, first) = (found.total(), names.len() - found.values.len());
+    let mut room = Room(CELLS);
     let token = |(i, name): (usize, &String)| {
         let note = if i < first { String::new() } else { format!("log-likelihood {:.3}", found.log_probs[i - first]) };
         Coloured { text: name.clone(), value: Some(total[i]), note }
@@ -113,20 +116,46 @@ fn page(found: &Attribution, names: &[String], first: usize, maps: &[Tensor], me
         columns: names.to_vec(),
         values: shares,
     };
-    html += &grid("Token by token", &by_token.render());
+    html += &room.grid("Token by token", found.values.len() * names.len(), || Ok(by_token.render()))?;
     let map = |title: String, values: &Tensor| -> anyhow::Result<String> {
         let values = Vec::<Vec<f64>>::try_from(values.to_kind(Kind::Double).to_device(Device::Cpu))?;
         Ok(Heatmap { title, rows: names.to_vec(), columns: names.to_vec(), values }.render())
     };
-    let (mut means, mut heads) = (String::new(), String::new());
-    for (layer, all) in maps.iter().enumerate() {
-        means += &map(format!("Layer {}, mean of its heads", layer + 1), &all.mean_dim(0, false, Kind::Float))?;
-        for h in 0..all.size()[0] {
-            heads += &map(format!("Layer {}, head {}", layer + 1, h + 1), &all.get(h))?;
-        }
-    }
+    let config = model.config();
+    let cells = config.layers * names.len() * names.len();
+    let mut maps = Vec::new();
     html += "<p class=\"small\">Attention: from the token of a row to the tokens of the columns; each row sums to 1.</p>\n";
-    html += &grid("What the layers look at", &means);
-    html += &format!("<details><summary>Head by head</summary>{}</details>\n", grid("Heads", &heads));
+    html += &room.grid("What the layers look at", cells, || {
+        maps = model.attention(ids)?;
+        let mean =
+            |(layer, all): (usize, &Tensor)| map(format!("Layer {}, mean of its heads", layer + 1), &all.mean_dim(0, false, Kind::Float));
+        maps.iter().enumerate().map(mean).collect()
+    })?;
+    let heads = room.grid("Heads", cells * config.heads, || {
+        let mut heads = String::new();
+        for (layer, all) in maps.iter().enumerate() {
+            for h in 0..all.size()[0] {
+                heads += &map(format!("Layer {}, head {}", layer + 1, h + 1), &all.get(h))?;
+            }
+        }
+        Ok(heads)
+    })?;
+    html += &format!("<details><summary>Head by head</summary>{heads}</details>\n");
     Ok(html + FOOT)
+}
+
+/// Cells that a page still has room for.
+struct Room(usize);
+
+impl Room {
+    /// Pictures of so many cells under their heading, or how many there would be.
+    fn grid(&mut self, heading: &str, cells: usize, draw: impl FnOnce() -> anyhow::Result<String>) -> anyhow::Result<String> {
+        if cells > self.0 {
+            return Ok(format!(
+                "<h2>{heading}</h2>\n<p class=\"small\">Left out: {cells} cells, and a page has room for {CELLS} in all. A shorter text has fewer.</p>\n"
+            ));
+        }
+        self.0 -= cells;
+        Ok(grid(heading, &draw()?))
+    }
 }

@@ -332,7 +332,7 @@ pub struct TasksArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "BLEU is sacrebleu's (corpus, exponential smoothing), ROUGE is rouge-score's F1 without stemming, the figures of classes are \
-                        scikit-learn's. A reference may be a list of several."
+                        scikit-learn's. Of text, a reference may be a list of several."
 )]
 pub struct MetricsArgs {
     /// Rows with a prediction and a reference: JSONL, CSV, TSV, Parquet or Arrow.

@@ -1,5 +1,8 @@
 //! How surprised a language model is: negative log-likelihood in nats, and what follows from it.
 //!
+//! As in lm-evaluation-harness the last token of a piece is predicted and not fed. A model whose rotary positions go by the length that is fed ("dynamic" beyond
+//! its original length, "longrope" at one token more than that) therefore gives other numbers here than the logits of the whole piece do.
+//!
 //! Letters of the shapes: B rows, T positions, D width, V vocabulary, N predictions of a chunk.
 
 use loss::mask::log_probs;

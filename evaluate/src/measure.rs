@@ -17,8 +17,11 @@ struct Pair {
 /// Reads the rows and prints the figures.
 pub fn run(args: &MetricsArgs) -> anyhow::Result<()> {
     let pairs = rows::read(&args.data, 0, rows::FIGURES, |row| pair(row, args))?;
-    let numbers =
-        || -> Option<Vec<(f64, f64)>> { pairs.iter().map(|p| Some((p.prediction.as_f64()?, p.references[0].as_f64()?))).collect() };
+    let number = |p: &Pair| match p.references.as_slice() {
+        [right] => Some((p.prediction.as_f64()?, right.as_f64()?)),
+        _ => None,
+    };
+    let numbers = || pairs.iter().map(number).collect::<Option<Vec<(f64, f64)>>>();
     let kind = args.kind.unwrap_or(match numbers() {
         Some(_) => MeasureAs::Number,
         None => MeasureAs::Text,
@@ -66,6 +69,10 @@ fn pair(row: &Row, args: &MetricsArgs) -> Result<Pair, String> {
         Value::Array(list) => list,
         one => vec![one],
     };
+    if references.len() > 1 && matches!(args.kind, Some(MeasureAs::Class | MeasureAs::Number)) {
+        let (n, field) = (references.len(), &args.reference);
+        return Err(format!("field {field:?} is a list of {n}: of classes and numbers one is right, texts may have several references"));
+    }
     Ok(Pair { prediction, references })
 }
 

@@ -190,6 +190,16 @@ fn read(data: &RankingData, lengths: Lengths, bad: &Path) -> anyhow::Result<(Row
 
 /// Score of every row at its last token, rows of like length together.
 fn score(opened: &Opened, ids: &[Vec<u32>], batch: usize) -> anyhow::Result<Vec<f64>> {
+    if let Some(pad) = opened.model.config().pad {
+        match ids.iter().filter(|row| row.last() == Some(&pad)).count() {
+            0 => {}
+            n => eprintln!(
+                "evaluate: {n} of {} rows end with token {pad}, which config.json names as padding: they are scored there, by transformers at the last \
+                 token that is none",
+                ids.len()
+            ),
+        }
+    }
     let mut order: Vec<usize> = (0..ids.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(ids[i].len()));
     let mut scores = vec![0.0; ids.len()];

@@ -160,6 +160,18 @@ fn rewards_of_rows_pairs_and_rankings() {
     fs::remove_dir_all(Path::new(path).parent().expect("folder")).expect("removed");
 }
 
+/// transformers passes over a token that config.json pads with.
+#[test]
+fn rows_that_end_with_padding_are_told_of() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden/gpt2_reward");
+    let said = |ids: &str| {
+        let assert = evaluate(&["reward", "--model", text(&folder), "--device", "cpu", "--ids", ids]).success();
+        String::from_utf8(assert.get_output().stderr.clone()).expect("UTF-8")
+    };
+    assert!(said("5,6,1").contains("1 of 1 rows end with token 1, which config.json names as padding"));
+    assert!(!said("5,6,0").contains("padding"));
+}
+
 /// A table of judgments is scored as the same rankings in rows are; its other rows are counted, and each names the place that it was made from.
 #[test]
 fn rewards_of_a_table_of_judgments() {

@@ -67,6 +67,7 @@ fn correlations_are_scipys() {
         same(&got, &case["expected"], "correlation");
     }
     assert_eq!(spearman(&[(1.0, 2.0), (2.0, 2.0)]), None, "no correlation with what never changes");
+    assert_eq!(pearson(&[(0.1, 0.7); 3]), None, "whose mean is rounded");
     assert_eq!(spearman(&[(1.0, 2.0), (f64::NAN, 3.0), (2.0, 4.0)]), None, "nor with what is no number");
     assert_eq!(spearman(&[(0.0, 1.0), (-0.0, 1.0), (2.0, 2.0)]), Some(1.0), "the two zeros are one");
 }
@@ -94,6 +95,12 @@ fn the_command_reads_rows_and_says_what_is_wrong() {
     assert!(json("{\"prediction\": 1, \"reference\": 3}\n{\"prediction\": 2, \"reference\": 5.5}\n", &[])["spearman"] == 1.0);
     let printed = metrics(classes, &[&fields[..], &["--as", "class"]].concat()).success();
     assert!(String::from_utf8_lossy(&printed.get_output().stdout).contains("classes.1.recall"));
+    let several = "{\"prediction\": 2, \"reference\": [2]}\n{\"prediction\": 1, \"reference\": [1, 3]}\n";
+    for kind in ["class", "number"] {
+        let error = metrics(several, &["--as", kind]).code(2);
+        assert!(String::from_utf8_lossy(&error.get_output().stderr).contains("line 2: field \"reference\" is a list of 2"));
+    }
+    assert!(json(several, &[])["bleu"].is_object(), "several references are text's");
     let error = metrics("{\"prediction\": \"a\"}\n", &[]).code(2);
     assert!(String::from_utf8_lossy(&error.get_output().stderr).contains("line 1: no field \"reference\""));
 }

@@ -206,3 +206,44 @@ fn answers_without_a_partner_and_repeated_ids() {
     let report = Report::build(dir.path()).expect("report");
     assert!(at(&report, "ppo/notes")[0].as_str().expect("note").contains("no id was answered by both"));
 }
+
+/// Names of fields are the user's: none meets a column that the report makes, or is taken for a pattern.
+#[test]
+fn samples_may_have_fields_of_any_name() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    common::toy_runs(dir.path());
+    fs::remove_file(dir.path().join("ppo/gold.jsonl")).expect("removed");
+    let write = |model: fn(usize) -> Value| {
+        let row = |i: usize| {
+            format!(
+                "{}\n",
+                json!({"id": i / 2, "model": model(i % 2), "prompt": "p", "response": "r", "rows": 7, "x": i % 2, "x_right": 1, "x_policy": 2,
+                    "*": 3, "^x.*$": 4, "len": 5})
+            )
+        };
+        fs::write(dir.path().join("ppo/samples.jsonl"), (0..4).map(row).collect::<String>()).expect("written");
+        Report::build(dir.path()).expect("report")
+    };
+    let report = write(|i| Value::from(["sft", "policy"][i]));
+    let (means, differences) = (at(&report, "ppo/means"), at(&report, "ppo/differences"));
+    assert_eq!((&means["sft"]["rows"], &means["policy"]["x"], &means["sft"]["*"]), (&json!(2), &json!(1.0), &json!(3.0)), "{means}");
+    assert_eq!((&differences["x"]["difference"], &differences["^x.*$"]["difference"]), (&json!(1.0), &json!(0.0)), "{differences}");
+    let report = write(|i| json!(i));
+    assert!(at(&report, "ppo/notes")[0].as_str().expect("note").contains("no text field \"model\": not compared"));
+}
+
+#[test]
+fn a_last_line_may_be_cut_inside_a_character() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    common::toy_runs(dir.path());
+    let path = dir.path().join("ppo/gold.jsonl");
+    let whole = fs::read(&path).expect("samples");
+    fs::write(&path, [&whole[..], b"{\"id\": 9, \"response\": \"caf\xc3"].concat()).expect("written");
+    let report = Report::build(dir.path()).expect("report");
+    assert_eq!(at(&report, "ppo/notes")[0], "gold.jsonl: the last line is cut off and was left out");
+    assert_eq!(at(&report, "ppo/gold_pairs"), 4);
+    // In the middle it is damage.
+    fs::write(&path, [&b"{\"id\": \"caf\xc3\"}\n"[..], &whole].concat()).expect("written");
+    let damaged = Report::build(dir.path()).expect_err("damaged");
+    assert!(damaged.is_input() && damaged.to_string().contains("gold.jsonl, line 1"), "{damaged}");
+}

@@ -91,11 +91,11 @@ fn gradient_times_input_is_the_slope_along_the_input() {
 }
 
 /// Folders with a byte tokenizer: a language model and a reward model.
-fn folders(dir: &Path) -> [PathBuf; 2] {
+fn folders(dir: &Path, context: usize) -> [PathBuf; 2] {
     [HeadKind::Lm, HeadKind::Scalar].map(|head| {
         let folder = dir.join(format!("{head:?}"));
         let tokenizer = Tokenizer::byte().unwrap();
-        let shape = Shape { vocab_size: tokenizer.vocab_size(), context: 64, layers: 2, heads: 2, kv_heads: 1, width: 16, dropout: 0.0 };
+        let shape = Shape { vocab_size: tokenizer.vocab_size(), context, layers: 2, heads: 2, kv_heads: 1, width: 16, dropout: 0.0 };
         let mut config = Config::fresh(model::config::Family::Llama, shape).unwrap();
         config.set_special(None, &[tokenizer.eos()], Some(tokenizer.pad()));
         config.init_std = 0.3;
@@ -108,7 +108,7 @@ fn folders(dir: &Path) -> [PathBuf; 2] {
 #[test]
 fn the_last_tokens_reward_is_the_answers() {
     let dir = tempfile::tempdir().unwrap();
-    let [_, folder] = folders(dir.path());
+    let [_, folder] = folders(dir.path(), 64);
     let model = RewardModel::load(&folder, Device::Cpu, Kind::Float).unwrap();
     for (prompt, answer) in [("where is it?", "by the river."), ("q", "a")] {
         let of = model.token_rewards("", &[data::chat::Message::new("user", prompt)], answer, true).unwrap();
@@ -134,7 +134,7 @@ fn evaluate(args: &[&str]) -> String {
 #[test]
 fn the_commands_write_their_pages() {
     let dir = tempfile::tempdir().unwrap();
-    let [lm, rm] = folders(dir.path());
+    let [lm, rm] = folders(dir.path(), 64);
     let path = |p: &Path| p.display().to_string();
     let page = dir.path().join("attribute.html");
     let said = evaluate(&["attribute", "--model", &path(&lm), "--prompt", "the <b> cat", "--answer", " sat", "--html", &path(&page)]);
@@ -168,11 +168,28 @@ fn the_commands_write_their_pages() {
     }
 }
 
+/// A page has room for so many cells: the heads of two layers and 194 tokens have more, at 404 tokens the layers do.
+#[test]
+fn the_page_of_a_long_text_stays_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let [lm, _] = folders(dir.path(), 512);
+    let page = dir.path().join("attribute.html");
+    let [lm, page] = [lm, page].map(|path| path.display().to_string());
+    for (length, layers, left_out) in [(190, true, 1), (400, false, 2)] {
+        let prompt = "a".repeat(length);
+        evaluate(&["attribute", "--model", &lm, "--prompt", &prompt, "--answer", " sat", "--method", "gradient", "--html", &page]);
+        let html = std::fs::read_to_string(&page).unwrap();
+        assert_eq!(html.contains("Layer 2, mean of its heads"), layers);
+        assert_eq!((html.matches("Left out: ").count(), html.contains("Layer 1, head 1")), (left_out, false));
+        assert!(html.contains("Token by token") && html.len() < 30_000_000, "{}", html.len());
+    }
+}
+
 /// A row that cannot be used is an error with its place, and no row is passed over.
 #[test]
 fn the_first_bad_row_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let [lm, rm] = folders(dir.path());
+    let [lm, rm] = folders(dir.path(), 64);
     let (rows, out) = (dir.path().join("rows.jsonl"), dir.path().join("answers.jsonl"));
     let path = |p: &Path| p.display().to_string();
     let [lm, rm, data, answers] = [path(&lm), path(&rm), path(&rows), path(&out)];

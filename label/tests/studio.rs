@@ -246,6 +246,19 @@ async fn judgments_come_back_with_their_authors_whatever_the_order_of_pages() {
     assert_eq!(best(&alone), best(&rows[0]));
 }
 
+/// TASK_API_PAGE_SIZE_MAX of a server: fewer tasks a page than were asked for.
+#[tokio::test]
+async fn a_server_that_caps_its_pages_loses_nothing() {
+    let bench = Bench::new(5).await;
+    bench.stub.cap_pages(2);
+    push(&bench.push_args(), &bench.client()).await.unwrap();
+    let again = push(&bench.push_args(), &bench.client()).await.unwrap();
+    assert_eq!((again.imported, again.there, bench.stub.tasks().len()), (0, 5, 5));
+    bench.stub.annotate(4, ranked(&bench.stub.tasks()[4], &[0, 1, 2], 4, 1, 30));
+    let pulled = pull(&PullArgs { page_size: 100, ..bench.pull_args("a.arrow") }, &bench.client()).await.unwrap();
+    assert_eq!((pulled.tasks, pulled.open, pulled.kinds[&Kind::Ranking]), (5, 4, 1));
+}
+
 #[test]
 fn the_program_asks_for_a_token_and_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();

@@ -22,6 +22,14 @@ pub enum ModelError {
         /// Why.
         source: std::io::Error,
     },
+    /// Weights could not be written.
+    #[error("{path}: writing the weights failed: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A JSON file that cannot be parsed, or lacks a field.
     #[error("{path}: {source}")]
     Json {
@@ -143,7 +151,9 @@ impl ModelError {
     /// True when the user's input is wrong (exit code 2) rather than the machine or this program (exit code 1).
     pub fn is_input(&self) -> bool {
         match self {
-            ModelError::Io { source, .. } => matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied),
+            ModelError::Io { source, .. } | ModelError::Write { source, .. } => {
+                matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
+            }
             ModelError::Torch(_) | ModelError::Native(_) => false,
             _ => true,
         }

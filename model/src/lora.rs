@@ -122,6 +122,9 @@ impl Model {
             }
             adapters.dropout = wanted.dropout;
         }
+        if self.head() == HeadKind::Lm && self.config().tied {
+            adapters.saved.extend(files.tied_head(self.config().family, self.head_weight())?);
+        }
         for p in self.parameters() {
             if let Some(value) = files.saved(&p, self.device())? {
                 no_grad(|| p.tensor.shallow_clone().copy_(&value));

@@ -110,6 +110,12 @@ impl Model {
         let heads = [Names::of(config.family).head, SCALAR_HEAD];
         let fresh: &[&str] = if fresh && head != declared { &heads } else { &[] };
         let model = Model::build(config, head, device, Builder::new(Supply::Files { files: &mut files, fresh, device }))?;
+        let name = Names::of(model.config.family).head;
+        // transformers keeps the two apart where they differ.
+        if head == HeadKind::Lm && model.config.tied && files.differs(name, &model.head_weight)? {
+            let reason = format!("the output matrix is tied, but {name} differs from the embedding: set tie_word_embeddings to false");
+            return Err(ModelError::Config { path, key: "tie_word_embeddings".into(), reason });
+        }
         files.finish(names::is_head)?;
         Ok(model)
     }
@@ -394,7 +400,7 @@ impl Model {
         hidden.to_kind(Kind::Float).linear::<Tensor>(&cast(&self.head_weight, Kind::Float), None).squeeze_dim(-1)
     }
 
-    /// Score of each row at its last token, `[B]`: what `AutoModelForSequenceClassification` gives.
+    /// Score of each row at its last token, `[B]`: what `AutoModelForSequenceClassification` gives where that is not the padding of config.json.
     pub fn score_last(&self, rows: &[&[u32]]) -> Result<Tensor, ModelError> {
         if rows.is_empty() {
             return Ok(Tensor::zeros([0], (Kind::Float, self.device)));

@@ -5,6 +5,7 @@ use crate::error::ModelError;
 use crate::files::{self, WeightFiles};
 use crate::lora::{Adapters, module_of};
 use crate::model::{HeadKind, Model, Parameter};
+use crate::names::{self, Names};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -122,6 +123,29 @@ impl AdapterFiles {
         if self.files.has(&name) { self.files.take(&name, &p.tensor.size(), device).map(Some) } else { Ok(None) }
     }
 
+    /// The module of an output matrix that goes with the adapter of a model where that is the embedding, `[V, D]` like `tied`, if there is one. PEFT takes the
+    /// two apart unless both go with it: one without the other, or another, is refused.
+    pub fn tied_head(&mut self, family: Family, tied: &Tensor) -> Result<Option<String>, ModelError> {
+        let names = Names::of(family);
+        let prefixed = |name: &str| format!("{PREFIX}{name}");
+        let embedding = Some(prefixed(names.embedding)).filter(|name| self.files.has(name));
+        let head = names::aliases(names.head).find(|name| self.files.has(&prefixed(name)));
+        let (size, device) = (tied.size(), tied.device());
+        let same = match (embedding, head) {
+            (None, None) => return Ok(None),
+            (Some(embedding), Some(head)) => {
+                let embedding = self.files.take(&embedding, &size, device)?;
+                embedding.equal(&self.files.take(&prefixed(head), &size, device)?)
+            }
+            _ => false,
+        };
+        if same {
+            return Ok(head.map(|name| module_of(name).to_owned()));
+        }
+        let reason = "PEFT unties the output matrix here: merge the adapter with PEFT (merge_and_unload)".to_owned();
+        Err(ModelError::Config { path: self.path.clone(), key: "modules_to_save".into(), reason })
+    }
+
     /// Complains of tensors that nobody took.
     pub fn finish(self) -> Result<(), ModelError> {
         // A head that this model does without.
@@ -161,7 +185,9 @@ pub(crate) fn write(model: &Model, adapters: &Adapters, folder: &Path, base: &Pa
     });
     files::write_json(&folder.join(CONFIG), &config)?;
     let prefixed = |p: Parameter| Parameter { name: format!("{PREFIX}{}", p.name), ..p };
-    let saved = model.parameters().into_iter().filter(|p| adapters.saved.iter().any(|module| module == module_of(&p.name)));
+    let tied = names::aliases(Names::of(model.config().family).head).filter(|_| !scalar && model.config().tied);
+    let tied = tied.map(|name| Parameter { name: name.into(), tensor: model.head_weight().shallow_clone(), decay: true, unit: 0 });
+    let saved = model.parameters().into_iter().chain(tied).filter(|p| adapters.saved.iter().any(|module| module == module_of(&p.name)));
     let all: Vec<Parameter> = model.adapter_tensors().into_iter().chain(saved).map(prefixed).collect();
     files::write_tensors(folder, WEIGHTS, &all, CONFIG)
 }

@@ -121,14 +121,27 @@ fn a_head_is_never_made_up() {
     assert!(refused().contains("bert.pooler.dense.weight is missing"));
 }
 
-/// transformers reads an output matrix beside the embedding where the two are not tied, and passes over it where they are.
+/// transformers reads an output matrix beside the embedding where the two are not tied, and where they differ. The bias likewise.
 #[test]
 fn an_untied_output_matrix_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     open("bert").0.save(dir.path()).unwrap();
     let weights = dir.path().join("model.safetensors");
     let mut tensors = Tensor::read_safetensors(&weights).unwrap();
-    tensors.push(("cls.predictions.decoder.weight".into(), Tensor::zeros([40, 16], (tch::Kind::Float, Device::Cpu))));
+    let own = |name: &str| tensors.iter().find(|(tensor, _)| tensor == name).unwrap().1.copy();
+    let tied = [
+        ("cls.predictions.decoder.weight", own("bert.embeddings.word_embeddings.weight")),
+        ("cls.predictions.decoder.bias", own("cls.predictions.bias")),
+    ];
+    tensors.extend(tied.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.copy())));
+    for (name, tensor) in tied {
+        let place = tensors.iter().position(|(other, _)| other == name).unwrap();
+        tensors[place].1 = &tensor + 0.5;
+        Tensor::write_safetensors(&tensors, &weights).unwrap();
+        let said = Bert::load(dir.path(), Device::Cpu).unwrap_err().to_string();
+        assert!(said.contains("tie_word_embeddings") && said.contains(name), "{said}");
+        tensors[place].1 = tensor;
+    }
     Tensor::write_safetensors(&tensors, &weights).unwrap();
     assert!(Bert::load(dir.path(), Device::Cpu).is_ok());
     let path = dir.path().join("config.json");
@@ -138,6 +151,24 @@ fn an_untied_output_matrix_is_refused() {
     assert!(said.contains("tie_word_embeddings"), "{said}");
     let classes = BertHead::Classes(vec!["a".into(), "b".into()]);
     assert!(Bert::load_as(dir.path(), &classes, Device::Cpu).is_ok(), "a classifier has no output matrix");
+}
+
+/// transformers takes sigmoids of several labels and numbers of a regression, where a softmax would say something else.
+#[test]
+fn only_single_labels_are_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    open("bert_classes").0.save(dir.path()).unwrap();
+    let path = dir.path().join("config.json");
+    let config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(config["problem_type"], "single_label_classification");
+    for kind in ["multi_label_classification", "regression"] {
+        let mut config = config.clone();
+        config["problem_type"] = json!(kind);
+        std::fs::write(&path, config.to_string()).unwrap();
+        let said = Bert::load(dir.path(), Device::Cpu).unwrap_err().to_string();
+        assert!(said.contains("problem_type") && said.contains(kind), "{said}");
+        assert!(Bert::load_as(dir.path(), &BertHead::Masked, Device::Cpu).is_ok(), "its encoder can be had");
+    }
 }
 
 #[test]

@@ -3,11 +3,12 @@
 
 use crate::common;
 
-use common::{Expected, gap, tiny};
+use common::{Expected, gap, golden, tiny};
 use data::config::{InputShape, Target};
 use data::frames::Frame;
-use model::{Classifier, HeadKind, Model};
-use std::path::PathBuf;
+use model::{Classifier, Config, HeadKind, Model};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use tch::{Device, no_grad};
 
 fn fixture(name: &str) -> PathBuf {
@@ -133,6 +134,39 @@ fn what_is_no_classifier_is_refused() {
     assert!(model.rows(&[&long]).is_err() && model.rows(&[&[&long[1..], &long[1..]].concat()]).is_ok(), "the longest sequence counts");
     let frame = Frame { kind: InputShape::Classification, target: Target::Class, start: 2, delimiter: 3, extract: 4 };
     assert!(Classifier::on(tiny(HeadKind::Lm, 0.0), frame, vec!["one".into()], 40, 1).is_err(), "one class is none");
+}
+
+/// transformers takes sigmoids of several labels and numbers of a regression; a single output is a reward model's score whatever it was trained as.
+#[test]
+fn only_single_labels_are_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.json");
+    let put = |folder: &Path, kind: &str| {
+        std::fs::copy(folder.join("model.safetensors"), dir.path().join("model.safetensors")).unwrap();
+        let mut config: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("config.json")).unwrap()).unwrap();
+        config["problem_type"] = json!(kind);
+        std::fs::write(&path, config.to_string()).unwrap();
+    };
+    for kind in ["multi_label_classification", "regression"] {
+        put(&fixture("llama_classes"), kind);
+        let said = Classifier::load(dir.path(), Device::Cpu).unwrap_err().to_string();
+        assert!(said.contains("problem_type") && said.contains(kind), "{said}");
+        put(&golden("llama_reward"), kind);
+        assert!(Model::load(dir.path(), Device::Cpu).is_ok());
+    }
+}
+
+/// Rows end with a token of their own, so that transformers finds it whatever pads.
+#[test]
+fn a_classifier_keeps_its_padding() {
+    let dir = tempfile::tempdir().unwrap();
+    let frame = Frame { kind: InputShape::Classification, target: Target::Number, start: 2, delimiter: 3, extract: 4 };
+    let mut config = Config::gpt2(40, 64, 2, 4, 32, 0.0).unwrap();
+    config.set_special(Some(0), &[0], None);
+    let decoder = Model::new(config, HeadKind::Lm, Device::Cpu, 7).unwrap();
+    Classifier::on(decoder, frame, vec![], 40, 0).unwrap().save(dir.path()).unwrap();
+    assert_eq!(Config::load(dir.path()).unwrap().pad, Some(0));
+    assert_eq!(Classifier::load(dir.path(), Device::Cpu).unwrap().target(), Target::Number, "our own regression is read");
 }
 
 /// Dropout leaves out the same features in all sequences of a row, so equal choices stay equal.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
-use tch::{Device, no_grad};
+use tch::{Device, Tensor, no_grad};
 
 fn json_file(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -54,6 +54,71 @@ fn a_tied_head_is_not_stored() {
     let dir = tempfile::tempdir().unwrap();
     tiny(HeadKind::Lm, 0.0).save(dir.path()).unwrap();
     assert!(sorted_names(dir.path()).iter().all(|n| !n.starts_with("lm_head")));
+}
+
+/// transformers keeps an output matrix that differs from the embedding, whatever config.json says of the two.
+#[test]
+fn a_tied_head_that_differs_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let weights = dir.path().join("model.safetensors");
+    for (name, embedding, head) in [
+        ("gpt2", "transformer.wte.weight", "lm_head.weight"),
+        ("llama_tied", "model.embed_tokens.weight", "lm_head.weight"),
+        ("neox", "gpt_neox.embed_in.weight", "embed_out.weight"),
+        ("neox", "gpt_neox.embed_in.weight", "lm_head.weight"),
+    ] {
+        let mut config = json_file(&golden(name).join("config.json"));
+        config["tie_word_embeddings"] = json!(true);
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        for change in [0.0, 0.5] {
+            let mut tensors = Tensor::read_safetensors(golden(name).join("model.safetensors")).unwrap();
+            tensors.retain(|(other, _)| !["lm_head.weight", "embed_out.weight"].contains(&other.as_str()));
+            let own = tensors.iter().find(|(other, _)| other == embedding).unwrap().1.copy();
+            tensors.push((head.into(), own + change));
+            Tensor::write_safetensors(&tensors, &weights).unwrap();
+            match Model::load(dir.path(), Device::Cpu).map(|_| ()).map_err(|e| e.to_string()) {
+                Ok(()) => assert!(change == 0.0, "{name}, {head}"),
+                Err(said) => assert!(change > 0.0 && said.contains("set tie_word_embeddings to false"), "{name}, {head}: {said}"),
+            }
+            assert!(Model::load_as(dir.path(), HeadKind::Scalar, Device::Cpu).is_ok(), "{name}: scores need no output matrix");
+        }
+    }
+}
+
+/// transformers scores the last token that is no padding: where the end token pads it never reads the end, and without padding it refuses batches.
+#[test]
+fn a_reward_model_does_not_pad_with_its_end_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let pad = |head: HeadKind, pad: u32| {
+        let mut config = Config::gpt2(40, 64, 2, 4, 32, 0.0).unwrap();
+        config.set_special(Some(0), &[2, 0], Some(pad));
+        Model::new(config, head, Device::Cpu, 7).unwrap().save(dir.path()).unwrap();
+        json_file(&dir.path().join("config.json"))["pad_token_id"].clone()
+    };
+    assert_eq!([pad(HeadKind::Scalar, 0), pad(HeadKind::Scalar, 1), pad(HeadKind::Lm, 0)], [Value::Null, json!(1), json!(0)]);
+}
+
+/// A Mistral with `layer_types` is a Ministral to transformers.
+#[test]
+fn layer_types_say_which_blocks_of_a_mistral_have_a_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, path) = (golden("mistral"), dir.path().join("config.json"));
+    std::fs::copy(folder.join("model.safetensors"), dir.path().join("model.safetensors")).unwrap();
+    let load = |types: Value| {
+        let mut config = json_file(&folder.join("config.json"));
+        config["layer_types"] = types;
+        std::fs::write(&path, config.to_string()).unwrap();
+        Model::load(dir.path(), Device::Cpu)
+    };
+    let windows = |types: Value| load(types).unwrap().config().window.as_ref().map(|window| window.layers.clone());
+    let (whole, part) = ("full_attention", "sliding_attention");
+    assert_eq!(windows(json!([whole, part])), Some(vec![false, true]));
+    assert_eq!(windows(json!([whole, whole])), None);
+    assert_eq!(windows(Value::Null), Some(vec![true, true]));
+    assert!(load(json!([whole])).unwrap_err().to_string().contains("layer_types"));
+    let again = dir.path().join("again");
+    load(json!([whole, part])).unwrap().save(&again).unwrap();
+    assert_eq!(Config::load(&again).unwrap().window.unwrap().layers, [false, true]);
 }
 
 #[test]
@@ -202,6 +267,7 @@ fn broken_folders_are_named() {
     says(load(&set("n_head", json!("four"))), &["n_head", "not a whole number"]);
     says(load(&set("n_positions", json!(0))), &["context", "at least 1"]);
     says(load(&set("activation_function", json!("tanh"))), &["activation_function", "gelu_new"]);
+    says(load(&set("is_causal", json!(false))), &["is_causal", "not built in"]);
     says(load(&set("model_type", json!("bert"))), &["model_type", "bert", "gpt2"]);
     says(load(&set("architectures", json!(["GPT2ForSequenceClassification"]))), &["id2label", "2 labels"]);
     says(load(&|d| std::fs::write(d.join("config.json"), "{").unwrap()), &["config.json", "line 1"]);

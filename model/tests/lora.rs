@@ -246,6 +246,34 @@ fn what_cannot_be_read_is_named() {
     assert!(model::resolve_adapter(&dir.path().join("nowhere")).unwrap_err().to_string().contains("no adapter here"));
 }
 
+/// PEFT gives the embedding that goes with an adapter to the lookup alone, unless the output matrix goes with it and is the same.
+#[test]
+fn an_embedding_beside_adapters_of_a_tied_model() {
+    let dir = tempfile::tempdir().unwrap();
+    adapted(tiny(HeadKind::Lm, 0.0), 4).save_adapters(dir.path(), Path::new("base")).unwrap();
+    let weights = dir.path().join("adapter_model.safetensors");
+    let bare = Tensor::read_safetensors(&weights).unwrap();
+    let value = tiny(HeadKind::Lm, 0.0).head_weight().detach() + 0.5;
+    let (embedding, head) = ("base_model.model.transformer.wte.weight", "base_model.model.lm_head.weight");
+    let load = |more: &[(&str, Tensor)]| {
+        let own = bare.iter().map(|(name, tensor)| (name.as_str(), tensor.copy()));
+        let all: Vec<(&str, Tensor)> = own.chain(more.iter().map(|(name, tensor)| (*name, tensor.copy()))).collect();
+        Tensor::write_safetensors(&all, &weights).unwrap();
+        tiny(HeadKind::Lm, 0.0).load_adapters(dir.path(), None)
+    };
+    let one = |name: &'static str| vec![(name, value.copy())];
+    for refused in [one(embedding), one(head), vec![(embedding, value.copy()), (head, &value + 0.5)]] {
+        let said = load(&refused).unwrap_err().to_string();
+        assert!(said.contains("unties the output matrix") && said.contains("merge_and_unload"), "{said}");
+    }
+    let model = load(&[(embedding, value.copy()), (head, value.copy())]).unwrap();
+    assert!(same(&model.head_weight().detach(), &value));
+    let again = dir.path().join("again");
+    model.save_adapters(&again, Path::new("base")).unwrap();
+    let read = tiny(HeadKind::Lm, 0.0).load_adapters(&again, None).unwrap();
+    assert!(same(&read.head_weight().detach(), &value), "both go with what is written");
+}
+
 /// PEFT reads what we wrote and computes what we computed. Needs a Python with peft in RLHF_PYTHON.
 #[test]
 fn peft_reads_our_adapters() {

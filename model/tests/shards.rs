@@ -56,6 +56,15 @@ fn a_large_model_is_written_in_shards() {
 }
 
 #[test]
+fn a_write_that_fails_is_said_to_be_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("model.safetensors")).unwrap(); // a folder is in the way
+    let error = tiny(HeadKind::Lm, 0.0).save(dir.path()).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("model.safetensors: writing the weights failed: ") && !error.is_input(), "{said}");
+}
+
+#[test]
 fn broken_shards_are_named() {
     let load = |change: &dyn Fn(&Path)| {
         let dir = copy("neox_shards");

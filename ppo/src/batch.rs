@@ -184,6 +184,14 @@ pub enum Critic {
 }
 
 impl Critic {
+    /// Tokens that it reads at most; `None` where the policy reads for it.
+    pub fn context(&self) -> Option<usize> {
+        match self {
+            Critic::Separate(model) => Some(model.config().context),
+            Critic::Shared(_) => None,
+        }
+    }
+
     /// Takes part in the others' look at values; nothing where the trunk is the policy's, or weights are not shared out.
     pub fn attend(&self) {
         if let Critic::Separate(model) = self {

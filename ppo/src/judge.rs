@@ -5,10 +5,11 @@
 
 use crate::batch::Episode;
 use crate::setup::Place;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::RewardSource;
 use data::labels::text_of;
+use data::prompts::Prompt;
 use data::tokenizer::Tokenizer;
 use dist::World;
 use evaluate::RewardModel;
@@ -48,6 +49,28 @@ impl Judges {
     /// The model of `reward.model`.
     pub fn first(&self) -> Option<&Model> {
         self.judges.first().map(|judge| judge.model.model())
+    }
+
+    /// The shortest context of those that read the policy's tokens as they are; `None` where none does.
+    pub fn context(&self) -> Option<usize> {
+        self.judges.iter().filter(|judge| judge.shares_ids).map(|judge| judge.model.context()).min()
+    }
+
+    /// Checks that those that read prompts in tokens of their own have room for each of these with an answer of `answer` tokens.
+    pub fn check<'a>(&self, prompts: impl Iterator<Item = &'a Prompt> + Clone, answer: usize) -> Result<()> {
+        for judge in self.judges.iter().filter(|judge| !judge.shares_ids) {
+            let mut longest = 0;
+            for prompt in prompts.clone() {
+                longest = longest.max(judge.model.asked(&prompt.turns)?.len());
+            }
+            let (path, context) = (judge.model.path().display(), judge.model.context());
+            ensure!(
+                longest + answer <= context,
+                "reward model {path}: it reads up to {longest} tokens of a prompt and {answer} of an answer, more than its context of {context}: \
+                 lower data.max_length or rollout.max_new_tokens"
+            );
+        }
+        Ok(())
     }
 
     /// Scores `[B]` as f32, in the order of the episodes.
@@ -102,9 +125,9 @@ impl Judge {
             self.model.row(&e.turns, &answer, e.finished)?
         };
         let context = self.model.context();
-        anyhow::ensure!(
+        ensure!(
             ids.len() <= context,
-            "prompt and answer have {} tokens for a reward model of context {context}: lower data.max_length or rollout.max_new_tokens",
+            "prompt and answer have {} tokens for a reward model of context {context}: begin anew with a lower data.max_length or rollout.max_new_tokens",
             ids.len()
         );
         Ok(ids)

@@ -7,6 +7,9 @@ use model::Model;
 use std::path::Path;
 use tch::{Device, Tensor};
 
+/// The keys of how many bad rows the text may have.
+const LIMITS: &str = "ptx.data.quarantine.max_fraction or ptx.data.quarantine.always_allow";
+
 /// Draws pre-training sequences, each optimiser step its own; a number says where it stands, so resuming needs nothing else.
 pub struct Mixer {
     corpus: Corpus,
@@ -29,7 +32,7 @@ impl Mixer {
             return Ok(None);
         }
         ensure!(config.length <= context, "ptx.length = {}: the policy reads at most {context} tokens", config.length);
-        let corpus = Corpus::open(&config.data, tokenizer, 0.0, quarantine, &mut |_, _| {})?;
+        let corpus = Corpus::open(&config.data, tokenizer, 0.0, quarantine, &mut |_, _| {}).map_err(|e| e.with_limits(LIMITS))?;
         let windows = corpus.train.windows(config.length);
         ensure!(windows > 0, "ptx.length = {}: the text holds no sequence of so many tokens", config.length);
         Ok(Some(Mixer { order: Order::new(windows, seed), corpus, config: config.clone(), device, drawn: 0 }))

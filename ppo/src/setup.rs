@@ -100,7 +100,9 @@ impl Setup {
         }
         let stop_ids = template.stop_ids(&tokenizer);
         let context = reference.config().context;
-        let (prompts, heldout) = load_prompts(c, &tokenizer, &template, context, &run)?;
+        let readers = [Some(context), judges.context(), critic.context()];
+        let (prompts, heldout) = load_prompts(c, &tokenizer, &template, readers.into_iter().flatten().min().unwrap_or(context), &run)?;
+        judges.check(prompts.iter().chain(&heldout), c.rollout.max_new_tokens)?;
         let mixer = Mixer::open(&c.ptx, (&tokenizer, context), c.seed, &run.join("quarantine-ptx.jsonl"), device)?;
         run.accept(&lineage.inputs)?;
         let setup = Setup {
@@ -246,6 +248,7 @@ fn fill_head(head: &Tensor, c: &PpoConfig) {
     tch::no_grad(|| head.shallow_clone().copy_(&drawn));
 }
 
+/// The prompts that leave room for an answer in `context`, the shortest of the models that read the policy's tokens.
 fn load_prompts(
     c: &PpoConfig,
     tokenizer: &Tokenizer,
@@ -254,7 +257,11 @@ fn load_prompts(
     run: &RunDir,
 ) -> Result<(Vec<Prompt>, Vec<Prompt>)> {
     let room = context.saturating_sub(c.rollout.max_new_tokens);
-    ensure!(room > 0, "rollout.max_new_tokens = {}: the model's context is only {context} tokens", c.rollout.max_new_tokens);
+    ensure!(
+        room > 0,
+        "rollout.max_new_tokens = {}: the shortest context, of policy, critic and reward models, is only {context} tokens",
+        c.rollout.max_new_tokens
+    );
     let longest = if c.data.max_length == 0 { room } else { c.data.max_length };
     ensure!(longest <= room, "data.max_length = {longest}: prompt and response must fit into {context} tokens, which leaves {room}");
     let data = PromptData { max_length: longest, ..c.data.clone() };

@@ -2,6 +2,7 @@
 
 use data::chat::{ChatTemplate, Message};
 use data::config::RewardSource;
+use data::prompts::Prompt;
 use data::tokenizer::Tokenizer;
 use model::lineage::Lineage;
 use model::{Config, HeadKind, Model};
@@ -68,7 +69,26 @@ fn the_policys_ids_pass_only_where_template_and_tokenizer_are_the_same() {
     let row = |e: &Episode| e.prompt.iter().chain(&e.response).copied().collect::<Vec<u32>>();
     let expected = model.score_last(&[&row(&episode(&chatml))]).unwrap().double_value(&[0]) as f32;
     assert!((score(&chatml) - expected).abs() < 1e-5);
+    let context = |template: &ChatTemplate| Judges::load(&source, (&tokenizer, template), 4, CPU).unwrap().context();
+    assert_eq!((context(&chatml), context(&ChatTemplate::plain())), (Some(128), None));
     // A policy that speaks plainly is read in ChatML all the same.
     assert!((score(&ChatTemplate::plain()) - expected).abs() < 1e-5);
     assert_ne!(row(&episode(&chatml)), row(&episode(&ChatTemplate::plain())));
+}
+
+#[test]
+fn a_judge_with_tokens_of_its_own_needs_room_for_prompt_and_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, tokenizer, template) = reward_folder(dir.path(), "Is it kind? ");
+    let source = RewardSource { model: dir.path().display().to_string(), ..RewardSource::default() };
+    let judges = Judges::load(&source, (&Tokenizer::byte().unwrap(), &ChatTemplate::plain()), 4, CPU).unwrap();
+    let prompts = ["the cat", "the dog sat on the log"].map(|text| Prompt {
+        turns: vec![Message::new("user", text)],
+        ids: vec![],
+        group: String::new(),
+    });
+    let longest = template.encode_prompt(&tokenizer, "Is it kind? the dog sat on the log").unwrap().len();
+    judges.check(prompts.iter(), 128 - longest).unwrap();
+    let error = judges.check(prompts.iter(), 129 - longest).unwrap_err().to_string();
+    assert!(error.contains(&format!("up to {longest} tokens of a prompt")) && error.contains("its context of 128"), "{error}");
 }

@@ -189,8 +189,36 @@ fn text_and_prompts_that_cannot_be_learnt_from_are_refused_before_the_first_roun
         let _ = std::fs::remove_dir_all(stage.out("refused"));
     };
     refused("ptx.length=97", "ptx.length = 97: the policy reads at most 96 tokens");
+    let bad = stage.dir.path().join("bad.jsonl");
+    std::fs::write(&bad, "{\"text\": \"the cat sat on the mat\"}\n{\"text\": 7}\n").unwrap();
+    refused(
+        &format!("ptx.data.sources.0.path={}", bad.display()),
+        "raise ptx.data.quarantine.max_fraction or ptx.data.quarantine.always_allow",
+    );
     std::fs::write(stage.dir.path().join("prompts.jsonl"), "{\"prompt\": \"say 1\"}\n").unwrap();
     refused("eval.valid_fraction=0.999999", "no prompt is left to learn on");
+}
+
+/// The policy has a context of 96, the reward model, from which the critic starts, one of 40: an answer of 10 leaves 30 for the prompt.
+#[test]
+fn prompts_leave_room_for_the_answer_in_the_shortest_context() {
+    let stage = stage();
+    let tokenizer = data::tokenizer::Tokenizer::byte().unwrap();
+    let mut config = model::Config::gpt2(tokenizer.vocab_size(), 40, 2, 2, 32, 0.0).unwrap();
+    config.set_special(tokenizer.bos(), &[tokenizer.eos()], Some(tokenizer.pad()));
+    let folder = stage.dir.path().join("short");
+    model::Model::new(config, HeadKind::Scalar, tch::Device::Cpu, 2).unwrap().save(&folder).unwrap();
+    tokenizer.save(&folder).unwrap();
+    let row = |i: usize| format!("{{\"prompt\": \"{}\"}}\n", "x".repeat(if i == 0 { 40 } else { i % 28 + 1 }));
+    std::fs::write(stage.dir.path().join("prompts.jsonl"), (0..28).map(row).collect::<String>()).unwrap();
+    let sets = ["reward.model={dir}/short", "rollout.rounds=1", "data.quarantine.always_allow=1"];
+    let stage = sets.into_iter().fold(stage, Stage::with_set);
+    stage.run_ok("run", &[]);
+    let bad = std::fs::read_to_string(stage.out("run").join("quarantine.jsonl")).unwrap();
+    assert!(bad.lines().count() == 1 && bad.contains("41 tokens, at most 30 fit"), "{bad}");
+    let refused = stage.run("refused", &["--set", "rollout.max_new_tokens=40"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stage.stderr(&refused));
+    assert!(stage.stderr(&refused).contains("the shortest context"), "{}", stage.stderr(&refused));
 }
 
 #[test]

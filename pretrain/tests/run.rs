@@ -93,6 +93,12 @@ fn a_run_that_diverges_skips_counts_and_stops_with_an_explanation() {
 /// The loss is normalised by all targets of a step: eight micro-batches of one are one of eight. A larger ε keeps Adam from making steps of rounding
 /// where a gradient is zero.
 #[test]
+fn a_signal_while_it_sets_up_ends_it_with_nothing_to_save() {
+    testkit::suite::left_while_setting_up(&stage(), "data.sources.0.path");
+    testkit::suite::left_while_setting_up(&stage().with_ranks(2), "data.sources.0.path");
+}
+
+#[test]
 fn micro_batches_of_any_size_take_the_same_steps() {
     let stage = stage();
     let run = |out: &str, micro: &str| {

@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use data::config::ConfigError;
+use data::config::{ConfigError, RewardConfig};
 use data::error::DataError;
 use program::say;
 use recipes::samples::{SampleError, mean, score_file};
 use recipes::{demo, e2e, in_context, judgments, pairs, shapes};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Data and task scores of the recipes.
@@ -275,6 +275,7 @@ fn run(cli: Cli) -> Result<()> {
             );
         }
         Recipe::Demo { action: Demo::Judge { input, output, judges, truth, seed } } => {
+            program::keep_input(&input, &output)?;
             let people = if truth { demo::people::People::Truth } else { demo::people::People::Judges(judges) };
             let n = demo::people::judge(&input, &output, people, seed)?;
             say!("{}: {} judgments of {} items ({} rows are no open items)", output.display(), n.judgments, n.items, n.skipped);
@@ -347,14 +348,17 @@ fn run(cli: Cli) -> Result<()> {
         }
         Recipe::Judgments { action: Judgments::Split { config, seed, train, heldout } } => {
             let config = data::config::load(&config, &[])?;
+            keep_rankings(&config, &train, &heldout)?;
             let [learn, measure] = judgments::split(&config, seed, &train, &heldout, &heldout.with_extension("quarantine.jsonl"))?;
             say!("{}: {learn} judgments; {}: {measure}", train.display(), heldout.display());
         }
         Recipe::Judgments { action: Judgments::Majority { input, output } } => {
+            program::keep_input(&input, &output)?;
             let [items, rows] = judgments::majority(&input, &output)?;
             say!("{}: {items} items of {rows} judgments", output.display());
         }
         Recipe::E2e { action: E2e::Augment { input, output, copies, seed } } => {
+            program::keep_input(&input, &output)?;
             let quarantine = output.with_extension("quarantine.jsonl");
             let a = e2e::augment(&input, &output, &quarantine, copies, seed)?;
             say!("{}: {} demonstrations from {} rows ({} in quarantine)", output.display(), a.written, a.read, a.rejected);
@@ -370,6 +374,23 @@ fn run(cli: Cli) -> Result<()> {
                 mean(&rows, |s| s.words as f64)
             );
         }
+    }
+    Ok(())
+}
+
+/// Refuses to write a side of the split over what is read, or over the other side.
+fn keep_rankings(config: &RewardConfig, train: &Path, heldout: &Path) -> Result<()> {
+    for source in &config.data.sources {
+        for (file, _) in data::source::files(source)? {
+            for (name, out) in [("--train", train), ("--heldout", heldout)] {
+                if program::is_same_file(&file, out) {
+                    program::refuse!("{} is to be read and to be written: give {name} another name", out.display());
+                }
+            }
+        }
+    }
+    if program::is_same_file(train, heldout) {
+        program::refuse!("{} is named for --train and for --heldout: name two files", heldout.display());
     }
     Ok(())
 }

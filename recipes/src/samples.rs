@@ -89,5 +89,8 @@ pub fn score_file<S: serde::Serialize>(
 
 /// Mean of `f` over `rows`; 0 when there are none.
 pub fn mean<S>(rows: &[S], f: impl Fn(&S) -> f64) -> f64 {
-    rows.iter().map(f).sum::<f64>() / rows.len().max(1) as f64
+    if rows.is_empty() {
+        return 0.0; // the sum of nothing is -0
+    }
+    rows.iter().map(f).sum::<f64>() / rows.len() as f64
 }

@@ -1,5 +1,9 @@
 //! The binary as a user drives it.
 
+use data::chat::Message;
+use data::labels::table::write_table;
+use data::labels::{Judgment, Kind};
+use std::path::Path;
 use std::process::{Command, Output};
 
 fn recipes(args: &[&str]) -> Output {
@@ -73,4 +77,46 @@ fn documents_of_the_task_have_so_many_lines() {
     let refused = write("0");
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--lines 0"));
+}
+
+#[test]
+fn a_result_does_not_replace_what_it_is_made_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    let judgment = |kind: Kind| {
+        let answers = ["one", "two"].map(String::from).to_vec();
+        let ranks = (kind == Kind::Ranking).then(|| vec![1, 2]);
+        Judgment { ranks, ..Judgment::new(kind, vec![Message::new("user", "q")], answers) }
+    };
+    write_table(Path::new(&at("open.arrow")), [judgment(Kind::Open)]).unwrap();
+    write_table(Path::new(&at("said.arrow")), [judgment(Kind::Ranking)]).unwrap();
+    std::fs::write(at("io.csv"), "mr,ref\nname[Cotto],Cotto it is.\n").unwrap();
+    std::fs::write(at("reward.toml"), format!("[data]\nsources = [{{ path = {:?} }}]\n", at("said.arrow"))).unwrap();
+    let (open, said, io, config, link) = (at("open.arrow"), at("said.arrow"), at("io.csv"), at("reward.toml"), at("link.arrow"));
+    std::os::unix::fs::symlink(&said, &link).unwrap();
+    let (none, other) = (at("none.arrow"), at("./none.arrow"));
+    let before = [&open, &said, &io].map(|path| std::fs::read(path).unwrap());
+    for args in [
+        vec!["demo", "judge", "--in", &open, "--out", &open],
+        vec!["judgments", "majority", "--in", &said, "--out", &said],
+        vec!["judgments", "majority", "--in", &said, "--out", &link],
+        vec!["judgments", "split", "--config", &config, "--train", &none, "--heldout", &link],
+        vec!["judgments", "split", "--config", &config, "--train", &none, "--heldout", &other],
+        vec!["e2e", "augment", "--in", &io, "--out", &io],
+    ] {
+        let out = recipes(&args);
+        let error = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.contains("to be read and to be written") || error.contains("named for --train and for --heldout"), "{error}");
+    }
+    assert_eq!([&open, &said, &io].map(|path| std::fs::read(path).unwrap()), before);
+}
+
+#[test]
+fn nothing_scored_has_a_mean_of_nought() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_string();
+    std::fs::write(at("in.jsonl"), "").unwrap();
+    let out = recipes(&["e2e", "score", "--in", &at("in.jsonl"), "--out", &at("out.jsonl")]);
+    assert!(String::from_utf8_lossy(&out.stdout).starts_with("0 samples: slots right 0.0%, made up 0.00"));
 }

@@ -170,6 +170,9 @@ pub fn run(c: RewardConfig, args: &StageArgs, world: &World) -> Result<Outcome> 
     for (cause, count) in &rankings.report.skipped {
         figures.insert(format!("rows_skipped_{}", cause.replace(' ', "_")), (*count).into());
     }
+    if let Some(average) = &average {
+        figures.insert("averaged_steps".into(), average.count().into());
+    }
     figures.insert("skipped_steps".into(), Value::from(optim.skipped()));
     figures.insert("alarms".into(), Value::from(log.alarms()));
     let held = model.hold(world.is_main());

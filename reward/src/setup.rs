@@ -101,7 +101,8 @@ impl Setup {
         let mut rankings = rankings::load_rankings(&c.data, Some(lengths), c.eval.valid_fraction, c.seed, &run.join("quarantine.jsonl"))?;
         let judged = if c.eval.max_rows == 0 { rankings.valid.len() } else { c.eval.max_rows.min(rankings.valid.len()) };
         let with_preference = rankings.valid.iter().position(|r| r.pairs().next().is_some());
-        let with_preference = with_preference.context("no ranking with a preference is held out: raise eval.valid_fraction")?;
+        let with_preference =
+            with_preference.context("no ranking with a preference is held out: raise eval.valid_fraction or give data.heldout")?;
         ensure!(
             with_preference < judged,
             "eval.max_rows = {judged}: the first held-out ranking with a preference is number {}: raise it, or set it to 0 for all",
@@ -128,6 +129,11 @@ impl Setup {
         let valid = rankings.valid.iter().map(|r| batch::encode(r, prefix, &tokenizer, &template)).collect::<Result<_>>()?;
         let steps = plan.total(train.len() as u64);
         state.within(steps)?;
+        if let Some(folder) = state.folder().filter(|_| c.average > 0.0 && state.step == steps) {
+            let averaged = train::average::count(&folder.join(AVERAGE))?;
+            let why = "the run was begun as a longer one, and the steps whose mean was asked for have not come";
+            ensure!(averaged > 0, "average = {}: no weights are in the mean after {steps} steps: {why}: ask for more steps", c.average);
+        }
         run.accept(&lineage.inputs)?;
         Ok(Some(Setup {
             run,
@@ -161,7 +167,7 @@ impl Setup {
     pub fn average(&self, c: &RewardConfig, optim: &Optimizer) -> Result<Option<Average>> {
         let mut average = Average::new(optim, c.average, self.steps)?;
         if let (Some(average), Some(folder)) = (&mut average, self.state.folder()) {
-            average.load(&folder.join(AVERAGE))?;
+            average.load(&folder.join(AVERAGE), self.state.step)?;
         }
         Ok(average)
     }

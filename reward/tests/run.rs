@@ -170,6 +170,39 @@ fn the_mean_of_the_weights_resumes_to_the_same_bytes() {
 }
 
 #[test]
+fn a_mean_of_a_run_of_another_length_is_said_and_never_empty() {
+    let stage = Stage::new(BIN, &format!("average = 0.5\n{TOML}"), stage_data).with_set("checkpoint.keep_last=9");
+    let averaged = || {
+        let summary = std::fs::read_to_string(stage.out("run").join("summary.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&summary).unwrap()["averaged_steps"].clone()
+    };
+    stage.run_ok("run", &[]);
+    assert_eq!(averaged(), 5);
+    stage.run_ok("cut", &[]);
+    let output = stage.run_ok("run", &["--resume", "--set", "train.steps=12"]);
+    let said = stage.stderr(&output);
+    assert!(said.contains("after step 10 the mean is of 5 steps' weights, not of the 4 from step 7 on"), "{said}");
+    assert_eq!(averaged(), 7);
+    // Cut to the third step, where the run of ten had not begun its mean.
+    for entry in std::fs::read_dir(stage.out("cut").join("checkpoints")).unwrap() {
+        let path = entry.unwrap().path();
+        let step: u64 = path.file_name().unwrap().to_str().unwrap().strip_prefix("step-").unwrap().parse().unwrap();
+        if step > 3 {
+            std::fs::remove_dir_all(path).unwrap();
+        }
+    }
+    let config = || std::fs::read_to_string(stage.out("cut").join("config.toml")).unwrap();
+    let before = config();
+    let refused = stage.run("cut", &["--resume", "--set", "train.steps=3"]);
+    let said = stage.stderr(&refused);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("average = 0.5: no weights are in the mean after 3 steps"), "{said}");
+    assert_eq!(config(), before);
+    // One step more, and there is one.
+    stage.run_ok("cut", &["--resume", "--set", "train.steps=4"]);
+}
+
+#[test]
 fn soft_labels_survive_being_killed() {
     testkit::suite::killed(&table());
 }

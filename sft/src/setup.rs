@@ -130,7 +130,7 @@ impl Setup {
         let layout = network.layout(template.as_ref());
         let demos = demos::load_demos(&c.data, &tokenizer, &layout, context, c.eval.valid_fraction, c.seed, &quarantine)?;
         ensure!(!demos.train.is_empty(), "data.sources: no demonstration is left to learn from");
-        ensure!(!demos.valid.is_empty(), "no demonstration is held out: raise eval.valid_fraction");
+        ensure!(!demos.valid.is_empty(), "no demonstration is held out: raise eval.valid_fraction or give data.heldout");
         network.check_classes(&demos.valid)?;
         let packing = c.data.packing && matches!(network, Network::Decoder(_));
         ensure!(packing == c.data.packing, "data.packing: only a decoder's rows can share a sequence");

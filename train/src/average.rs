@@ -1,12 +1,16 @@
 //! The mean of the weights over the last steps of a run (Polyak and Juditsky 1992; "tail averaging"): steps of a constant or slowly falling rate go round the
 //! minimum, and their mean lies nearer to it than any of them.
 
+use crate::progress::note;
 use crate::{Error, Optimizer};
 use dist::Shard;
 use native::Units;
 use std::path::Path;
 use std::sync::Arc;
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Tensor, no_grad};
+
+/// Name of the tensor that holds how many weights are in the mean.
+const COUNT: &str = "count";
 
 /// A parameter, or what this rank has of one, and its mean.
 #[derive(Debug)]
@@ -61,6 +65,11 @@ impl Average {
         no_grad(|| self.slots.iter_mut().for_each(|s| s.mean = s.mean.lerp(&s.weights, share)));
     }
 
+    /// Weights in the mean.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Exchanges the weights and their mean, where there is one: twice is nothing. Evaluation and the finished model want the mean, training the weights.
     /// All ranks do it.
     pub fn swap(&mut self) {
@@ -81,7 +90,7 @@ impl Average {
 
     /// Writes the mean as a safetensors file. Where weights are shared out, the others [`Average::lend`] theirs.
     pub fn save(&mut self, path: &Path) -> Result<(), Error> {
-        let mut tensors = vec![("count".to_owned(), Tensor::from_slice(&[self.count as i64, self.first as i64]))];
+        let mut tensors = vec![(COUNT.to_owned(), Tensor::from_slice(&[self.count as i64]))];
         if self.units.is_some() {
             let means = self.lend()?;
             tensors.extend(self.slots.iter().map(|s| s.name.clone()).zip(means));
@@ -104,14 +113,20 @@ impl Average {
         found
     }
 
-    /// Reads the mean back. A run that has been made longer begins its mean later: what an earlier end had averaged is left behind.
-    pub fn load(&mut self, path: &Path) -> Result<(), Error> {
-        let read = Tensor::read_safetensors(path).map_err(Error::torch(format!("reading {}", path.display())))?;
-        let find =
-            |name: &str| read.iter().find(|(n, _)| n == name).map(|(_, t)| t).ok_or_else(|| Error::state(path, format!("lacks {name}")));
-        let counts = find("count")?.to_kind(Kind::Int64);
-        if counts.int64_value(&[1]) as u64 != self.first {
+    /// Reads the mean back as it was after `done` steps. A run that has been given another length has another share of steps to average: while none of these
+    /// is done, what an earlier end had averaged is left behind; from then on the mean goes on with what is in it, and the difference is said.
+    pub fn load(&mut self, path: &Path, done: u64) -> Result<(), Error> {
+        if done <= self.first {
             return Ok(());
+        }
+        let read = read(path)?;
+        let find = |name: &str| find(&read, name, path);
+        self.count = find(COUNT)?.int64_value(&[0]) as u64;
+        let (count, asked) = (self.count, done - self.first);
+        if count != asked {
+            let said =
+                format!("after step {done} the mean is of {count} steps' weights, not of the {asked} from step {} on", self.first + 1);
+            note(&format!("average: the run was begun with another length: {said}"));
         }
         for s in &mut self.slots {
             let from = find(&s.name)?;
@@ -122,7 +137,19 @@ impl Average {
             let copied = from.and_then(|from| into?.f_copy_(&from.f_narrow(0, s.begin, s.mean.numel() as i64)?));
             copied.map_err(Error::torch(s.name.clone()))?;
         }
-        self.count = counts.int64_value(&[0]) as u64;
         Ok(())
     }
+}
+
+/// Weights in the mean in this file.
+pub fn count(path: &Path) -> Result<u64, Error> {
+    Ok(find(&read(path)?, COUNT, path)?.int64_value(&[0]) as u64)
+}
+
+fn read(path: &Path) -> Result<Vec<(String, Tensor)>, Error> {
+    Tensor::read_safetensors(path).map_err(Error::torch(format!("reading {}", path.display())))
+}
+
+fn find<'a>(tensors: &'a [(String, Tensor)], name: &str, path: &Path) -> Result<&'a Tensor, Error> {
+    tensors.iter().find(|(n, _)| n == name).map(|(_, t)| t).ok_or_else(|| Error::state(path, format!("lacks {name}")))
 }

@@ -1,7 +1,7 @@
 //! The arguments that all four stages share, and the frame of their `main`.
 
 use crate::exit::{self, Outcome};
-use crate::{launch, progress};
+use crate::{launch, progress, stop};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use data::config::{self, StageConfig};
 use dist::World;
@@ -78,6 +78,9 @@ fn code<C: StageConfig>(stage: &'static str, about: &'static str, run: fn(C, &St
             return launch::local(stage, usize::from(n)).unwrap_or_else(|e| exit::code(stage, Err(e)));
         }
         _ => {}
+    }
+    if let Err(e) = stop::leave_at_once(stage) {
+        return exit::code(stage, Err(e.into()));
     }
     let world = match World::from_env(tch::Cuda::is_available()) {
         Ok(world) => world,

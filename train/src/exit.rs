@@ -11,6 +11,17 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Done => 0,
+            Outcome::Requeue => 75,
+            Outcome::Interrupted => 130,
+        }
+    }
+}
+
 /// Marks an error as the user's input (configuration, data, arguments): exit code 2.
 #[derive(Debug)]
 struct Input;
@@ -45,9 +56,7 @@ pub(crate) fn follows(error: &anyhow::Error) -> bool {
 /// Prints the error with its causes, one a line, and gives the exit code: 0 done, 2 wrong input, 75 requeue, 130 interrupted, 1 else.
 pub fn code(program: &str, result: anyhow::Result<Outcome>) -> u8 {
     match result {
-        Ok(Outcome::Done) => 0,
-        Ok(Outcome::Requeue) => 75,
-        Ok(Outcome::Interrupted) => 130,
+        Ok(outcome) => outcome.code(),
         Err(error) if follows(&error) => 1, // the other one tells
         Err(error) => {
             let ours = |c: &(dyn std::error::Error + 'static)| c.downcast_ref::<crate::Error>().is_some_and(crate::Error::is_input);

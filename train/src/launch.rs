@@ -41,9 +41,15 @@ impl From<ExitStatus> for End {
 }
 
 impl End {
-    /// Done, or stopped with a checkpoint.
+    /// Done, or stopped as asked.
     fn is_well(self) -> bool {
         matches!(self, End::Code(0 | 75 | 130))
+    }
+
+    /// A signal that was handed on may end a child before it listens: then as if it had been heard.
+    fn as_asked(self, handed_on: &[Signal]) -> End {
+        let asked = handed_on.iter().find(|signal| self == End::Signal(signal.number()));
+        asked.map_or(self, |signal| End::Code(signal.outcome().code()))
     }
 }
 
@@ -76,9 +82,13 @@ pub fn local(program: &str, n: usize) -> Result<u8> {
         }
     }
     let mut failed: Option<Instant> = None;
+    let mut handed_on = Vec::new();
     while ends.len() < n {
         match heard.recv_timeout(LOOK) {
-            Ok(signal) => children.iter().flatten().for_each(|child| signal_process(child.id(), onward(signal))),
+            Ok(signal) => {
+                children.iter().flatten().for_each(|child| signal_process(child.id(), onward(signal)));
+                handed_on.push(signal);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
         }
@@ -87,7 +97,7 @@ pub fn local(program: &str, n: usize) -> Result<u8> {
             *slot = None;
             let end = End::from(status);
             ends.push((rank, end));
-            if !end.is_well() {
+            if !end.as_asked(&handed_on).is_well() {
                 failed.get_or_insert_with(Instant::now);
             }
         }
@@ -95,6 +105,7 @@ pub fn local(program: &str, n: usize) -> Result<u8> {
             children.iter().flatten().for_each(|child| signal_process(child.id(), native::Signal::Kill));
         }
     }
+    ends.iter_mut().for_each(|(_, end)| *end = end.as_asked(&handed_on));
     let (code, said) = verdict(&ends);
     if let Some(said) = said {
         note(&format!("{program}: {said}"));
@@ -142,5 +153,16 @@ mod tests {
             said(&[(2, Code(1)), (0, Code(101)), (1, Code(1))]).1.unwrap(),
             "rank 2 of 3 ended with exit code 1, and all the others with it"
         );
+    }
+
+    #[test]
+    fn a_signal_that_was_handed_on_is_nobodys_fault() {
+        let [interrupt, terminate] = [Signal::Interrupt, Signal::Terminate].map(|signal| End::Signal(signal.number()));
+        let handed_on = [Signal::User1, Signal::Terminate];
+        assert_eq!(terminate.as_asked(&handed_on), End::Code(75));
+        assert_eq!(interrupt.as_asked(&[Signal::Interrupt]), End::Code(130));
+        assert_eq!((interrupt.as_asked(&handed_on), terminate.as_asked(&[])), (interrupt, terminate));
+        assert_eq!(End::Code(1).as_asked(&handed_on), End::Code(1));
+        assert_eq!(verdict(&[(0, End::Code(75)), (1, terminate.as_asked(&handed_on))]), (75, None));
     }
 }

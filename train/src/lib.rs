@@ -3,7 +3,6 @@
 //!
 //! ```text
 //! let mut run = RunDir::open(world, &out, &config, args.resume)?; // lock, config.toml; only rank 0 writes
-//! let stop = Stop::install(world)?;
 //! let mut state = State::open(&run)?;                             // step 0, or where the newest checkpoint stood
 //! let model = match state.folder() { Some(dir) => Model::load(dir, device)?, None => fresh()? };
 //! run.check_inputs(&inputs)?;                                     // refused: the folder is as it was
@@ -12,6 +11,7 @@
 //! let mut optim = Optimizer::shared(params, &config.optim, world, config.distributed.shard)?;
 //! state.restore("optim", &mut optim)?;
 //! let gradients = Gradients::new(world, &[optim.partition()])?;
+//! let stop = Stop::install(world)?;                               // until here a signal ended the process at once
 //! let bar = Progress::steps("pretrain", state.step, steps);
 //! let mut log = Metrics::open(&run, &state)?.watched(&run, &config.log, Alarms::new(&config.alarm), &bar)?;
 //! let (eval, save) = (Every::eval(&config.eval, steps, &state), Every::save(config.checkpoint.every, steps, &state));

@@ -1,4 +1,5 @@
-//! Leaving cleanly: SIGINT, SIGTERM and SIGUSR1 ask the loop to save and stop after the step it is in.
+//! Leaving cleanly: SIGINT, SIGTERM and SIGUSR1 ask the loop to save and stop after the step it is in. Before there is a loop they end the process at once, with
+//! the exit code that they have later: every file that matters is written whole or not at all.
 //!
 //! Waiting for a signal is tokio's work, on a thread of its own; the loop only reads a flag.
 
@@ -8,7 +9,7 @@ use crate::progress::note;
 use dist::World;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A request to stop.
@@ -32,11 +33,27 @@ impl Signal {
     }
 }
 
+/// Whether signals end the process at once: see [`leave_at_once`].
+static LEAVING_AT_ONCE: AtomicBool = AtomicBool::new(false);
+
 impl Signal {
     const ALL: [Signal; 3] = [Signal::Interrupt, Signal::Terminate, Signal::User1];
 
     fn code(self) -> u8 {
         self as u8 + 1
+    }
+
+    fn kind(self) -> SignalKind {
+        match self {
+            Signal::Interrupt => SignalKind::interrupt(),
+            Signal::Terminate => SignalKind::terminate(),
+            Signal::User1 => SignalKind::user_defined1(),
+        }
+    }
+
+    /// The system's number of it.
+    pub(crate) fn number(self) -> i32 {
+        self.kind().as_raw_value()
     }
 
     fn of(code: u8) -> Option<Signal> {
@@ -50,8 +67,8 @@ pub(crate) fn listen(heard: impl Fn(Signal) + Send + 'static) -> Result<(), Erro
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed())?;
     let (mut interrupt, mut terminate, mut user1) = {
         let _inside = runtime.enter();
-        let listen = |kind| signal(kind).map_err(failed());
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::user_defined1())?)
+        let listen = |to: Signal| signal(to.kind()).map_err(failed());
+        (listen(Signal::Interrupt)?, listen(Signal::Terminate)?, listen(Signal::User1)?)
     };
     let wait = move || {
         runtime.block_on(async {
@@ -68,6 +85,17 @@ pub(crate) fn listen(heard: impl Fn(Signal) + Send + 'static) -> Result<(), Erro
     Ok(())
 }
 
+/// From here on, until a loop listens ([`Stop::install`]), a signal ends the process.
+pub(crate) fn leave_at_once(program: &'static str) -> Result<(), Error> {
+    LEAVING_AT_ONCE.store(true, Ordering::SeqCst);
+    listen(move |signal| {
+        if LEAVING_AT_ONCE.load(Ordering::SeqCst) {
+            note(&format!("{program}: stopped before the first step; nothing to save"));
+            native::exit_now(signal.outcome().code());
+        }
+    })
+}
+
 /// Whether to stop. In a world of several processes any of them may be asked to, and all stop after the same step: see [`Stop::sum`].
 #[derive(Debug, Clone)]
 pub struct Stop {
@@ -78,8 +106,10 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Starts to listen. From here on the signals no longer kill the process, but a second SIGINT does.
+    /// Starts to listen, once all ranks are here: none leaves before its first step while another is in a loop. From here on the signals no longer end the
+    /// process, but a second SIGINT does.
     pub fn install(world: &World) -> Result<Stop, Error> {
+        world.barrier()?;
         let flag = Arc::new(AtomicU8::new(0));
         let shared = flag.clone();
         listen(move |signal| {
@@ -90,6 +120,7 @@ impl Stop {
             let again = if signal == Signal::Interrupt { " (Ctrl-C again quits at once)" } else { "" };
             note(&format!("stopping after this step with a checkpoint{again}"));
         })?;
+        LEAVING_AT_ONCE.store(false, Ordering::SeqCst);
         Ok(Stop { flag, agreed: (world.size() > 1).then(|| Arc::new(AtomicU8::new(0))) })
     }
 

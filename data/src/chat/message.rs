@@ -3,6 +3,9 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+/// The field of a turn in which the assistant calls tools.
+pub(crate) const TOOL_CALLS: &str = "tool_calls";
+
 /// A turn. Fields beside role and content (`tool_calls`, `reasoning_content`...) reach the template as they are.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Message {
@@ -24,6 +27,20 @@ impl Message {
     /// True for the turns that a model learns to write.
     pub fn is_assistant(&self) -> bool {
         self.role == "assistant"
+    }
+
+    /// True for a turn that calls tools.
+    pub(super) fn calls_tools(&self) -> bool {
+        self.rest.get(TOOL_CALLS).is_some_and(|calls| calls.as_array().is_none_or(|calls| !calls.is_empty()))
+    }
+
+    /// Whether all of it is written by a template that reads the further fields that `reads` says: its text, its calls of tools, and what it has instead
+    /// of a text.
+    pub(crate) fn is_written(&self, reads: impl Fn(&str) -> bool) -> bool {
+        if self.content.trim().is_empty() {
+            return self.rest.keys().any(|field| reads(field));
+        }
+        !self.calls_tools() || reads(TOOL_CALLS)
     }
 
     /// Reads a list of `{"role", "content"}`, or of `{"from", "value"}` as ShareGPT has it; the list may be a JSON string (a CSV cell).

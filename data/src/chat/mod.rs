@@ -9,6 +9,7 @@ mod message;
 mod spans;
 
 pub use message::Message;
+pub(crate) use message::TOOL_CALLS;
 
 use crate::config::Template;
 use crate::error::DataError;
@@ -28,9 +29,10 @@ const LLAMA3: &str = "{% for message in messages %}{% if loop.first %}{{ '<|begi
 {{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}{% endfor %}\
 {% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
 
-/// Zephyr (HuggingFaceH4/zephyr-7b-beta).
-const ZEPHYR: &str = "{% for message in messages %}{% if message['role'] in ['system', 'user', 'assistant'] %}\
-{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}{% endif %}\
+/// Zephyr (HuggingFaceH4/zephyr-7b-beta), which leaves out turns of other roles in silence.
+const ZEPHYR: &str = "{% for message in messages %}{% if message['role'] not in ['system', 'user', 'assistant'] %}\
+{{ raise_exception('it has no turns of the role ' + message['role']) }}{% endif %}\
+{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}\
 {% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}";
 
 /// The plain template for others who read our folders.
@@ -158,6 +160,11 @@ impl ChatTemplate {
         &self.origin
     }
 
+    /// Whether its source mentions a further field of a turn, such as `tool_calls`: what it does not mention it leaves out. Ours mention none.
+    pub fn reads(&self, field: &str) -> bool {
+        self.source.contains(field)
+    }
+
     /// BLAKE3, in hex, of what decides how it writes: its source and the tokens that it is given.
     pub fn hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -177,8 +184,13 @@ impl ChatTemplate {
     }
 
     /// The conversation's text in pieces: the assistant's answers with what ends them, and the rest. Text after the last answer is left out,
-    /// since nothing is learnt from it. The pieces' concatenation is a prefix of what the template renders.
+    /// since nothing is learnt from it. The pieces' concatenation is a prefix of what the template renders. Calls of tools that it would leave out are
+    /// refused.
     pub fn render_chat(&self, messages: &[Message]) -> Result<Vec<Piece>, DataError> {
+        if let Some(i) = messages.iter().position(Message::calls_tools).filter(|_| !self.reads(TOOL_CALLS)) {
+            let advice = "write the calls into the message's content, or take a template that reads tool_calls";
+            return Err(self.failed(format!("message {} calls tools, which it does not write: {advice}", i + 1)));
+        }
         match &self.kind {
             Kind::Plain => Ok(plain_pieces(messages)),
             Kind::Jinja(compiled) => spans::pieces(compiled, messages).map_err(|e| self.failed(e)),
@@ -235,7 +247,7 @@ impl ChatTemplate {
     /// Pieces in which the names of special tokens in messages are ordinary text.
     fn neutral_pieces(&self, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<Piece>, DataError> {
         match &self.kind {
-            Kind::Plain => Ok(plain_pieces(messages)),
+            Kind::Plain => self.render_chat(messages),
             Kind::Jinja(_) => {
                 let mut messages = messages.to_vec();
                 for message in &mut messages {

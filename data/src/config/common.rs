@@ -75,7 +75,8 @@ pub struct Columns {
     pub response: String,
     /// The second text, where pairs are classified.
     pub second: String,
-    /// A chat: a list of `{"role", "content"}`. Used instead of prompt and response where the row has it.
+    /// A chat: a list of `{"role", "content"}`. Used instead of prompt and response where the row has it. What would be left out is refused: `tool_calls`
+    /// where the template does not read them, and `tools` that the row offers.
     pub messages: String,
     /// A picture: the path of a PNG or JPEG file, relative to the file that holds the row.
     pub image: String,

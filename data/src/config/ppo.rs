@@ -188,7 +188,8 @@ pub struct PromptData {
     pub heldout: Vec<Source>,
     /// How a prompt becomes text; the SFT model's own template.
     pub template: Template,
-    /// Longest prompt in tokens; longer ones go to the quarantine. 0 means context minus response.
+    /// Longest prompt in tokens; longer ones go to the quarantine. 0 means context minus response: the shortest context of policy, separate critic, and the
+    /// reward models that read the policy's tokens as they are.
     pub max_length: usize,
     /// Use each distinct prompt once an epoch, however often the sources repeat it.
     pub deduplicate: bool,

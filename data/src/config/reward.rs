@@ -39,7 +39,8 @@ pub struct RewardConfig {
     /// Length and batches. `batch` counts items: a prompt's answers with every judgment of them; a pair is an item of two answers.
     pub train: Train,
     /// Share (0 to 1) of the steps, the last ones, whose mean weights are the finished model; evaluations during these steps are of the mean so far, while
-    /// checkpoints hold the weights themselves. 0 takes the last weights.
+    /// checkpoints hold the weights themselves. 0 takes the last weights. A run that goes on with another `train.steps` keeps what is in the mean once the
+    /// steps now asked for have begun; `averaged_steps` in `summary.json` says how many there were.
     pub average: f64,
     /// Evaluation.
     pub eval: Eval,

@@ -1,7 +1,7 @@
 //! Rows with a picture: `columns.image` names a PNG or JPEG file, relative to the file that the row is in.
 
 use super::Conversation;
-use crate::chat::Message;
+use crate::chat::{ChatTemplate, Message};
 use crate::config::{Columns, DemoData};
 use crate::error::DataError;
 use crate::fields::{self, Fault};
@@ -50,11 +50,11 @@ fn path(row: &Row, columns: &Columns) -> Result<PathBuf, Fault> {
     Ok(row.file.parent().unwrap_or(Path::new("")).join(name))
 }
 
-/// The row as a conversation about its picture. The prompt may be empty or absent; without `columns.group` rows of one picture belong together.
-pub(super) fn conversation(row: &Row, columns: &Columns) -> Result<Conversation, Fault> {
+/// The row as a conversation about its picture, to be written by `template`. The prompt may be empty or absent; without `columns.group` rows of one picture belong together.
+pub(super) fn conversation(row: &Row, columns: &Columns, template: Option<&ChatTemplate>) -> Result<Conversation, Fault> {
     let image = fields::visible(row, &columns.image)?;
     let mut conversation = if fields::present(row, &columns.messages).is_some() {
-        Conversation::of(row, columns, false)?
+        Conversation::of(row, columns, false, template)?
     } else {
         let prompt = if fields::present(row, &columns.prompt).is_some() { fields::text(row, &columns.prompt)? } else { "" };
         let response = fields::visible(row, &columns.response)?;

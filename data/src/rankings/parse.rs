@@ -115,6 +115,7 @@ fn pair_of(row: &Row, columns: &Columns) -> Result<Parsed, Fault> {
 fn prompt_of(row: &Row, column: &str) -> Result<Vec<Message>, Fault> {
     match fields::present(row, column) {
         Some(turns @ Value::Array(_)) => {
+            fields::no_tools(row)?;
             let turns = Message::list(turns).map_err(|why| (Reason::BadChat, why))?;
             if turns.iter().all(|turn| turn.content.trim().is_empty()) {
                 return Err((Reason::Empty, format!("field {column:?} is empty")));
@@ -143,6 +144,7 @@ fn common_prompt(chosen: &str, rejected: &str) -> Result<(Vec<Message>, String, 
 
 /// The turns before the last one are the prompt, however many they are; without any, the prompt's own column is.
 fn chats(row: &Row, columns: &Columns, chosen: &Value, rejected: &Value) -> Result<(Vec<Message>, String, String), Fault> {
+    fields::no_tools(row)?;
     let fault = |why: String| (Reason::BadChat, why);
     let split = |value: &Value| -> Result<(Vec<Message>, Message), Fault> {
         let mut turns = Message::list(value).map_err(fault)?;

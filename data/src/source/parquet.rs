@@ -3,6 +3,7 @@
 use super::Sink;
 use crate::config::Columns;
 use crate::error::SourceError;
+use crate::fields;
 use crate::labels;
 use polars::prelude::*;
 use serde_json::{Map, Number, Value};
@@ -48,7 +49,7 @@ pub(super) fn read(sink: &mut Sink, columns: &Columns) -> Result<(), SourceError
     Ok(())
 }
 
-/// The configured columns that the file has, and where its rows are judgments what says of which kind; all of its columns if it has none that is configured, so
+/// The configured columns that the file has, the tools of its conversations, and where its rows are judgments what says of which kind; all of its columns if it has none that is configured, so
 /// that the error names what there is.
 fn wanted<'a>(present: impl Iterator<Item = &'a str>, columns: &Columns) -> Vec<String> {
     let single = [
@@ -71,7 +72,8 @@ fn wanted<'a>(present: impl Iterator<Item = &'a str>, columns: &Columns) -> Vec<
     if !present.iter().any(|name| is_configured(name)) {
         return present.iter().map(|name| name.to_string()).collect();
     }
-    let wanted = present.iter().filter(|&&name| is_configured(name) || (judgments && labels::FIELDS.contains(&name)));
+    let told = |name: &str| name == fields::TOOLS || (judgments && labels::FIELDS.contains(&name));
+    let wanted = present.iter().filter(|&&name| is_configured(name) || told(name));
     wanted.map(|name| name.to_string()).collect()
 }
 
@@ -137,4 +139,14 @@ fn utc(time: i64, unit: TimeUnit) -> String {
 /// Text that some writers store as bytes; bytes that are no text count as absent.
 fn binary(bytes: &[u8]) -> Value {
     std::str::from_utf8(bytes).map_or(Value::Null, |text| Value::String(text.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_are_read_beside_what_is_configured() {
+        assert_eq!(wanted(["messages", "source", "tools"].into_iter(), &Columns::default()), ["messages", "tools"]);
+    }
 }

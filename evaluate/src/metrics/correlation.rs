@@ -2,11 +2,16 @@
 
 /// Pearson's r; `None` where a list has fewer than two numbers, all are the same, or one is not finite.
 pub fn pearson(pairs: &[(f64, f64)]) -> Option<f64> {
+    // Asked of the numbers, for the mean of equal ones is rounded and seldom theirs.
+    let never_changes = |of: &dyn Fn(&(f64, f64)) -> f64| pairs.windows(2).all(|two| of(&two[0]) == of(&two[1]));
+    if never_changes(&|p| p.0) || never_changes(&|p| p.1) {
+        return None;
+    }
     let n = pairs.len() as f64;
     let (mx, my) = (pairs.iter().map(|p| p.0).sum::<f64>() / n, pairs.iter().map(|p| p.1).sum::<f64>() / n);
     let sum = |of: &dyn Fn(f64, f64) -> f64| pairs.iter().map(|p| of(p.0 - mx, p.1 - my)).sum::<f64>();
     let (xx, yy) = (sum(&|x, _| x * x), sum(&|_, y| y * y));
-    (pairs.len() > 1 && xx > 0.0 && yy > 0.0).then(|| sum(&|x, y| x * y) / (xx * yy).sqrt())
+    (xx > 0.0 && yy > 0.0).then(|| sum(&|x, y| x * y) / (xx * yy).sqrt())
 }
 
 /// Spearman's rho: Pearson's r of the ranks, where equal numbers share the mean of theirs. `None` where Pearson's r is.

@@ -117,7 +117,7 @@ pub fn stage_of(name: &str, config: &str) -> &'static str {
 
 fn read_stage(dir: &Path, stage: &'static str, name: &str, beside: Option<PathBuf>) -> Result<StageRun, ReportError> {
     let mut notes = Vec::new();
-    let summary = read_text(&dir.join("summary.json"))?.map(|text| parse_object(&dir.join("summary.json"), 1, &text)).transpose()?;
+    let summary = read_bytes(&dir.join("summary.json"))?.map(|text| parse_object(&dir.join("summary.json"), 1, &text)).transpose()?;
     let metrics = read_jsonl(&dir.join("metrics.jsonl"), &mut notes)?;
     let (alarms, rows): (Vec<_>, Vec<_>) = metrics.unwrap_or_default().into_iter().partition(|row| row.contains_key("alarm"));
     let text = |row: &Map<String, Value>, key: &str| row.get(key).and_then(Value::as_str).map(str::to_string);
@@ -150,26 +150,35 @@ fn first_jsonl(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Option<Rows
 
 /// A file's text; none where there is no file.
 pub fn read_text(path: &Path) -> Result<Option<String>, ReportError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    if_there(path, std::fs::read_to_string(path))
+}
+
+/// A file's bytes; none where there is no file. A line that was cut off while being written may end inside a character.
+pub fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, ReportError> {
+    if_there(path, std::fs::read(path))
+}
+
+fn if_there<T>(path: &Path, read: std::io::Result<T>) -> Result<Option<T>, ReportError> {
+    match read {
+        Ok(content) => Ok(Some(content)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(ReportError::Io { action: "read", path: path.to_path_buf(), source }),
     }
 }
 
-fn parse_object(path: &Path, line: usize, text: &str) -> Result<Map<String, Value>, ReportError> {
-    serde_json::from_str(text).map_err(|e| ReportError::Damaged { path: path.to_path_buf(), line, detail: e.to_string() })
+fn parse_object(path: &Path, line: usize, text: &[u8]) -> Result<Map<String, Value>, ReportError> {
+    serde_json::from_slice(text).map_err(|e| ReportError::Damaged { path: path.to_path_buf(), line, detail: e.to_string() })
 }
 
 /// One object a line. A last line without its line end was cut off while being written: it is left out and noted.
 pub fn read_jsonl(path: &Path, notes: &mut Vec<String>) -> Result<Option<Rows>, ReportError> {
-    let Some(text) = read_text(path)? else { return Ok(None) };
+    let Some(text) = read_bytes(path)? else { return Ok(None) };
     let mut rows = Vec::new();
-    let lines: Vec<&str> = text.lines().collect();
-    for (i, line) in lines.iter().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    for (i, line) in lines.iter().enumerate().filter(|(_, l)| !l.trim_ascii().is_empty()) {
         match parse_object(path, i + 1, line) {
             Ok(row) => rows.push(row),
-            Err(_) if i + 1 == lines.len() && !text.ends_with('\n') => {
+            Err(_) if i + 1 == lines.len() => {
                 let file = path.file_name().unwrap_or_default().to_string_lossy();
                 notes.push(format!("{file}: the last line is cut off and was left out"));
             }

@@ -1,7 +1,7 @@
 //! SFT model against policy: means per model, and the two answers to each prompt compared.
 
 use super::ReportError;
-use super::read::{frame, numbers};
+use super::read::frame;
 use crate::{distinct_n, repetition, stats};
 use polars::prelude::*;
 use serde_json::{Map, Value, json};
@@ -52,24 +52,28 @@ pub fn compare(rows: &[Map<String, Value>]) -> Result<Comparison, ReportError> {
     let mut out = Comparison::default();
     let table = frame(&rows)?;
     for required in ["model", "prompt", "response"] {
-        if table.column(required).is_err_and(|_| true) {
-            out.notes.push(format!("the samples have no field {required:?}: not compared"));
+        if !table.column(required).is_ok_and(|c| c.dtype() == &DataType::String) {
+            out.notes.push(format!("the samples have no text field {required:?}: not compared"));
             return Ok(out);
         }
     }
     let numeric: Vec<String> =
         table.columns().iter().filter(|c| c.dtype() == &DataType::Float64 && c.name() != "id").map(|c| c.name().to_string()).collect();
 
+    let ending = new_ending(&table);
+    // `col` would take some names for patterns.
+    let mean = |name: &String| Expr::Column(name.as_str().into()).mean();
     let means = table
         .clone()
         .lazy()
         .group_by_stable([col("model")])
-        .agg(numeric.iter().map(|n| col(n).mean()).chain([len().alias("rows")]).collect::<Vec<_>>())
+        .agg(numeric.iter().map(mean).chain([len().alias(ending.as_str())]).collect::<Vec<_>>())
         .collect()?;
-    out.keys.insert("means".into(), means_json(&means, &numeric, &rows)?);
+    out.keys.insert("means".into(), means_json(&means, &numeric, &rows, &ending)?);
 
     let of = |model: &str| table.clone().lazy().filter(col("model").eq(lit(model)));
-    let paired = of("sft").join(of("policy"), [col("key")], [col("key")], JoinArgs::new(JoinType::Inner)).collect()?;
+    let join = JoinArgs::new(JoinType::Inner).with_suffix(Some(ending.as_str().into()));
+    let paired = of("sft").join(of("policy"), [col("key")], [col("key")], join).collect()?;
     out.keys.insert("pairs".into(), json!(paired.height()));
     if paired.height() == 0 {
         out.notes.push("no id was answered by both \"sft\" and \"policy\": the two cannot be compared pair by pair".into());
@@ -77,14 +81,8 @@ pub fn compare(rows: &[Map<String, Value>]) -> Result<Comparison, ReportError> {
     }
     let mut differences = Map::new();
     for name in &numeric {
-        let right = format!("{name}_right");
-        let both = paired
-            .clone()
-            .lazy()
-            .select([col(name), col(&right)])
-            .filter(col(name).is_not_null().and(col(&right).is_not_null()))
-            .collect()?;
-        let pairs: Vec<(f64, f64)> = numbers(&both, &right)?.into_iter().zip(numbers(&both, name)?).collect(); // (policy, SFT)
+        let (sft, policy) = (paired.column(name)?.f64()?, paired.column(&format!("{name}{ending}"))?.f64()?);
+        let pairs: Vec<(f64, f64)> = policy.iter().zip(sft.iter()).filter_map(|(policy, sft)| Some((policy?, sft?))).collect();
         let Some((difference, ci)) = stats::paired_difference(&pairs.iter().map(|p| p.0 - p.1).collect::<Vec<_>>(), SEED) else { continue };
         differences.insert(name.clone(), json!({ "difference": difference, "ci": ci, "pairs": pairs.len() }));
         if let (true, Some(win)) = (name == "gold" || name == "score", stats::win_rate(pairs.iter().copied())) {
@@ -99,8 +97,17 @@ pub fn compare(rows: &[Map<String, Value>]) -> Result<Comparison, ReportError> {
     if let Some(r) = correlation(&table)? {
         out.keys.insert("score_gold_correlation".into(), json!(r));
     }
-    out.side_by_side = side_by_side(&paired)?;
+    out.side_by_side = side_by_side(&paired, &ending);
     Ok(out)
+}
+
+/// An ending that no column's name has: of a count beside the fields, and of the policy's fields beside the SFT model's.
+fn new_ending(table: &DataFrame) -> String {
+    let mut ending = "_policy".to_string();
+    while table.columns().iter().any(|column| column.name().ends_with(ending.as_str())) {
+        ending.push('_');
+    }
+    ending
 }
 
 /// The rows with `key` (id and how many times this model has answered it before) and `repetition` where it is not there yet.
@@ -123,17 +130,17 @@ fn with_keys(rows: &[Map<String, Value>]) -> Vec<Map<String, Value>> {
         .collect()
 }
 
-/// {model: {rows, column: mean, distinct_2}}.
-fn means_json(means: &DataFrame, numeric: &[String], rows: &[Map<String, Value>]) -> PolarsResult<Value> {
+/// {model: {rows, column: mean, distinct_2}}; `count` is the column with the rows. A field that is itself called `rows` has no mean here.
+fn means_json(means: &DataFrame, numeric: &[String], rows: &[Map<String, Value>], count: &str) -> PolarsResult<Value> {
     let models = means.column("model")?.str()?;
-    let counts = means.column("rows")?.cast(&DataType::Float64)?;
+    let counts = means.column(count)?.cast(&DataType::Float64)?;
     let mut all = Map::new();
     for (i, model) in models.iter().enumerate() {
         let Some(model) = model else { continue };
         let mut one = Map::new();
         one.insert("rows".into(), json!(counts.f64()?.get(i).unwrap_or_default() as u64));
         for name in numeric {
-            one.insert(name.clone(), json!(means.column(name)?.f64()?.get(i)));
+            one.entry(name.clone()).or_insert(json!(means.column(name)?.f64()?.get(i)));
         }
         let is_model = |row: &&Map<String, Value>| row.get("model").and_then(Value::as_str) == Some(model);
         let texts: Vec<&str> = rows.iter().filter(is_model).filter_map(|row| row.get("response")?.as_str()).collect();
@@ -160,7 +167,7 @@ fn correlation(table: &DataFrame) -> PolarsResult<Option<f64>> {
     Ok((spread > 0.0).then_some(sum("sg")? / spread))
 }
 
-fn side_by_side(paired: &DataFrame) -> PolarsResult<Vec<SideBySide>> {
+fn side_by_side(paired: &DataFrame, ending: &str) -> Vec<SideBySide> {
     let text = |name: &str, i: usize| -> String {
         paired.column(name).ok().and_then(|c| c.str().ok()).and_then(|c| c.get(i)).unwrap_or_default().to_string()
     };
@@ -172,12 +179,12 @@ fn side_by_side(paired: &DataFrame) -> PolarsResult<Vec<SideBySide>> {
                 score: number(&format!("score{suffix}"), i),
                 gold: number(&format!("gold{suffix}"), i),
             };
-            SideBySide { id: text("key", i), prompt: text("prompt", i), sft: answer(""), policy: answer("_right") }
+            SideBySide { id: text("key", i), prompt: text("prompt", i), sft: answer(""), policy: answer(ending) }
         })
         .collect();
     let gain = |s: &SideBySide| s.policy.gold.zip(s.sft.gold).or(s.policy.score.zip(s.sft.score)).map_or(0.0, |(p, s)| p - s);
     all.sort_by(|a, b| gain(a).total_cmp(&gain(b)).then_with(|| a.id.cmp(&b.id)));
-    Ok(all)
+    all
 }
 
 /// `n` of the rows spread evenly from loss to gain, so that nobody picked the pretty ones: three are the middles of the lower,

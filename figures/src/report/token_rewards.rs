@@ -2,7 +2,7 @@
 
 use super::ReportError;
 use super::html::{escape, grid};
-use super::read::read_text;
+use super::read::read_bytes;
 use super::svg::{Chart, Curve, Mark};
 use super::tokens::{Coloured, largest, render};
 use serde::{Deserialize, Serialize};
@@ -72,11 +72,22 @@ pub fn draw(all: &[TokenRewards]) -> String {
     html + &grid("Reward as the answer grows", &charts)
 }
 
-/// The section of a run's page; nothing where the run has no such file. Lines that are none are left out.
+/// The section of a run's page; nothing where the run has no such file. Lines that are none (a reward that is no number is written as null) are counted.
 pub fn section(dir: &Path) -> Result<String, ReportError> {
-    let text = read_text(&dir.join(FILE))?.unwrap_or_default();
-    let all: Vec<TokenRewards> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    Ok(if all.is_empty() { String::new() } else { format!("<h2>Reward per token</h2>\n{}", draw(&all)) })
+    let text = read_bytes(&dir.join(FILE))?.unwrap_or_default();
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect();
+    let all: Vec<TokenRewards> = lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    if lines.is_empty() {
+        return Ok(String::new());
+    }
+    let left_out = match lines.len() - all.len() {
+        0 => String::new(),
+        n => format!(
+            "<p class=\"small\">{n} of {} lines of {FILE} are left out: they are no tokens with a number after each.</p>\n",
+            lines.len()
+        ),
+    };
+    Ok(format!("<h2>Reward per token</h2>\n{left_out}{}", if all.is_empty() { String::new() } else { draw(&all) }))
 }
 
 #[cfg(test)]
@@ -96,9 +107,12 @@ mod tests {
         assert_eq!((added, of.reward()), (0.5, 1.5)); // from the reward after the prompt
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(section(dir.path()).unwrap(), "");
-        std::fs::write(dir.path().join(FILE), format!("{}\nnot JSON\n", serde_json::to_string(&of).unwrap())).unwrap();
+        let diverged = TokenRewards { rewards: vec![f64::NAN; 5], ..of.clone() };
+        let lines = [&of, &diverged].map(|line| serde_json::to_string(line).unwrap()).join("\n");
+        std::fs::write(dir.path().join(FILE), [lines.as_bytes(), b"\n{\"who\": \"\xc3"].concat()).unwrap();
         let html = section(dir.path()).unwrap();
         assert!(html.contains("Reward per token") && html.contains("a &lt;b&gt;?") && html.contains("Answer 1, policy"), "{html}");
         assert_eq!(html.matches("<span style").count(), 3);
+        assert!(html.contains("2 of 3 lines of token-rewards.jsonl are left out"), "{html}");
     }
 }

@@ -70,6 +70,7 @@ impl Written {
 
 /// Runs `label export`.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    program::keep_input(&args.table, &args.out)?;
     let table = LabelTable::open(&args.table).with_context(|| format!("opening {}", args.table.display()))?;
     if table.is_empty() {
         return Err(crate::exit::input(format!("{} holds no judgments", args.table.display())));

@@ -60,7 +60,7 @@ pub fn real(x: f32) -> Value {
     Value::from(if short as f32 == x { short } else { f64::from(x) })
 }
 
-/// Reads what [`to_json`] wrote, and rows of the table's Parquet form. The error is in words.
+/// Reads what [`to_json`] wrote, and rows of the table's Parquet form; a prompt that is a text is the user's turn. The error is in words.
 pub fn from_json(object: &Map<String, Value>) -> Result<Judgment, String> {
     let get = |key: &str| object.get(key).filter(|value| !value.is_null());
     let wrong = |key: &str, wanted: &str| format!("field {key:?} is not {wanted}");
@@ -85,8 +85,11 @@ pub fn from_json(object: &Map<String, Value>) -> Result<Judgment, String> {
     };
     let kind = text("kind")?.ok_or("no field \"kind\"")?;
     let kind = Kind::ALL.into_iter().find(|k| k.name() == kind).ok_or_else(|| format!("kind {kind:?} is unknown"))?;
-    let prompt = list("prompt")?.map(|list| list.iter().map(message).collect::<Result<Vec<_>, _>>()).transpose()?;
-    let fresh = Judgment::new(kind, prompt.unwrap_or_default(), texts("answers")?.unwrap_or_default());
+    let prompt = match get("prompt") {
+        Some(Value::String(text)) => vec![Message::new("user", text)],
+        _ => list("prompt")?.into_iter().flatten().map(message).collect::<Result<_, _>>()?,
+    };
+    let fresh = Judgment::new(kind, prompt, texts("answers")?.unwrap_or_default());
     Ok(Judgment {
         item: text("item")?.unwrap_or(fresh.item),
         group: text("group")?.unwrap_or(fresh.group),

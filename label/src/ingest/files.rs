@@ -27,11 +27,7 @@ pub fn find(paths: &[String], out: &Path) -> anyhow::Result<Vec<PathBuf>> {
     }
     let mut seen = std::collections::HashSet::new();
     files.retain(|file| seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
-    if let Ok(out) = out.canonicalize()
-        && let Some(same) = files.iter().find(|f| f.canonicalize().is_ok_and(|f| f == out))
-    {
-        return Err(crate::exit::input(format!("{} is to be read and to be written: give --out another name", same.display())));
-    }
+    files.iter().try_for_each(|file| program::keep_input(file, out))?;
     if !left.is_empty() {
         let names: Vec<String> = left.iter().map(|p: &PathBuf| p.display().to_string()).collect();
         eprintln!("left alone, since their names tell no table: {}", names.join(", "));

@@ -1,10 +1,11 @@
-//! Our own forms: the table itself, and what `label export --to jsonl` and `--to parquet` made of it. They come back as they were, their sources too.
+//! Our own forms: the table itself, and what `label export --to jsonl` and `--to parquet` made of it. They come back as they were, their sources too. Rows
+//! that somebody else wrote in this form need no more than `kind`, `prompt` and `answers`.
 
 use super::{Head, Reader, Sink, head, rows};
 use crate::export::plain;
 use data::error::SourceError;
-use data::labels::Kind;
 use data::labels::table::LabelTable;
+use data::labels::{Judgment, Kind};
 use data::quarantine::Reason;
 use serde_json::Value;
 use std::path::Path;
@@ -24,7 +25,7 @@ impl Reader for Judgments {
     fn detect(&self, head: &Head) -> u8 {
         let kind = head.first.get("kind").and_then(Value::as_str);
         let known = kind.is_some_and(|kind| Kind::ALL.iter().any(|k| k.name() == kind));
-        if known && head.has(&["item", "prompt", "answers", "weight", "source_row"]) { 100 } else { 0 }
+        if known && head.has(&["prompt", "answers"]) { 100 } else { 0 }
     }
 
     fn read(&self, file: &Path, sink: &mut dyn Sink) -> Result<(), SourceError> {
@@ -32,7 +33,8 @@ impl Reader for Judgments {
             return LabelTable::open(file)?.iter().try_for_each(|judgment| sink.keep(judgment?));
         }
         rows::read(file, sink, &|row, sink| match plain::from_json(&row.fields) {
-            Ok(judgment) => sink.keep(judgment),
+            Ok(judgment) if row.fields.contains_key("source_row") => sink.keep(judgment),
+            Ok(judgment) => sink.keep(Judgment { row: row.line, ..judgment }),
             Err(why) => sink.reject(row.line, Reason::WrongType, why, &rows::raw(&row)),
         })
     }

@@ -174,7 +174,11 @@ fn ingest(args: &Args) -> anyhow::Result<Vec<counts::FileCounts>> {
         bar.set_position(done);
     }
     bar.finish_and_clear();
-    store.finish(&data::config::Quarantine { max_fraction: args.max_fraction, always_allow: args.always_allow })
+    let limits = data::config::Quarantine { max_fraction: args.max_fraction, always_allow: args.always_allow };
+    store.finish(&limits).map_err(|e| match e.downcast::<data::error::DataError>() {
+        Ok(e) => e.with_limits("--max-fraction or --always-allow").into(),
+        Err(other) => other,
+    })
 }
 
 /// The reader of each file: the named one, or the one that knows its content best.

@@ -2,7 +2,7 @@
 
 use super::agreement::{self, Standing, Work};
 use super::app::Shared;
-use super::db::Db;
+use super::db::{Db, now};
 use super::export;
 use super::people::{self, check_name};
 use super::visitor::{Posted, Problem, Visitor};
@@ -79,34 +79,36 @@ pub async fn jsonl(State(app): State<Shared>, visitor: Visitor) -> Result<Respon
     download(&app, &visitor, "labels.jsonl", "application/jsonl; charset=utf-8").await
 }
 
-/// An export, made through a connection of its own: labellers do not wait for it.
+/// An export.
 async fn download(app: &Shared, visitor: &Visitor, name: &'static str, kind: &'static str) -> Result<Response, Problem> {
     visitor.admin()?;
     let path = app.path.clone();
-    let made = tokio::task::spawn_blocking(move || -> anyhow::Result<Vec<u8>> {
+    let made = beside(app, move |db, _| {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let file = folder.path().join(name);
-        export::write(&Db::open(&path)?, &path, &file)?;
+        export::write(db, &path, &file)?;
         std::fs::read(&file).context("cannot read the export")
     });
-    let bytes = made.await.map_err(anyhow::Error::from)??;
+    let bytes = made.await?;
     let disposition = format!("attachment; filename=\"{name}\"");
     Ok(([(header::CONTENT_TYPE, kind.to_string()), (header::CONTENT_DISPOSITION, disposition)], bytes).into_response())
+}
+
+/// Reads the database through a connection of its own, however long it takes: labellers do not wait for it. `read` gets the time as well.
+async fn beside<T: Send + 'static>(app: &Shared, read: impl FnOnce(&Db, i64) -> anyhow::Result<T> + Send + 'static) -> Result<T, Problem> {
+    let path = app.path.clone();
+    let done = tokio::task::spawn_blocking(move || read(&Db::open(&path)?, now())).await;
+    Ok(done.map_err(anyhow::Error::from)??)
 }
 
 async fn show(app: &Shared, visitor: &Visitor, from: u64, link: Option<(String, String)>, trouble: &str) -> Result<Response, Problem> {
     visitor.admin()?;
     let rules = app.rules;
-    let (standing, agreement, work, (items, total)) = app
-        .with_db(move |db, now| {
-            Ok((
-                agreement::standing(db, rules, now)?,
-                agreement::agreement(db)?,
-                agreement::work(db)?,
-                agreement::items(db, from, PAGE, now)?,
-            ))
-        })
-        .await?;
+    let (standing, agreement, work, (items, total)) = beside(app, move |db, now| {
+        let _one_moment = db.conn().unchecked_transaction()?;
+        Ok((agreement::standing(db, rules, now)?, agreement::agreement(db)?, agreement::work(db)?, agreement::items(db, from, PAGE, now)?))
+    })
+    .await?;
     let percent = |share: f64| format!("{:.0}%", share * 100.0);
     let agreement =
         agreement.map(|a| context! { share => percent(a.agreement), lo => percent(a.ci[0]), hi => percent(a.ci[1]), n => a.comparisons });
@@ -143,5 +145,44 @@ fn labeller(work: &Work) -> Value {
         skipped => work.skipped, changed => work.changed, median => work.median.map_or("–".to_string(), |s| format!("{s:.0}")),
         gold => gold.map_or("–".to_string(), |(right, pairs)| format!("{:.0}% / {pairs}", 100.0 * right / pairs as f64)),
         last => work.last.and_then(time).unwrap_or("–".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::app::App;
+    use crate::serve::assign::Rules;
+    use crate::serve::people::{ADMIN, Person};
+    use crate::serve::text::Lang;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn the_admins_page_and_the_labellers_do_not_wait_for_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l.sqlite");
+        let rules = Rules { overlap: 1, gold_every: 0, lease: 1000 };
+        let app = App::new(Db::create(&path).unwrap(), path, rules, "title", String::new(), "http://localhost".into()).unwrap();
+        let app = Arc::new(app);
+        // A labeller's request has their connection until the page is there.
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let of_labeller = app.clone();
+        let held = tokio::spawn(async move {
+            of_labeller
+                .with_db(move |_, _| {
+                    begin.send(()).unwrap();
+                    Ok(ended.recv().is_ok())
+                })
+                .await
+        });
+        begun.await.unwrap();
+        let person = Person { id: 1, name: ADMIN.into(), admin: true, enabled: true };
+        let visitor = Visitor { person, cookie: "1.x".into(), lang: Lang::En };
+        let page = tokio::time::timeout(Duration::from_secs(20), show(&app, &visitor, 0, None, "")).await;
+        end.send(()).unwrap();
+        assert!(held.await.unwrap().unwrap());
+        assert_eq!(page.expect("a page in time").unwrap().status(), 200);
     }
 }

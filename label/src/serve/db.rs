@@ -5,7 +5,7 @@
 
 use crate::exit;
 use anyhow::{Context, Result};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,12 +65,14 @@ impl Db {
     }
 
     fn with(path: &Path, flags: OpenFlags) -> Result<Db> {
-        let mut conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .map_err(|e| exit::input(format!("cannot open {}: {e}", path.display())))?;
+        Self::connect(path, flags).map_err(|error| explain(path, error))
+    }
+
+    fn connect(path: &Path, flags: OpenFlags) -> Result<Db> {
+        let mut conn = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         conn.busy_timeout(BUSY)?;
         let id = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        let foreign = |e: rusqlite::Error| exit::input(format!("{} is not a database of `label serve`: {e}", path.display()));
-        let (application, version) = (id("application_id").map_err(foreign)?, id("user_version").map_err(foreign)?);
+        let (application, version) = (id("application_id")?, id("user_version")?);
         let tables: i64 = conn.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))?;
         match (application, version) {
             (APPLICATION, VERSION) => {}
@@ -116,6 +118,22 @@ impl Db {
     pub fn set_meta(&self, key: &str, value: &str) -> Result<()> {
         self.conn.execute("INSERT INTO meta VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value", [key, value])?;
         Ok(())
+    }
+}
+
+/// What SQLite said when the database was opened, and what can be done about it; other errors stay as they are.
+fn explain(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    let Some(of_sqlite) = error.downcast_ref::<rusqlite::Error>() else { return error };
+    let (path, code) = (path.display(), of_sqlite.sqlite_error_code());
+    match code {
+        Some(ErrorCode::NotADatabase) => exit::input(format!("{path} is not a database of `label serve`: {of_sqlite}")),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            exit::input(format!("cannot open {path}: {of_sqlite}: another process holds it"))
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            exit::input(format!("cannot open {path}: {of_sqlite}: the file and its folder must be writable"))
+        }
+        _ => error.context(format!("cannot open {path}")),
     }
 }
 
@@ -177,5 +195,25 @@ mod tests {
         let text = dir.path().join("notes.txt");
         std::fs::write(&text, "not a database, but long enough to be looked at. ".repeat(40)).unwrap();
         assert!(Db::create(&text).unwrap_err().to_string().contains("not a database of"));
+    }
+
+    #[test]
+    fn a_database_that_cannot_be_had_is_not_called_a_strangers() {
+        use rusqlite::ffi;
+        for (code, what, is_input) in [
+            (ffi::SQLITE_BUSY, "another process holds it", true),
+            (ffi::SQLITE_LOCKED, "another process holds it", true),
+            (ffi::SQLITE_READONLY, "the file and its folder must be writable", true),
+            (ffi::SQLITE_CANTOPEN, "the file and its folder must be writable", true),
+            (ffi::SQLITE_IOERR, "", false),
+        ] {
+            let error = explain(Path::new("l.sqlite"), rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into());
+            let said = error.to_string();
+            assert!(said.starts_with("cannot open l.sqlite") && said.ends_with(what), "{said}");
+            assert_eq!(error.is::<exit::Input>(), is_input, "{said}");
+        }
+        // A folder is no file that can be opened.
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Db::create(dir.path()).unwrap_err().to_string().contains("must be writable"));
     }
 }

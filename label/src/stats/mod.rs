@@ -93,7 +93,7 @@ fn left_out(n: u64, what: &str) -> String {
 fn refuse_overwriting(args: &Args) -> anyhow::Result<()> {
     let outputs: Vec<&Path> = [&args.fit, &args.weigh, &args.html].into_iter().flatten().map(PathBuf::as_path).collect();
     for (i, out) in outputs.iter().enumerate() {
-        let same = |other: &Path| other == *out || (out.exists() && other.canonicalize().ok() == out.canonicalize().ok());
+        let same = |other: &Path| program::is_same_file(other, out);
         if args.tables.iter().chain(&args.gold).any(|table| same(table)) {
             return Err(input(format!("{} is one of the tables to read: write the result to another file", out.display())));
         }

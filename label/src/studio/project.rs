@@ -99,10 +99,11 @@ pub async fn keys(client: &Client, project: u64) -> Result<HashSet<String>, Stud
 /// What is done with a task; it hears how many there are.
 pub type EachTask<'a> = dyn FnMut(&Map<String, Value>, u64) -> Result<(), StudioError> + 'a;
 
-/// Hands over every task once, page by page, in the order of their numbers within a page. `fields` is the query's.
+/// Hands over every task once, page by page, in the order of their numbers within a page. `fields` is the query's. A server may cap the size of a page
+/// below `size`: what has come is counted, not what was asked for.
 pub async fn each_task(client: &Client, project: u64, fields: &str, size: usize, each: &mut EachTask<'_>) -> Result<(), StudioError> {
     let mut seen = HashSet::new();
-    let mut page = 1;
+    let (mut page, mut received) = (1, 0);
     loop {
         let path = format!("api/tasks?project={project}&page={page}&page_size={size}&fields={fields}");
         let answer = match client.get(&path).await {
@@ -121,7 +122,8 @@ pub async fn each_task(client: &Client, project: u64, fields: &str, size: usize,
         for (_, task) in tasks.iter().filter(|(id, _)| seen.insert(*id)) {
             each(task, total)?;
         }
-        if (page * size) as u64 >= total || tasks.is_empty() {
+        received += tasks.len() as u64;
+        if received >= total || tasks.is_empty() {
             return Ok(());
         }
         page += 1;

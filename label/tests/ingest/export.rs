@@ -1,6 +1,6 @@
 //! `label export`, and that what it writes is read back.
 
-use crate::ingest::common::{anywhere, ingest, label, sorted, text};
+use crate::ingest::common::{anywhere, ingest, ingest_text, label, sorted, text};
 use data::chat::Message;
 use data::config::{Quarantine, RankingData, Source};
 use data::labels::table::write_table;
@@ -245,4 +245,40 @@ proptest! {
             prop_assert_eq!(&back.rows, &rows, "{}", form);
         }
     }
+}
+
+#[test]
+fn the_table_is_not_replaced_by_what_is_made_of_it() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let table = dir.path().join("labels.arrow");
+    write_table(&table, rankings()).expect("table");
+    let before = std::fs::read(&table).expect("table");
+    for to in ["trl", "jsonl", "parquet", "label-studio"] {
+        let assert = label(&["export", text(&table), "--to", to, "--out", text(&table)]).code(2);
+        let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+        assert!(said.contains("to be read and to be written"), "{said}");
+    }
+    assert_eq!(std::fs::read(&table).expect("table"), before);
+}
+
+/// Rows of our own form that another program wrote, with what says the most and no more.
+#[test]
+fn rows_of_our_form_keep_kind_and_flags_without_weight_and_source() {
+    let turn = json!([{ "role": "user", "content": "q" }]);
+    let rows = [
+        json!({ "kind": "open", "prompt": turn, "answers": ["a", "b"], "ranks": [1, 2], "flags": ["gold"] }),
+        json!({ "kind": "ranking", "prompt": "q", "answers": ["a", "b"], "ranks": [2, 1], "judge": "ann", "flags": ["reject-all"] }),
+    ];
+    let back = ingest_text("rows.jsonl", &rows.map(|row| row.to_string()).join("\n"), &[]);
+    assert_eq!(back.counts["files"][0]["format"], "judgments");
+    let told: Vec<_> = back.rows.iter().map(|j| (j.kind, j.flags.join(" "), j.ranks.clone(), j.weight, j.row)).collect();
+    assert_eq!(
+        told,
+        [
+            (Kind::Open, flag::GOLD.to_string(), Some(vec![1, 2]), 1.0, 1),
+            (Kind::Ranking, flag::REJECT_ALL.to_string(), Some(vec![2, 1]), 1.0, 2),
+        ]
+    );
+    assert_eq!((&back.rows[0].prompt, &back.rows[0].item), (&back.rows[1].prompt, &back.rows[1].item));
+    assert!(back.rows[0].file.ends_with("rows.jsonl"), "{:?}", back.rows[0].file);
 }

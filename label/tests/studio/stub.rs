@@ -32,6 +32,8 @@ struct Inside {
     imports: Vec<usize>,
     faults: VecDeque<(String, String, Fault)>,
     reversed: bool,
+    /// Most tasks a page, as TASK_API_PAGE_SIZE_MAX says it.
+    cap: Option<usize>,
 }
 
 /// The server and what it knows.
@@ -115,6 +117,11 @@ impl Stub {
     pub fn shuffle_pages(&self) {
         self.inside().reversed = true;
     }
+
+    /// From now on a page has so many tasks at most, whatever is asked for.
+    pub fn cap_pages(&self, tasks: usize) {
+        self.inside().cap = Some(tasks);
+    }
 }
 
 async fn serve(State(shared): State<Shared>, request: Request) -> Response<Body> {
@@ -166,14 +173,14 @@ fn answer(s: &mut Inside, route: (&str, &str), query: &HashMap<String, String>, 
         return (401, json!({"detail": "Invalid token."}));
     }
     let number = |key: &str| query.get(key).and_then(|v| v.parse::<usize>().ok()).unwrap_or(1);
-    let page = |all: Vec<Value>| -> Option<Vec<Value>> {
-        let (page, size) = (number("page"), number("page_size"));
+    let page = |all: Vec<Value>, size: usize| -> Option<Vec<Value>> {
+        let page = number("page");
         let rest: Vec<Value> = all.into_iter().skip((page - 1) * size).take(size).collect();
         (page == 1 || !rest.is_empty()).then_some(rest)
     };
     let invalid = (404, json!({"detail": "Invalid page."}));
     match route {
-        ("GET", "/api/projects/") => match page(s.projects.clone()) {
+        ("GET", "/api/projects/") => match page(s.projects.clone(), number("page_size")) {
             Some(list) => {
                 let next = if number("page") * number("page_size") < s.projects.len() { json!("more") } else { Value::Null };
                 (200, json!({"count": s.projects.len(), "next": next, "results": list}))
@@ -197,7 +204,8 @@ fn answer(s: &mut Inside, route: (&str, &str), query: &HashMap<String, String>, 
                 tasks.iter_mut().filter_map(|t| t["annotations"].as_array_mut()).flatten().for_each(|a| *a = json!({"id": a["id"]}));
             }
             let total = tasks.len();
-            page(tasks).map_or(invalid, |tasks| (200, json!({"total": total, "tasks": tasks})))
+            let size = number("page_size").min(s.cap.unwrap_or(usize::MAX));
+            page(tasks, size).map_or(invalid, |tasks| (200, json!({"total": total, "tasks": tasks})))
         }
         (method, path) => {
             let parts: Vec<&str> = path.trim_matches('/').split('/').collect();

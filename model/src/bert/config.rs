@@ -121,6 +121,11 @@ impl BertConfig {
         Reader { raw: &self.raw, path }.classes()
     }
 
+    /// Refuses classes of which several may hold at once, and numbers.
+    pub(super) fn check_single_label(&self, path: &Path) -> Result<(), ModelError> {
+        Reader { raw: &self.raw, path }.single_label()
+    }
+
     /// Refuses an output matrix of its own: here it is the embedding.
     pub(super) fn check_tied(&self, path: &Path) -> Result<(), ModelError> {
         let r = Reader { raw: &self.raw, path };

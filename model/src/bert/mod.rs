@@ -41,8 +41,8 @@ const HEADS: [&str; 9] = [
     "classifier.bias",
 ];
 
-/// The output matrix of the masked head, where a folder has it beside the embedding that it is.
-const DECODER: &str = "cls.predictions.decoder.weight";
+/// Output matrix and bias of the masked head, where a folder has them beside the embedding and the bias that they are.
+const DECODER: [&str; 2] = ["cls.predictions.decoder.weight", "cls.predictions.decoder.bias"];
 
 /// What stands on top of the encoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,11 @@ impl Bert {
 
     /// Loads a folder with the head that its `config.json` names, which must be there.
     pub fn load(folder: &Path, device: Device) -> Result<Bert, ModelError> {
-        Bert::open(folder, &Bert::declared_head(folder)?, &[], device)
+        let head = Bert::declared_head(folder)?;
+        if head != BertHead::Masked {
+            BertConfig::load(folder)?.check_single_label(&folder.join("config.json"))?;
+        }
+        Bert::open(folder, &head, &[], device)
     }
 
     /// Loads a folder with the wanted head; of it, what the folder does not hold is made fresh, always the same.
@@ -104,10 +108,20 @@ impl Bert {
     fn open(folder: &Path, head: &BertHead, fresh: &[&str], device: Device) -> Result<Bert, ModelError> {
         let config = BertConfig::load(folder)?;
         let mut files = WeightFiles::open(folder)?;
-        if *head == BertHead::Masked && files.has(DECODER) {
-            config.check_tied(&folder.join("config.json"))?;
+        let path = folder.join("config.json");
+        if *head == BertHead::Masked && files.has(DECODER[0]) {
+            config.check_tied(&path)?;
         }
         let model = Bert::build(config, head, device, Builder::new(Supply::Files { files: &mut files, fresh, device }))?;
+        if *head == BertHead::Masked {
+            let (weight, bias) = model.head();
+            for (name, tied) in DECODER.into_iter().zip([weight, bias]) {
+                if files.differs(name, tied)? {
+                    let reason = format!("{name} differs from what it is tied to: an output matrix or bias of its own is not built in");
+                    return Err(ModelError::Config { path, key: "tie_word_embeddings".into(), reason });
+                }
+            }
+        }
         let spare = |name: &str| {
             let heads = ["cls.", "classifier.", "bert.pooler.", "pooler."];
             heads.iter().any(|root| name.starts_with(root)) || name.ends_with("embeddings.position_ids")

@@ -65,10 +65,14 @@ impl Classifier {
 
     /// Loads a folder with the classifier that its `config.json` names: one of ours, or of transformers', whose rows are one sequence each.
     pub fn load(folder: &Path, device: Device) -> Result<Classifier, ModelError> {
-        let Some((frame, names)) = Classifier::declared(&Config::load(folder)?, &folder.join("config.json"))? else {
+        let (config, path) = (Config::load(folder)?, folder.join("config.json"));
+        let Some((frame, names)) = Classifier::declared(&config, &path)? else {
             let reason = format!("{}: no classifier: name one that `sft` made with objective = \"classify\"", folder.display());
             return Err(ModelError::Input(reason));
         };
+        if frame.is_none() {
+            Reader { raw: &config.raw, path: &path }.single_label()?;
+        }
         let model = Model::load_under_classes(folder, device)?;
         let shape = [names.len().max(1) as i64, model.config().width as i64];
         let score = WeightFiles::open(folder)?.take(SCALAR_HEAD, &shape, device)?.set_requires_grad(true);
@@ -105,6 +109,8 @@ impl Classifier {
 
     fn to_hf(&self) -> Map<String, Value> {
         let mut out = self.model.config().to_hf(HeadKind::Scalar);
+        // Rows end with a token that pads nothing, so that the end token may.
+        out.insert("pad_token_id".into(), json!(self.model.config().pad));
         if !self.names.is_empty() {
             let names = self.names.iter().enumerate();
             out.insert("id2label".into(), names.clone().map(|(i, name)| (i.to_string(), json!(name))).collect::<Map<_, _>>().into());

@@ -11,6 +11,9 @@ use std::path::Path;
 /// Builds a configuration from a parsed config.json.
 pub(super) fn parse(raw: Map<String, Value>, path: &Path) -> Result<Config, ModelError> {
     let r = Reader { raw: &raw, path };
+    if !r.flag("is_causal", true)? {
+        return r.fail("is_causal", "a decoder whose tokens see those after them is not built in");
+    }
     let config = match r.get("model_type").and_then(Value::as_str) {
         Some("gpt2") => gpt2(&r)?,
         Some("llama") => llama(&r, Family::Llama)?,
@@ -110,18 +113,18 @@ fn llama(r: &Reader<'_>, family: Family) -> Result<Config, ModelError> {
     })
 }
 
-/// Which blocks have a window: all of Mistral's, those that Qwen's configuration names, none of Llama's.
+/// Which blocks have a window: those that `layer_types` names; without it all of Mistral's, the upper ones of Qwen's, none of Llama's.
 fn window(r: &Reader<'_>, family: Family, layers: usize) -> Result<Option<Window>, ModelError> {
     // Without the key, transformers' classes have 4096; null is none.
     let size = if r.raw.contains_key("sliding_window") { r.size("sliding_window")? } else { Some(4096) };
-    let window = |size: Option<usize>, layers: Vec<bool>| size.map(|size| Window { size, layers });
-    match family {
-        Family::Mistral => return Ok(window(size, vec![true; layers])),
-        Family::Qwen2 | Family::Qwen3 => {}
+    let on = match family {
+        Family::Mistral => true,
+        Family::Qwen2 | Family::Qwen3 => r.flag("use_sliding_window", false)?,
         _ => return Ok(None),
-    }
-    let size = if r.flag("use_sliding_window", false)? { size } else { None };
+    };
+    let size = size.filter(|_| on);
     let marked = match r.get("layer_types") {
+        None if family == Family::Mistral => vec![size.is_some(); layers],
         None => {
             let first = r.size("max_window_layers")?.unwrap_or(28); // the blocks below see everything
             (0..layers).map(|i| size.is_some() && i >= first).collect()
@@ -143,7 +146,7 @@ fn window(r: &Reader<'_>, family: Family, layers: usize) -> Result<Option<Window
     };
     match (marked.contains(&true), size) {
         (true, None) => r.fail("layer_types", "names sliding_attention, but use_sliding_window is false or sliding_window null"),
-        (any, size) => Ok(window(size, marked).filter(|_| any)),
+        (any, size) => Ok(size.filter(|_| any).map(|size| Window { size, layers: marked })),
     }
 }
 

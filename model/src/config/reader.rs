@@ -84,6 +84,16 @@ impl Reader<'_> {
         }
     }
 
+    /// Refuses a classifier whose outputs transformers does not take for the logits of one class among several.
+    pub fn single_label(&self) -> Result<(), ModelError> {
+        match self.get("problem_type") {
+            Some(kind) if *kind != "single_label_classification" => {
+                self.fail("problem_type", format!("{kind} is not built in: \"single_label_classification\" is"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub fn activation(&self, key: &str, default: &str) -> Result<Activation, ModelError> {
         match self.get(key).and_then(Value::as_str).unwrap_or(default) {
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate" => Ok(Activation::GeluTanh),

@@ -32,7 +32,8 @@ impl Config {
         put("tie_word_embeddings", json!(self.tied));
         put("bos_token_id", json!(self.bos));
         put("eos_token_id", ids(&self.eos));
-        put("pad_token_id", json!(self.pad));
+        // transformers scores a row at its last token that is no padding, which must not pass over the end token. Without padding it takes one row at a time.
+        put("pad_token_id", json!(self.pad.filter(|pad| head == HeadKind::Lm || !self.eos.contains(pad))));
         if self.family == Family::Gpt2 {
             let (Norm::Layer { eps } | Norm::Rms { eps }) = self.norm;
             let activation = match self.activation {

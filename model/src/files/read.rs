@@ -135,6 +135,11 @@ impl WeightFiles {
         Ok(tensor)
     }
 
+    /// Takes the tensor too, if there is one, and tells whether it is another than `tied`.
+    pub fn differs(&mut self, name: &str, tied: &Tensor) -> Result<bool, ModelError> {
+        Ok(self.has(name) && !self.take(name, &tied.size(), tied.device())?.equal(tied))
+    }
+
     /// Complains of tensors that nobody took, but for buffers and heads that `spare` allows.
     pub fn finish(self, spare: impl Fn(&str) -> bool) -> Result<(), ModelError> {
         let known = |name: &str| spare(name) || names::is_buffer(name);

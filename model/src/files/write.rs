@@ -5,7 +5,7 @@ use crate::error::ModelError;
 use crate::layers::Linear;
 use crate::model::Parameter;
 use native::{NativeError, Units};
-use safetensors::tensor::{Dtype, View};
+use safetensors::tensor::{Dtype, SafeTensorError, View};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -147,8 +147,13 @@ fn write_file(folder: &Path, name: &str, weights: &[Weight<'_>], units: Option<(
         (weight.parameter.name.as_str(), Outgoing { weight, shape, elsewhere, failure: &failure })
     });
     let metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    safetensors::serialize_to_file(views, Some(metadata), &path)
-        .map_err(|e| ModelError::Weights { path: path.clone(), reason: format!("writing failed: {e}") })?;
+    safetensors::serialize_to_file(views, Some(metadata), &path).map_err(|e| {
+        let source = match e {
+            SafeTensorError::IoError(source) => source,
+            other => std::io::Error::other(other),
+        };
+        ModelError::Write { path: path.clone(), source }
+    })?;
     if let Some(error) = failure.into_inner() {
         return Err(error.into());
     }

@@ -49,6 +49,9 @@ pub enum MeaningError {
     /// A slot that E2E does not have.
     #[error("unknown slot {0:?}; known are name, eatType, food, priceRange, customer rating, area, familyFriendly, near")]
     Slot(String),
+    /// A slot without a value says nothing.
+    #[error("slot {0:?} has no value; it must be like {0}[something]")]
+    Value(&'static str),
 }
 
 impl Meaning {
@@ -59,7 +62,11 @@ impl Meaning {
             let Some((key, value)) = part.split_once('[') else { continue };
             let key = key.trim_matches(|c: char| !c.is_alphanumeric());
             let slot = Slot::from_key(key).ok_or_else(|| MeaningError::Slot(key.chars().take(40).collect()))?;
-            slots.push((slot, value.trim().to_string()));
+            let value = value.trim();
+            if value.is_empty() {
+                return Err(MeaningError::Value(slot.key()));
+            }
+            slots.push((slot, value.to_string()));
         }
         if slots.is_empty() {
             return Err(MeaningError::Empty(text.chars().take(60).collect()));
@@ -93,5 +100,6 @@ mod tests {
         assert_eq!((m.get(Slot::Rating), m.get(Slot::Price), m.get(Slot::Near)), (Some("5 out of 5"), Some("£20-25"), None));
         assert!(matches!(Meaning::parse("hello"), Err(MeaningError::Empty(_))));
         assert_eq!(Meaning::parse("colour[red]"), Err(MeaningError::Slot("colour".into())));
+        assert_eq!(Meaning::parse("name[The Mill], near[ ]"), Err(MeaningError::Value("near")));
     }
 }
