@@ -40,9 +40,14 @@ impl RewardModel {
     /// The reward after each token of an answer to a conversation, in this model's own template; an end token is a token too.
     pub fn token_rewards(&self, who: &str, turns: &[Message], answer: &str, finished: bool) -> Result<TokenRewards, RewardError> {
         let ids = self.row(turns, answer, finished)?;
-        let begin = self.asked(turns)?.len().min(ids.len().saturating_sub(1));
-        let rewards = rewards(self.model(), &ids).map_err(|source| RewardError::Model { path: self.path().to_path_buf(), source })?;
-        Ok(TokenRewards { who: who.into(), prompt: text_of(turns), tokens: self.names(&ids)?, rewards, answer: begin })
+        self.token_rewards_of(who, turns, &ids, self.asked(turns)?.len())
+    }
+
+    /// The same of a row that is tokens already, `asked` of them before the answer.
+    pub fn token_rewards_of(&self, who: &str, turns: &[Message], ids: &[u32], asked: usize) -> Result<TokenRewards, RewardError> {
+        let answer = asked.min(ids.len().saturating_sub(1));
+        let rewards = rewards(self.model(), ids).map_err(|source| RewardError::Model { path: self.path().to_path_buf(), source })?;
+        Ok(TokenRewards { who: who.into(), prompt: text_of(turns), tokens: self.names(ids)?, rewards, answer })
     }
 }
 

@@ -8,12 +8,11 @@ use crate::setup::Place;
 use anyhow::{Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::RewardSource;
-use data::labels::text_of;
 use data::prompts::Prompt;
 use data::tokenizer::Tokenizer;
 use dist::World;
 use evaluate::RewardModel;
-use evaluate::reward_tokens::{self, TokenRewards};
+use evaluate::reward_tokens::TokenRewards;
 use model::Model;
 use std::path::Path;
 
@@ -109,9 +108,7 @@ impl Judge {
     fn token_rewards(&self, who: &str, e: &Episode, policy: &Tokenizer) -> Result<TokenRewards> {
         let ids = self.row(e, policy)?;
         let asked = if self.shares_ids { e.prompt.len() } else { self.model.asked(&e.turns)?.len() };
-        let (tokens, rewards) = (self.model.names(&ids)?, reward_tokens::rewards(self.model.model(), &ids)?);
-        let answer = asked.min(ids.len().saturating_sub(1));
-        Ok(TokenRewards { who: who.into(), prompt: text_of(&e.turns), tokens, rewards, answer })
+        Ok(self.model.token_rewards_of(who, &e.turns, &ids, asked)?)
     }
 
     /// The tokens that this judge reads: the policy's own, or prompt and answer encoded again as in its training. A special token that the policy
