@@ -59,7 +59,7 @@ pub enum DataError {
     },
     /// More bad rows than the configuration allows.
     #[error("{rejected} of {read} rows are bad, more than {allowed} are not allowed; each is listed with its file, line and reason in {} (most frequent: {reason}). \
-             Mend the rows, or raise {limits}", .quarantine.display())]
+             Mend the rows{}", .quarantine.display(), .limits.map_or_else(String::new, |limits| format!(", or raise {limits}")))]
     TooManyBad {
         /// Bad rows.
         rejected: u64,
@@ -71,8 +71,8 @@ pub enum DataError {
         quarantine: PathBuf,
         /// The reason met most often, with its count.
         reason: String,
-        /// What the limits are called where they are set.
-        limits: &'static str,
+        /// What the limits are called where they are set; `None` where they are fixed.
+        limits: Option<&'static str>,
     },
     /// Nothing is left to work with.
     #[error("{what}: no usable row in {sources}; {detail}")]
@@ -139,8 +139,8 @@ impl DataError {
         move |source| DataError::Io { action, path, source }
     }
 
-    /// The same error where the limits of bad rows are not the keys `data.quarantine`, but called `limits`.
-    pub fn with_limits(self, limits: &'static str) -> DataError {
+    /// The same error where the limits of bad rows are not the keys `data.quarantine`, but called `limits`, or fixed (`None`).
+    pub fn with_limits(self, limits: Option<&'static str>) -> DataError {
         match self {
             DataError::TooManyBad { rejected, read, allowed, quarantine, reason, .. } => {
                 DataError::TooManyBad { rejected, read, allowed, quarantine, reason, limits }

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 use std::time::SystemTime;
 
+/// Keys of what is no file: its hash is of something made from what stands at its path.
+pub const MADE: [&str; 4] = ["tokenizer", "data.template", "data.pictures", "reward.reading"];
+
 /// One thing that a run reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {

@@ -180,7 +180,14 @@ impl Quarantine {
         if self.rejected > allowed {
             let worst = self.by_reason.iter().max_by_key(|(_, n)| **n);
             let reason = worst.map_or(String::new(), |(reason, n)| format!("{} × {n}", reason.name()));
-            return Err(DataError::TooManyBad { rejected: self.rejected, read, allowed, quarantine: self.path, reason, limits: LIMITS });
+            return Err(DataError::TooManyBad {
+                rejected: self.rejected,
+                read,
+                allowed,
+                quarantine: self.path,
+                reason,
+                limits: Some(LIMITS),
+            });
         }
         let by_reason = self.by_reason.iter().map(|(reason, n)| (reason.name().to_string(), *n)).collect();
         Ok(QuarantineReport { read, rejected: self.rejected, by_reason, skipped: self.skipped, path: self.path })

@@ -39,7 +39,7 @@ fn tree(folder: &Parent, indent: &str, check: bool, out: &mut String) {
     }
     let folders: Vec<&Parent> = record.parents.iter().collect();
     let is_folder = |key: &str| folders.iter().any(|p| p.key == key);
-    let in_folder = |key: &str| is_folder(key) || key == "tokenizer" || key == "data.template";
+    let in_folder = |key: &str| is_folder(key) || data::inputs::MADE.contains(&key);
     let files: Vec<_> = record.inputs.items.iter().filter(|i| !in_folder(&i.key)).collect();
     for (i, file) in files.iter().enumerate() {
         let corner = if i + 1 == files.len() && folders.is_empty() { "└─" } else { "├─" };

@@ -159,7 +159,7 @@ fn read(data: &RankingData, lengths: Lengths, bad: &Path) -> anyhow::Result<(Row
         Ok(columns.answers.iter().chain([&columns.chosen]).any(|n| first.fields.get(n).is_some_and(|v| !v.is_null())))
     };
     if is_table(Path::new(&source.path)) || ranked()? {
-        let split = load_rankings(data, Some(lengths), 0.0, SEED, bad)?;
+        let split = load_rankings(data, Some(lengths), 0.0, SEED, bad).map_err(|e| e.with_limits(None))?;
         if let Some(left_out) = split.report.left_out() {
             eprintln!("evaluate: {left_out}");
         }
@@ -184,7 +184,7 @@ fn read(data: &RankingData, lengths: Lengths, bad: &Path) -> anyhow::Result<(Row
         }
         Ok(())
     })?;
-    let report = quarantine.finish(&data.quarantine, count)?;
+    let report = quarantine.finish(&data.quarantine, count).map_err(|e| e.with_limits(None))?;
     Ok((Rows::Single(rows), report.rejected))
 }
 

@@ -72,6 +72,12 @@ impl RewardModel {
         &self.model
     }
 
+    /// A hash of how it reads a text: tokenizer, template, prefix.
+    pub fn reading(&self) -> String {
+        let parts = [self.tokenizer.hash(), &self.template.hash(), &self.prefix];
+        blake3::hash(parts.join("\0").as_bytes()).to_hex().to_string()
+    }
+
     /// The longest row in tokens.
     pub fn context(&self) -> usize {
         self.model.config().context

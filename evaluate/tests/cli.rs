@@ -238,6 +238,7 @@ fn errors() {
     };
     let (latin1, short) = (put("latin1.txt", b"caf\xe9"), put("short.txt", b"a"));
     let (columns, broken) = (put("columns.jsonl", b"{\"question\": \"a\", \"answer\": \"b\"}\n"), put("broken.jsonl", b"{\"prompt\": \n"));
+    let mostly_bad = put("bad.jsonl", format!("{}\n{}", json!({"prompt": "a", "response": "b"}), "{}\n".repeat(11)).as_bytes());
     let torn = dir.path().join("torn");
     fs::create_dir_all(&torn).expect("folder");
     fs::copy(lm.join("model/config.json"), torn.join("config.json")).expect("copied");
@@ -265,6 +266,7 @@ fn errors() {
         ("language model asked for rewards", vec!["reward", "--model", lm, "--data", &columns]),
         ("no known columns", vec!["reward", "--model", reward, "--data", &columns]),
         ("no readable row", vec!["reward", "--model", reward, "--data", &broken]),
+        ("mostly bad rows", vec!["reward", "--model", reward, "--data", &mostly_bad]),
         ("no runs folder", vec!["report", "--runs", &absent]),
         ("a folder without runs", vec!["report", "--runs", torn]),
         ("a folder without a run", vec!["report", "--run", torn]),

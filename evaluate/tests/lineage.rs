@@ -26,6 +26,7 @@ fn a_model_is_traced_back_to_its_texts_and_rankings() {
     std::fs::write(dir.join("text.txt"), "once upon a time\n").expect("text");
     let sources = [Source { path: dir.join("text.txt").display().to_string(), ..Source::default() }];
     let inputs = Inputs::new(1).sources("data.sources", &sources).expect("inputs");
+    let inputs = inputs.folder("data.pictures", &dir.join("text.txt"), "of many files".into()); // nothing that a file's hash can be compared with
     model(&dir.join("base"), 1);
     Lineage::new("pretrain", vec![], inputs, "seed = 1").with_tokens(640).write(&dir.join("base")).expect("written");
     model(&dir.join("foreign"), 2);

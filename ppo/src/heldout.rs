@@ -1,7 +1,7 @@
 //! Held-out prompts: what policy and SFT model answer, what the reward model says of it, and how far the policy has moved.
 
 use crate::batch::{Batch, Episode, Layout, frozen_log_probs};
-use crate::judge::Judges;
+use crate::judge::{Judges, Scores};
 use anyhow::{Context, Result};
 use data::{
     config::{AfterEnd, PpoConfig, ScorePosition},
@@ -25,6 +25,8 @@ pub struct Answers {
     pub episodes: Vec<Episode>,
     /// The reward model's scores as they are: no clipping, no end-token rule.
     pub raw: Vec<f32>,
+    /// Answers that a reward model read the beginning of, see [`crate::judge::Scores`].
+    pub cut: usize,
 }
 
 /// The held-out prompts and what is needed to answer and judge them.
@@ -100,8 +102,8 @@ impl HeldOut<'_> {
         let stop = (self.stop, AfterEnd::Stop);
         let episodes =
             sample(model, &prompts, self.config, stop, self.batch, (train::seed::mix(self.config.seed, u64::MAX, 1), self.world))?;
-        let raw = self.judges.score_shared(&episodes, self.tokenizer, self.world)?;
-        Ok(Answers { episodes, raw })
+        let Scores { scores: raw, cut } = self.judges.score_shared(&episodes, self.tokenizer, self.world)?;
+        Ok(Answers { episodes, raw, cut })
     }
 
     /// Mean over answers of Σ_t (log π − log π_ref), in nats.
@@ -146,6 +148,8 @@ impl HeldOut<'_> {
             "win_rate_ci": wins.as_ref().map(|w| w.ci),
             "eos_rate": ended(policy),
             "eos_rate_sft": ended(sft),
+            "cut_answers": policy.cut,
+            "cut_answers_sft": sft.cut,
             "response_length": lengths(policy),
             "length_sft": lengths(sft),
             "repetition_sft": repeated(sft)?,

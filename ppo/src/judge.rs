@@ -8,6 +8,7 @@ use crate::setup::Place;
 use anyhow::{Result, ensure};
 use data::chat::ChatTemplate;
 use data::config::RewardSource;
+use data::inputs::Inputs;
 use data::prompts::Prompt;
 use data::tokenizer::Tokenizer;
 use dist::World;
@@ -23,6 +24,15 @@ struct Judge {
     weight: f64,
     /// Reads the policy's tokens as they are.
     shares_ids: bool,
+}
+
+/// What the reward models say of some answers.
+#[derive(Debug, Clone)]
+pub struct Scores {
+    /// The weighted sum of their scores, in the order of the answers.
+    pub scores: Vec<f32>,
+    /// Answers whose beginning alone was read: in a reward model's own tokens they are longer than its context.
+    pub cut: usize,
 }
 
 /// All reward models of a run; their weighted scores are added.
@@ -50,6 +60,11 @@ impl Judges {
         self.judges.first().map(|judge| judge.model.model())
     }
 
+    /// Adds how each reads a text to what the run reads; their weights are recorded as the run's parents.
+    pub fn record(&self, inputs: Inputs) -> Inputs {
+        self.judges.iter().fold(inputs, |all, judge| all.folder("reward.reading", judge.model.path(), judge.model.reading()))
+    }
+
     /// The shortest context of those that read the policy's tokens as they are; `None` where none does.
     pub fn context(&self) -> Option<usize> {
         self.judges.iter().filter(|judge| judge.shares_ids).map(|judge| judge.model.context()).min()
@@ -72,19 +87,21 @@ impl Judges {
         Ok(())
     }
 
-    /// Scores `[B]` as f32, in the order of the episodes.
-    pub fn score(&self, episodes: &[Episode], policy: &Tokenizer) -> Result<Vec<f32>> {
+    /// Scores `[B]` of the episodes.
+    pub fn score(&self, episodes: &[Episode], policy: &Tokenizer) -> Result<Scores> {
         self.score_some(&episodes.iter().collect::<Vec<_>>(), policy)
     }
 
     /// The same, each rank a share of them; all ranks get all scores.
-    pub fn score_shared(&self, episodes: &[Episode], policy: &Tokenizer, world: &World) -> Result<Vec<f32>> {
+    pub fn score_shared(&self, episodes: &[Episode], policy: &Tokenizer, world: &World) -> Result<Scores> {
         let mine: Vec<(usize, &Episode)> = world.share(episodes).map(|(i, e, _)| (i, e)).collect();
         let found = self.score_some(&mine.iter().map(|(_, e)| *e).collect::<Vec<_>>(), policy)?;
-        let mut scores = vec![0f64; episodes.len()];
-        mine.iter().zip(found).for_each(|((i, _), score)| scores[*i] = f64::from(score));
-        world.sum_all(&mut scores)?; // each score is one rank's, and 0 of the others
-        Ok(scores.into_iter().map(|s| s as f32).collect())
+        let mut numbers = vec![0f64; episodes.len() + 1];
+        mine.iter().zip(found.scores).for_each(|((i, _), score)| numbers[*i] = f64::from(score));
+        numbers[episodes.len()] = found.cut as f64;
+        world.sum_all(&mut numbers)?; // each score is one rank's, and 0 of the others
+        let cut = numbers.pop().unwrap_or_default() as usize;
+        Ok(Scores { scores: numbers.into_iter().map(|s| s as f32).collect(), cut })
     }
 
     /// The reward of the first judge after each of the tokens that it scores an answer by.
@@ -92,41 +109,43 @@ impl Judges {
         self.judges.first().map(|judge| judge.token_rewards(who, e, policy)).transpose()
     }
 
-    fn score_some(&self, episodes: &[&Episode], policy: &Tokenizer) -> Result<Vec<f32>> {
-        let mut total = vec![0f32; episodes.len()];
+    fn score_some(&self, episodes: &[&Episode], policy: &Tokenizer) -> Result<Scores> {
+        let mut scores = vec![0f32; episodes.len()];
+        let mut cut = vec![false; episodes.len()];
         for judge in &self.judges {
-            let rows = episodes.iter().map(|e| judge.row(e, policy)).collect::<Result<Vec<_>>>()?;
-            for (sum, score) in total.iter_mut().zip(judge.model.score(&rows, self.batch.max(1), &|_| {})?) {
+            let mut rows = Vec::with_capacity(episodes.len());
+            for (e, cut) in episodes.iter().zip(&mut cut) {
+                let (row, was_cut) = judge.row(e, policy)?;
+                *cut |= was_cut;
+                rows.push(row);
+            }
+            for (sum, score) in scores.iter_mut().zip(judge.model.score(&rows, self.batch.max(1), &|_| {})?) {
                 *sum += judge.weight as f32 * score;
             }
         }
-        Ok(total)
+        Ok(Scores { scores, cut: cut.into_iter().filter(|&cut| cut).count() })
     }
 }
 
 impl Judge {
     fn token_rewards(&self, who: &str, e: &Episode, policy: &Tokenizer) -> Result<TokenRewards> {
-        let ids = self.row(e, policy)?;
+        let (ids, _) = self.row(e, policy)?;
         let asked = if self.shares_ids { e.prompt.len() } else { self.model.asked(&e.turns)?.len() };
         Ok(self.model.token_rewards_of(who, &e.turns, &ids, asked)?)
     }
 
     /// The tokens that this judge reads: the policy's own, or prompt and answer encoded again as in its training. A special token that the policy
-    /// put inside its answer is read as its characters; an answer that did not end has no end token here either.
-    fn row(&self, e: &Episode, policy: &Tokenizer) -> Result<Vec<u32>> {
-        let ids: Vec<u32> = if self.shares_ids {
-            e.prompt.iter().chain(e.answer()).copied().collect()
-        } else {
-            let answer = e.answer();
-            let answer = policy.decode(&answer[..answer.len() - usize::from(e.finished)], false)?;
-            self.model.row(&e.turns, &answer, e.finished)?
-        };
-        let context = self.model.context();
-        ensure!(
-            ids.len() <= context,
-            "prompt and answer have {} tokens for a reward model of context {context}: begin anew with a lower data.max_length or rollout.max_new_tokens",
-            ids.len()
-        );
-        Ok(ids)
+    /// put inside its answer is read as its characters; an answer that did not end has no end token here either. What does not fit into the context
+    /// is cut off (`true`): no setting rules that out, since an answer of bytes that are no text is longer in other tokens than in the policy's.
+    fn row(&self, e: &Episode, policy: &Tokenizer) -> Result<(Vec<u32>, bool)> {
+        if self.shares_ids {
+            return Ok((e.prompt.iter().chain(e.answer()).copied().collect(), false)); // `Judges::context` has made room
+        }
+        let answer = e.answer();
+        let answer = policy.decode(&answer[..answer.len() - usize::from(e.finished)], false)?;
+        let mut ids = self.model.row(&e.turns, &answer, e.finished)?;
+        let cut = ids.len() > self.model.context();
+        ids.truncate(self.model.context());
+        Ok((ids, cut))
     }
 }

@@ -151,7 +151,11 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
             heldout::sample(&policy, &picked, &c, (&stop_ids, c.ppo.after_end), rounds.rollout_batch, (seed, world))
         })?;
         let raw = phase(c"score", || judges.score_shared(&episodes, &tokenizer, world))?;
-        let scores = shape_scores(&raw, &episodes, c.reward.clip, &c.ppo);
+        if raw.cut > 0 {
+            let why = "in a reward model's own tokens they are longer than its context";
+            bar.say(&format!("round {}: {} answers were read in part: {why}", round + 1, raw.cut));
+        }
+        let scores = shape_scores(&raw.scores, &episodes, c.reward.clip, &c.ppo);
         let first_pass = plan_pass(&rounds, c.seed, round, 0, |i| episodes[i].len());
         let mine: Vec<Vec<usize>> = first_pass.into_iter().flat_map(|step| world.share(step)).map(|(_, chunk, _)| chunk).collect();
         let models = Models { policy: &policy, reference: &reference, critic: &critic };
@@ -180,6 +184,7 @@ pub fn run(c: PpoConfig, args: &StageArgs, world: &World) -> Result<Outcome> {
             .count("episodes", state.tokens)
             .set("objective/kl", roll.kl)
             .set("objective/scores", score)
+            .set("objective/cut_answers", raw.cut as f64)
             .set("objective/rlhf_reward", score - beta.coef * roll.penalty)
             .set("kl_coef", beta.coef)
             .set("eos_rate", roll.episodes.iter().filter(|e| e.finished).count() as f64 / rounds.episodes as f64)

@@ -32,7 +32,7 @@ impl Mixer {
             return Ok(None);
         }
         ensure!(config.length <= context, "ptx.length = {}: the policy reads at most {context} tokens", config.length);
-        let corpus = Corpus::open(&config.data, tokenizer, 0.0, quarantine, &mut |_, _| {}).map_err(|e| e.with_limits(LIMITS))?;
+        let corpus = Corpus::open(&config.data, tokenizer, 0.0, quarantine, &mut |_, _| {}).map_err(|e| e.with_limits(Some(LIMITS)))?;
         let windows = corpus.train.windows(config.length);
         ensure!(windows > 0, "ptx.length = {}: the text holds no sequence of so many tokens", config.length);
         Ok(Some(Mixer { order: Order::new(windows, seed), corpus, config: config.clone(), device, drawn: 0 }))

@@ -83,9 +83,11 @@ impl Setup {
         let tokenizer = Tokenizer::load(&sft)?;
         let template = ChatTemplate::new(c.data.template, &sft)?;
         let start = Start::new(&sft, &c.policy.adapter, &c.lora, c.seed, device)?;
+        let judges = Judges::load(&c.reward, (&tokenizer, &template), rounds.rollout_batch, place)?;
         let parents = parents(c, &start, &judge)?;
         let inputs = Inputs::new(world.size()).sources("data.sources", &c.data.sources)?.sources("data.heldout", &c.data.heldout)?;
         let inputs = inputs.sources("ptx.data.sources", &c.ptx.data.sources)?.tokenizer(&sft, &tokenizer).template(&template);
+        let inputs = judges.record(inputs);
         let lineage = Lineage::new("ppo", parents, inputs, &config::to_toml(c)).with_changes(run.changes());
         run.check_inputs(&lineage.inputs)?;
         state.within(rounds.rounds)?;
@@ -93,7 +95,6 @@ impl Setup {
         let mut policy = policy.with_compute(place.compute);
         let reference = start.reference(&policy)?;
         policy.set_activation_checkpointing(c.ppo.activation_checkpointing);
-        let judges = Judges::load(&c.reward, (&tokenizer, &template), rounds.rollout_batch, place)?;
         let mut critic = critic(c, &judges, &state, &policy, place)?;
         if let Critic::Separate(model) = &mut critic {
             model.set_activation_checkpointing(c.ppo.activation_checkpointing);

@@ -44,7 +44,8 @@ fn another_tokenizer_template_and_prefix_are_the_judges_own() {
     let asked = [("say the", " cat sat", true), ("say what", "the mat <|im_end|> the log", true), ("the dog", "sat on", false)];
     let episodes: Vec<Episode> = asked.iter().map(|(p, a, f)| episode(p, a, *f)).collect();
     let scores = judges.score(&episodes, &policy).unwrap();
-    for ((prompt, answer, finished), score) in asked.iter().zip(scores) {
+    assert_eq!(scores.cut, 0);
+    for ((prompt, answer, finished), score) in asked.iter().zip(scores.scores) {
         let (mut ids, response) = template.encode_pair(&tokenizer, &format!("Is it kind? {prompt}"), answer).unwrap();
         let end = response.iter().rposition(|id| Some(*id) == tokenizer.token_to_id("<|im_end|>")).unwrap();
         ids.extend(&response[..if *finished { response.len() } else { end }]);
@@ -64,7 +65,7 @@ fn the_policys_ids_pass_only_where_template_and_tokenizer_are_the_same() {
     };
     let score = |template: &ChatTemplate| {
         let judges = Judges::load(&source, (&tokenizer, template), 4, CPU).unwrap();
-        judges.score(&[episode(template)], &tokenizer).unwrap()[0]
+        judges.score(&[episode(template)], &tokenizer).unwrap().scores[0]
     };
     let row = |e: &Episode| e.prompt.iter().chain(&e.response).copied().collect::<Vec<u32>>();
     let expected = model.score_last(&[&row(&episode(&chatml))]).unwrap().double_value(&[0]) as f32;
@@ -91,4 +92,29 @@ fn a_judge_with_tokens_of_its_own_needs_room_for_prompt_and_answer() {
     judges.check(prompts.iter(), 128 - longest).unwrap();
     let error = judges.check(prompts.iter(), 129 - longest).unwrap_err().to_string();
     assert!(error.contains(&format!("up to {longest} tokens of a prompt")) && error.contains("its context of 128"), "{error}");
+}
+
+/// Bytes that are no text become U+FFFD, three tokens each: what has room in the policy's tokens has none in the judge's.
+#[test]
+fn an_answer_that_outgrows_a_judges_context_is_read_as_far_as_it_goes_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, tokenizer, template) = reward_folder(dir.path(), "");
+    let policy = Tokenizer::byte().unwrap();
+    let source = RewardSource { model: dir.path().display().to_string(), ..RewardSource::default() };
+    let judges = Judges::load(&source, (&policy, &ChatTemplate::plain()), 4, CPU).unwrap();
+    let byte = policy.encode("\u{e9}").unwrap()[1]; // the second byte of two: no character by itself
+    let episode = |n: usize| Episode {
+        turns: vec![Message::new("user", "say")],
+        prompt: policy.encode("say").unwrap(),
+        response: vec![byte; n],
+        finished: false,
+        read: n,
+    };
+    let found = judges.score(&[episode(2), episode(100)], &policy).unwrap();
+    assert_eq!(found.cut, 1);
+    let (mut ids, answer) = template.encode_pair(&tokenizer, "say", &"\u{fffd}".repeat(100)).unwrap();
+    ids.extend(answer);
+    assert!(ids.len() > 300);
+    let expected = model.score_last(&[&ids[..128]]).unwrap().double_value(&[0]) as f32;
+    assert!((found.scores[1] - expected).abs() < 1e-5, "{} against {expected}", found.scores[1]);
 }

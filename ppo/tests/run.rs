@@ -231,3 +231,21 @@ fn recomputed_blocks_give_the_same_run() {
     testkit::suite::recomputed(&stage(), "ppo");
     testkit::suite::recomputed(&stage().with_set("lora.rank=4"), "ppo");
 }
+
+/// How a reward model reads a text is an input: a template that came to its folder since would give other scores.
+#[test]
+fn a_run_does_not_go_on_with_a_judge_that_reads_otherwise() {
+    let stage = stage();
+    assert_eq!(stage.signal_at("run", 4, "TERM").code(), Some(75));
+    let folder = stage.dir.path().join("reward");
+    let mut tokenizer = data::tokenizer::Tokenizer::load(&folder).unwrap();
+    let before = tokenizer.chat_template().map(str::to_owned);
+    tokenizer.set_chat_template(Some("{% for m in messages %}{{ m.content }}!{% endfor %}".into()));
+    tokenizer.save(&folder).unwrap();
+    let refused = stage.run("run", &["--resume"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stage.stderr(&refused));
+    assert!(stage.stderr(&refused).contains("reward.reading: "), "{}", stage.stderr(&refused));
+    tokenizer.set_chat_template(before);
+    tokenizer.save(&folder).unwrap();
+    stage.run_ok("run", &["--resume"]);
+}

@@ -175,10 +175,7 @@ fn ingest(args: &Args) -> anyhow::Result<Vec<counts::FileCounts>> {
     }
     bar.finish_and_clear();
     let limits = data::config::Quarantine { max_fraction: args.max_fraction, always_allow: args.always_allow };
-    store.finish(&limits).map_err(|e| match e.downcast::<data::error::DataError>() {
-        Ok(e) => e.with_limits("--max-fraction or --always-allow").into(),
-        Err(other) => other,
-    })
+    store.finish(&limits, Some("--max-fraction or --always-allow"))
 }
 
 /// The reader of each file: the named one, or the one that knows its content best.

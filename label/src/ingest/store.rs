@@ -70,12 +70,13 @@ impl Store {
         Ok(())
     }
 
-    /// Gives both files their names, unless too much is bad. What was read and what was written must be the same.
-    pub fn finish(mut self, limits: &config::Quarantine) -> anyhow::Result<Vec<FileCounts>> {
+    /// Gives both files their names, unless too much is bad. What was read and what was written must be the same. `set_by` is what sets the limits,
+    /// if anything does.
+    pub fn finish(mut self, limits: &config::Quarantine, set_by: Option<&'static str>) -> anyhow::Result<Vec<FileCounts>> {
         self.end()?;
         let sum = |of: fn(&FileCounts) -> u64| self.files.iter().map(of).sum::<u64>();
         let (units, kept, rejected) = (sum(|f| f.units), sum(FileCounts::kept_all), sum(FileCounts::rejected_all));
-        let report = self.bad.finish(limits, units)?;
+        let report = self.bad.finish(limits, units).map_err(|e| e.with_limits(set_by))?;
         if kept == 0 {
             let detail = match rejected {
                 0 => "the files are empty".to_string(),

@@ -279,7 +279,7 @@ fn read_prompts(args: &Args, writers: &[Writer], max_new: usize) -> Result<(Vec<
         }
         Ok(None)
     });
-    read.with_context(|| format!("--prompts {path}"))
+    read.map_err(|e| e.with_limits(None)).with_context(|| format!("--prompts {path}"))
 }
 
 /// An open item.

@@ -76,7 +76,7 @@ pub async fn pull(args: &PullArgs, client: &Client) -> Result<Pulled> {
         label_studio::task(task, *id, &args.buckets, &mut restore).with_context(|| format!("task {id} of {origin}"))?;
     }
     pulled.judges = judges.len();
-    store.finish(&LIMITS)?;
+    store.finish(&LIMITS, None)?;
     say(args, &origin, &pulled, &quarantine);
     Ok(pulled)
 }
